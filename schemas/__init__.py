@@ -1,0 +1,1 @@
+"""What travels between the processors: message schemas, record schemas."""
