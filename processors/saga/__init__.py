@@ -1,0 +1,1 @@
+"""The rules of a saga as pure functions over values: no clock, no Kafka, no logging, no await."""

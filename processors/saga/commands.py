@@ -1,0 +1,97 @@
+"""What a decision asks for. A command to a step is a function of the state that issued it, so that any process that
+holds the same state writes the same command."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from processors.saga.state import Action, Saga, idempotency_key
+
+
+class Note(StrEnum):
+    """What a decision did, for counting; never for deciding."""
+
+    STARTED = "started"
+    ADVANCED = "advanced"
+    RETRYING = "retrying"
+    ABORTED = "aborted"
+    UNDONE = "undone"
+    PARKED = "parked"
+    RESUMED = "resumed"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    FORGOTTEN = "forgotten"
+    ANSWERED = "answered"
+    LATE_EFFECT = "late-effect"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    EARLY = "early"
+    IGNORED = "ignored"
+    REFUSED = "refused"
+    ORPHANED = "orphaned"
+    REPEATED = "repeated"
+
+
+class StepCommand(msgspec.Struct, frozen=True):
+    """Execute, Compensate or Confirm one step. `inputs` holds the outputs of the steps before it, as JSON by name."""
+
+    job_id: str
+    run: int
+    seq: int
+    step: str
+    action: Action
+    attempt: int
+    key: str
+    plan_hash: str
+    url: str
+    payload: bytes
+    label: str
+    expires_ms: int
+    inputs: dict[str, bytes]
+    output: bytes
+    trace: str
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """The event was refused: it goes to the dead-letter topic with this reason, visible, and changes nothing."""
+
+    reason: str
+
+
+Command = StepCommand | Reject
+
+
+def outstanding(saga: Saga) -> tuple[StepCommand, ...]:
+    """Return the command that this very state issued, if it issued one."""
+    if saga.command_seq != saga.seq:
+        return ()
+    planned = saga.plan.steps[saga.cursor]
+    upto = saga.cursor if saga.action is not Action.CONFIRM else len(saga.steps)
+    inputs = {
+        saga.plan.steps[place].name: saga.steps[place].output
+        for place in range(upto)
+        if saga.steps[place].output
+    }
+    return (
+        StepCommand(
+            job_id=saga.job_id,
+            run=saga.run,
+            seq=saga.seq,
+            step=planned.name,
+            action=saga.action,
+            attempt=saga.attempt,
+            key=idempotency_key(saga.job_id, saga.run, planned.name),
+            plan_hash=saga.plan.hash,
+            url=saga.url,
+            payload=saga.payload,
+            label=saga.label,
+            expires_ms=saga.updated_ms + planned.queue_timeout_ms + planned.timeout_ms
+            if saga.action is Action.EXECUTE
+            else 0,
+            inputs=inputs,
+            output=b"" if saga.action is Action.EXECUTE else saga.steps[saga.cursor].output,
+            trace=saga.trace,
+        ),
+    )

@@ -1,0 +1,378 @@
+"""What each event does in each phase. A handler returns the next saga (the same one: nothing changes), what it asks for
+beyond the step command that the next state implies, and a note for counting."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from processors.saga.commands import Note, Reject
+from processors.saga.events import (
+    Cancelled,
+    Confirmed,
+    ConfirmFailed,
+    Event,
+    Failed,
+    Redriven,
+    Reply,
+    Resumed,
+    ResumeMode,
+    Submitted,
+    Succeeded,
+    TimedOut,
+    Undone,
+    UndoFailed,
+)
+from processors.saga.moves import (
+    abort,
+    acted,
+    answered,
+    confirm_next,
+    issue,
+    park,
+    proceed,
+    retry,
+    undo_next,
+    with_step,
+)
+from processors.saga.plan import Plan, Resubmit
+from processors.saga.state import Action, Phase, Saga, Status, StepState, Undo
+
+
+class Answer(NamedTuple):
+    """What a handler decides."""
+
+    saga: Saga | None
+    note: Note
+    refusal: Reject | None = None
+
+
+def refuse(saga: Saga | None, reason: str) -> Answer:
+    """Change nothing; the event goes to the dead-letter topic with the reason."""
+    return Answer(saga, Note.REFUSED, Reject(reason))
+
+
+# --- submissions ------------------------------------------------------------------------------------------------
+
+
+def start(event: Submitted, plan: Plan, run: int, seq: int, now: int) -> Saga:
+    """Return a saga at its first step, as yet without a command."""
+    return Saga(
+        seq=seq,
+        due_ms=0,
+        phase=Phase.RUNNING,
+        job_id=event.job_id,
+        run=run,
+        offset=-1,
+        plan=plan,
+        url=event.url,
+        payload=event.payload,
+        label=event.label,
+        content=event.content,
+        origins=(event.origin,),
+        steps=tuple(StepState() for _ in plan.steps),
+        started_ms=now,
+        deadline_ms=now + plan.deadline_ms if plan.deadline_ms else 0,
+        trace=event.trace,
+    )
+
+
+def begin(saga: None, event: Submitted, now: int) -> Answer:
+    """Start the first run of a job."""
+    return Answer(
+        issue(start(event, event.plan, 1, 0, now), Action.EXECUTE, 0, 1, now), Note.STARTED
+    )
+
+
+def seen(saga: Saga, event: Submitted) -> bool:
+    """True if this very submission was accepted before: intake may deliver it again."""
+    return any(
+        origin.partition == event.origin.partition and event.origin.offset <= origin.offset
+        for origin in saga.origins
+    )
+
+
+def duplicate(saga: Saga, event: Submitted, now: int) -> Answer:
+    """The same job again while it runs: nothing, unless the content differs, which is refused."""
+    if seen(saga, event) or event.content == saga.content:
+        return Answer(saga, Note.DUPLICATE)
+    return refuse(saga, f"job {saga.job_id} is {saga.phase} with different content")
+
+
+def resubmit(saga: Saga, event: Submitted, now: int) -> Answer:
+    """The same job again after its end: by the pipeline's policy, a new run with new keys."""
+    if seen(saga, event):
+        return Answer(saga, Note.DUPLICATE)
+    policy = event.plan.resubmit
+    failed = saga.phase is Phase.COMPENSATED
+    if policy is Resubmit.REJECT or (policy is Resubmit.IF_FAILED and not failed):
+        if event.content == saga.content:
+            return Answer(saga, Note.DUPLICATE)
+        return refuse(
+            saga,
+            f"job {saga.job_id} has ended ({saga.phase}) with different content, and the pipeline's "
+            f"resubmit policy is {policy}; use another job_id, or resubmit: always",
+        )
+    if not saga.quiet:
+        return refuse(saga, f"run {saga.run} of job {saga.job_id} still has unanswered commands")
+    fresh = start(event, event.plan, saga.run + 1, saga.seq, now)
+    origins = tuple(o for o in saga.origins if o.partition != event.origin.partition)
+    fresh = replace(fresh, origins=(*origins, event.origin), previous=saga.phase, acts=saga.acts)
+    return Answer(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
+
+
+def redrive(saga: Saga, event: Redriven, now: int) -> Answer:
+    """Start a new run at a step, with the results of the steps before it."""
+    place = event.plan.index(event.from_step)
+    if place < 0:
+        return refuse(saga, f"pipeline {event.plan.pipeline} has no step {event.from_step!r}")
+    if not saga.quiet:
+        return refuse(saga, f"run {saga.run} of job {saga.job_id} still has unanswered commands")
+    reused: list[StepState] = []
+    for planned in event.plan.steps[:place]:
+        old = saga.plan.index(planned.name)
+        step = saga.steps[old] if old >= 0 else StepState()
+        if step.status not in (Status.SUCCEEDED, Status.REUSED) or step.undo is not Undo.NONE:
+            return refuse(
+                saga,
+                f"step {planned.name!r} has no result to reuse in run {saga.run}; "
+                f"redrive from {planned.name!r} or earlier",
+            )
+        reused.append(StepState(status=Status.REUSED, output=step.output))
+    steps = (*reused, *(StepState() for _ in event.plan.steps[place:]))
+    fresh = replace(
+        saga,
+        phase=Phase.RUNNING,
+        run=saga.run + 1,
+        plan=event.plan,
+        steps=steps,
+        previous=saga.phase,
+        reason="",
+        failed_step="",
+        started_ms=now,
+        deadline_ms=now + event.plan.deadline_ms if event.plan.deadline_ms else 0,
+    )
+    fresh = acted(fresh, f"redriven from {event.from_step}", event.by, event.reason, now)
+    return Answer(issue(fresh, Action.EXECUTE, place, 1, now), Note.STARTED)
+
+
+# --- replies to actions -----------------------------------------------------------------------------------------
+
+
+def settle(saga: Saga, event: Succeeded, now: int) -> Answer:
+    """A success settles the current step, whichever attempt it names: all attempts share one idempotency key."""
+    place = saga.plan.index(event.step)
+    saga_ = answered(saga, place, event.seq)
+    if saga.action is not Action.EXECUTE or place != saga.cursor:
+        return Answer(saga_, Note.ANSWERED if saga_ is not saga else Note.IGNORED)
+    done = with_step(saga_, place, status=Status.SUCCEEDED, output=event.output, reason="")
+    following = proceed(done, now)
+    ended = following.phase is Phase.COMPLETED
+    return Answer(following, Note.COMPLETED if ended else Note.ADVANCED)
+
+
+def retry_or_compensate(saga: Saga, event: Failed, now: int) -> Answer:
+    """A failure of the current attempt: another one if it may help and there is one left, else undo."""
+    place = saga.plan.index(event.step)
+    noted = note_failure(saga, place, event)
+    if event.seq != saga.command_seq or saga.action is not Action.EXECUTE:
+        return Answer(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
+    noted = with_step(noted, place, reason=event.reason)
+    if event.retryable and (again := retry(noted, now, event.retry_after_ms)):
+        return Answer(again, Note.RETRYING)
+    failed = with_step(noted, place, status=Status.FAILED)
+    return Answer(abort(failed, event.reason, now), Note.ABORTED)
+
+
+def note_failure(saga: Saga, place: int, event: Failed) -> Saga:
+    """Record the answer; "outcome unknown" makes the step one that may have happened."""
+    noted = answered(saga, place, event.seq)
+    if event.unknown and not noted.steps[place].unsure:
+        noted = with_step(noted, place, unsure=True)
+    return noted
+
+
+def late_failure(saga: Saga, event: Failed, now: int) -> Answer:
+    """A failure after the abort: recorded; what may have happened is being undone already."""
+    noted = note_failure(saga, saga.plan.index(event.step), event)
+    return Answer(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
+
+
+def late_effect(saga: Saga, event: Succeeded, now: int) -> Answer:
+    """A success after the abort is evidence of an effect: it is undone, again if it was undone before."""
+    place = saga.plan.index(event.step)
+    step = saga.steps[place]
+    noted = answered(saga, place, event.seq)
+    if saga.phase is Phase.PARKED and saga.action is not Action.COMPENSATE:
+        # Parked on the way forward: nothing is being undone, so the success is simply what it is.
+        if saga.action is Action.EXECUTE and place == saga.cursor:
+            noted = with_step(noted, place, status=Status.SUCCEEDED, output=event.output)
+        return Answer(noted if noted != saga else saga, Note.ANSWERED)
+    if not saga.plan.steps[place].undoable:
+        noted = with_step(noted, place, status=Status.SUCCEEDED, output=event.output)
+        return Answer(noted if noted != saga else saga, Note.ANSWERED)
+    being_undone = (
+        saga.phase in (Phase.COMPENSATING, Phase.PARKED)
+        and saga.action is Action.COMPENSATE
+        and place == saga.cursor
+    )
+    changes: dict[str, object] = {"status": Status.SUCCEEDED, "output": event.output or step.output}
+    changes |= {"again": True} if being_undone else {"undo": Undo.NEEDED}
+    noted = with_step(noted, place, **changes)
+    if noted == saga:
+        return Answer(saga, Note.IGNORED)
+    if saga.phase is Phase.COMPENSATED:
+        return Answer(undo_next(noted, now), Note.LATE_EFFECT)
+    return Answer(noted, Note.LATE_EFFECT)
+
+
+def after_completion(saga: Saga, event: Succeeded | Failed, now: int) -> Answer:
+    """An answer of a superseded attempt after completion: its key's effect is the one that was kept."""
+    noted = answered(saga, saga.plan.index(event.step), event.seq)
+    return Answer(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
+
+
+# --- replies to compensations and confirmations -------------------------------------------------------------------
+
+
+def is_current(saga: Saga, event: Reply, action: Action) -> bool:
+    """True if the reply is to what is under way, or to an earlier attempt of it."""
+    return saga.action is action and saga.current.name == event.step and event.seq <= saga.seq
+
+
+def undone(saga: Saga, event: Undone, now: int) -> Answer:
+    """A step is undone: on to the one before it, or the same once more if an effect was reported meanwhile."""
+    if not is_current(saga, event, Action.COMPENSATE):
+        return Answer(saga, Note.IGNORED)
+    step = saga.steps[saga.cursor]
+    if step.again and event.seq != saga.command_seq and saga.phase is not Phase.PARKED:
+        return Answer(saga, Note.IGNORED)
+    undo = Undo.NEEDED if step.again else Undo.DONE
+    following = undo_next(with_step(saga, saga.cursor, undo=undo, again=False), now)
+    ended = following.phase is Phase.COMPENSATED
+    return Answer(following, Note.COMPENSATED if ended else Note.UNDONE)
+
+
+def retry_or_park(saga: Saga, event: UndoFailed | ConfirmFailed, now: int) -> Answer:
+    """A compensation or confirmation failed: again, or park once its long budget is spent; it never vanishes."""
+    action = Action.COMPENSATE if isinstance(event, UndoFailed) else Action.CONFIRM
+    if event.seq != saga.command_seq or not is_current(saga, event, action):
+        return Answer(saga, Note.IGNORED)
+    noted = with_step(saga, saga.cursor, reason=event.reason)
+    if not event.fatal and (again := retry(noted, now, event.retry_after_ms)):
+        return Answer(again, Note.RETRYING)
+    what = "compensation" if action is Action.COMPENSATE else "confirmation"
+    return Answer(
+        park(noted, f"{what} of {saga.current.name} gave up: {event.reason}"), Note.PARKED
+    )
+
+
+def confirmed(saga: Saga, event: Confirmed, now: int) -> Answer:
+    """A step's effect is live: confirm the next one, or complete."""
+    if not is_current(saga, event, Action.CONFIRM):
+        return Answer(saga, Note.IGNORED)
+    following = confirm_next(saga, saga.cursor, now)
+    ended = following.phase is Phase.COMPLETED
+    return Answer(following, Note.COMPLETED if ended else Note.ADVANCED)
+
+
+# --- time ---------------------------------------------------------------------------------------------------------
+
+
+def timed_out(saga: Saga, event: TimedOut, now: int) -> Answer:
+    """The timer of the current state rang: a retry is due, an attempt ran out of time, or the saga did."""
+    if event.seq != saga.seq:
+        return Answer(saga, Note.STALE)
+    if now < saga.due_ms:
+        return Answer(saga, Note.EARLY)
+    executing = saga.action is Action.EXECUTE and saga.phase is Phase.RUNNING
+    if executing and saga.deadline_ms and now >= saga.deadline_ms:
+        return Answer(abort(saga, "the saga ran out of time", now), Note.ABORTED)
+    if saga.command_seq == 0:
+        return Answer(
+            issue(saga, saga.action, saga.cursor, saga.attempt + 1, now), Note.RETRYING
+        )
+    reason = f"attempt {saga.attempt} of {saga.current.name} timed out"
+    late = with_step(saga, saga.cursor, reason=reason)
+    if executing:
+        late = with_step(late, saga.cursor, unsure=True)
+    if again := retry(late, now, 0):
+        return Answer(again, Note.RETRYING)
+    if executing:
+        return Answer(abort(late, reason, now), Note.ABORTED)
+    return Answer(park(late, f"{saga.action.lower()} of {saga.current.name}: {reason}"), Note.PARKED)
+
+
+def expire(saga: Saga, event: TimedOut, now: int) -> Answer:
+    """The retention of an ended saga is over: forget it. The audit topics keep its story."""
+    if event.seq != saga.seq:
+        return Answer(saga, Note.STALE)
+    if now < saga.due_ms:
+        return Answer(saga, Note.EARLY)
+    return Answer(None, Note.FORGOTTEN)
+
+
+# --- operators ------------------------------------------------------------------------------------------------------
+
+
+def cancel(saga: Saga, event: Cancelled, now: int) -> Answer:
+    """Stop and undo, unless every step has succeeded already: then it is too late."""
+    if saga.action is Action.CONFIRM:
+        return refuse(saga, f"job {saga.job_id} has done all its steps; it can't be cancelled any more")
+    if saga.phase is Phase.PARKED and saga.action is not Action.EXECUTE:
+        return refuse(saga, f"job {saga.job_id} is parked in its compensation; resume it instead")
+    noted = acted(saga, "cancelled", event.by, event.reason, now)
+    reason = f"cancelled by {event.by}" + (f": {event.reason}" if event.reason else "")
+    return Answer(abort(noted, reason, now), Note.ABORTED)
+
+
+def resume(saga: Saga, event: Resumed, now: int) -> Answer:
+    """Let a parked saga go on: the same command again, or without it."""
+    noted = acted(saga, f"resumed ({event.mode.lower()})", event.by, event.reason, now)
+    if event.mode is ResumeMode.RETRY:
+        phase = Phase.COMPENSATING if saga.action is Action.COMPENSATE else Phase.RUNNING
+        going = replace(noted, phase=phase)
+        if saga.action is Action.COMPENSATE:
+            return Answer(
+                undo_next(with_step(going, saga.cursor, undo=Undo.NEEDED, again=False), now),
+                Note.RESUMED,
+            )
+        if saga.action is Action.EXECUTE and saga.steps[saga.cursor].status is Status.SUCCEEDED:
+            return Answer(proceed(going, now), Note.RESUMED)
+        return Answer(issue(going, saga.action, saga.cursor, 1, now), Note.RESUMED)
+    if not event.reason:
+        return refuse(saga, "skipping what a saga is parked on needs a reason")
+    if saga.action is Action.EXECUTE:
+        return refuse(saga, "an action can't be skipped; resume with retry, or cancel")
+    if saga.action is Action.CONFIRM:
+        return Answer(confirm_next(noted, saga.cursor, now), Note.RESUMED)
+    undo = Undo.NEEDED if saga.steps[saga.cursor].again else Undo.SKIPPED
+    return Answer(
+        undo_next(with_step(noted, saga.cursor, undo=undo, again=False), now), Note.RESUMED
+    )
+
+
+# --- the rest -------------------------------------------------------------------------------------------------------
+
+
+def ignore(saga: Saga, event: Event, now: int) -> Answer:
+    """Nothing: written down as such."""
+    return Answer(saga, Note.IGNORED)
+
+
+def refused(saga: Saga, event: Event, now: int) -> Answer:
+    """An operator's request that makes no sense in this phase: visible in the dead-letter topic."""
+    return refuse(saga, f"{type(event).__name__} makes no sense while job {saga.job_id} is {saga.phase}")
+
+
+def orphan(saga: None, event: Event, now: int) -> Answer:
+    """An event for a job that isn't known (any more): kept visible, for it may tell of an effect."""
+    return Answer(
+        None, Note.ORPHANED, Reject(f"{type(event).__name__} for job {event.job_id}, which isn't known")
+    )
+
+
+def too_late(saga: None, event: Event, now: int) -> Answer:
+    """A timer or a failure of a forgotten job: nothing."""
+    return Answer(None, Note.STALE)

@@ -1,0 +1,199 @@
+"""The protocol on one screen: for each phase and event, the handler and the phases it may lead to.
+
+`decide` is the one place where a saga changes. It is pure: the coordinator, the simulator, the exhaustive check and the
+audit all call it, with the broker's timestamp of the event as `now`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from processors.errors import ProtocolViolation
+from processors.saga import handlers as do
+from processors.saga.commands import Command, Note, Reject, outstanding
+from processors.saga.events import (
+    Cancelled,
+    Confirmed,
+    ConfirmFailed,
+    Event,
+    Failed,
+    Redriven,
+    Reply,
+    Resumed,
+    Submitted,
+    Succeeded,
+    TimedOut,
+    Undone,
+    UndoFailed,
+)
+from processors.saga.moves import park
+from processors.saga.state import ENDED, Phase, Saga
+
+NEW, RUNNING, COMPENSATING = Phase.NEW, Phase.RUNNING, Phase.COMPENSATING
+PARKED, COMPLETED, COMPENSATED = Phase.PARKED, Phase.COMPLETED, Phase.COMPENSATED
+
+
+class Row(NamedTuple):
+    """One line of the protocol."""
+
+    handler: Callable[[Any, Any, int], do.Answer]
+    leads_to: frozenset[Phase]
+
+
+def _row(handler: Callable[[Any, Any, int], do.Answer], *leads_to: Phase) -> Row:
+    return Row(handler, frozenset(leads_to))
+
+
+# Phase NEW stands for a job without state: never submitted, or forgotten after its retention.
+PROTOCOL: dict[tuple[Phase, type], Row] = {
+    (NEW, Submitted): _row(do.begin, RUNNING),
+    (NEW, Succeeded): _row(do.orphan, NEW),
+    (NEW, Failed): _row(do.too_late, NEW),
+    (NEW, TimedOut): _row(do.too_late, NEW),
+    (NEW, Undone): _row(do.too_late, NEW),
+    (NEW, UndoFailed): _row(do.orphan, NEW),
+    (NEW, Confirmed): _row(do.too_late, NEW),
+    (NEW, ConfirmFailed): _row(do.too_late, NEW),
+    (NEW, Cancelled): _row(do.orphan, NEW),
+    (NEW, Resumed): _row(do.orphan, NEW),
+    (NEW, Redriven): _row(do.orphan, NEW),
+    (RUNNING, Submitted): _row(do.duplicate, RUNNING),
+    (RUNNING, Succeeded): _row(do.settle, RUNNING, COMPLETED),
+    (RUNNING, Failed): _row(do.retry_or_compensate, RUNNING, COMPENSATING, COMPENSATED),
+    (RUNNING, TimedOut): _row(do.timed_out, RUNNING, COMPENSATING, COMPENSATED, PARKED),
+    (RUNNING, Undone): _row(do.ignore, RUNNING),
+    (RUNNING, UndoFailed): _row(do.ignore, RUNNING),
+    (RUNNING, Confirmed): _row(do.confirmed, RUNNING, COMPLETED),
+    (RUNNING, ConfirmFailed): _row(do.retry_or_park, RUNNING, PARKED),
+    (RUNNING, Cancelled): _row(do.cancel, RUNNING, COMPENSATING, COMPENSATED),
+    (RUNNING, Resumed): _row(do.refused, RUNNING),
+    (RUNNING, Redriven): _row(do.refused, RUNNING),
+    (COMPENSATING, Submitted): _row(do.duplicate, COMPENSATING),
+    (COMPENSATING, Succeeded): _row(do.late_effect, COMPENSATING),
+    (COMPENSATING, Failed): _row(do.late_failure, COMPENSATING),
+    (COMPENSATING, TimedOut): _row(do.timed_out, COMPENSATING, PARKED),
+    (COMPENSATING, Undone): _row(do.undone, COMPENSATING, COMPENSATED),
+    (COMPENSATING, UndoFailed): _row(do.retry_or_park, COMPENSATING, PARKED),
+    (COMPENSATING, Confirmed): _row(do.ignore, COMPENSATING),
+    (COMPENSATING, ConfirmFailed): _row(do.ignore, COMPENSATING),
+    (COMPENSATING, Cancelled): _row(do.ignore, COMPENSATING),
+    (COMPENSATING, Resumed): _row(do.refused, COMPENSATING),
+    (COMPENSATING, Redriven): _row(do.refused, COMPENSATING),
+    (PARKED, Submitted): _row(do.duplicate, PARKED),
+    (PARKED, Succeeded): _row(do.late_effect, PARKED),
+    (PARKED, Failed): _row(do.late_failure, PARKED),
+    (PARKED, TimedOut): _row(do.ignore, PARKED),
+    (PARKED, Undone): _row(do.undone, PARKED, COMPENSATING, COMPENSATED),
+    (PARKED, UndoFailed): _row(do.ignore, PARKED),
+    (PARKED, Confirmed): _row(do.confirmed, PARKED, RUNNING, COMPLETED),
+    (PARKED, ConfirmFailed): _row(do.ignore, PARKED),
+    (PARKED, Cancelled): _row(do.cancel, PARKED, COMPENSATING, COMPENSATED),
+    (PARKED, Resumed): _row(do.resume, PARKED, RUNNING, COMPENSATING, COMPLETED, COMPENSATED),
+    (PARKED, Redriven): _row(do.refused, PARKED),
+    (COMPLETED, Submitted): _row(do.resubmit, COMPLETED, RUNNING),
+    (COMPLETED, Succeeded): _row(do.after_completion, COMPLETED),
+    (COMPLETED, Failed): _row(do.after_completion, COMPLETED),
+    (COMPLETED, TimedOut): _row(do.expire, COMPLETED, NEW),
+    (COMPLETED, Undone): _row(do.ignore, COMPLETED),
+    (COMPLETED, UndoFailed): _row(do.ignore, COMPLETED),
+    (COMPLETED, Confirmed): _row(do.ignore, COMPLETED),
+    (COMPLETED, ConfirmFailed): _row(do.ignore, COMPLETED),
+    (COMPLETED, Cancelled): _row(do.refused, COMPLETED),
+    (COMPLETED, Resumed): _row(do.refused, COMPLETED),
+    (COMPLETED, Redriven): _row(do.redrive, COMPLETED, RUNNING),
+    (COMPENSATED, Submitted): _row(do.resubmit, COMPENSATED, RUNNING),
+    (COMPENSATED, Succeeded): _row(do.late_effect, COMPENSATED, COMPENSATING),
+    (COMPENSATED, Failed): _row(do.late_failure, COMPENSATED),
+    (COMPENSATED, TimedOut): _row(do.expire, COMPENSATED, NEW),
+    (COMPENSATED, Undone): _row(do.ignore, COMPENSATED),
+    (COMPENSATED, UndoFailed): _row(do.ignore, COMPENSATED),
+    (COMPENSATED, Confirmed): _row(do.ignore, COMPENSATED),
+    (COMPENSATED, ConfirmFailed): _row(do.ignore, COMPENSATED),
+    (COMPENSATED, Cancelled): _row(do.refused, COMPENSATED),
+    (COMPENSATED, Resumed): _row(do.refused, COMPENSATED),
+    (COMPENSATED, Redriven): _row(do.redrive, COMPENSATED, RUNNING),
+}
+
+
+class Decision(NamedTuple):
+    """The next saga (None: no state), what it asks for, and a note for counting.
+
+    `changed` says whether there is anything to save; an unchanged saga asks for nothing but, perhaps, a Reject.
+    """
+
+    saga: Saga | None
+    commands: tuple[Command, ...]
+    note: Note
+    changed: bool
+
+
+def decide(saga: Saga | None, event: Event, now: int) -> Decision:
+    """Return what an event makes of a saga at a time (milliseconds of the broker's clock).
+
+    Raises ProtocolViolation if a handler leads where its row doesn't allow.
+    """
+    phase = NEW if saga is None else saga.phase
+    row = PROTOCOL[phase, type(event)]
+    answer = _misaddressed(saga, event) or row.handler(saga, event, now)
+    following = answer.saga
+    leads_to = NEW if following is None else following.phase
+    if leads_to not in row.leads_to:
+        raise ProtocolViolation(f"({phase}, {type(event).__name__}) must not lead to {leads_to}")
+    if following is saga:
+        rejects = (answer.refusal,) if answer.refusal else ()
+        return Decision(saga, rejects, answer.note, False)
+    if following is None:
+        return Decision(None, (), answer.note, True)
+    seq = 1 if saga is None else saga.seq + 1
+    following = replace(following, seq=seq, updated_ms=now)
+    return Decision(following, outstanding(following), answer.note, True)
+
+
+def _misaddressed(saga: Saga | None, event: Event) -> do.Answer | None:
+    """Answer replies that don't belong to this run, or that name no command of it."""
+    if saga is None or not isinstance(event, Reply):
+        return None
+    if event.run != saga.run:
+        if isinstance(event, Succeeded) and event.run < saga.run and saga.previous is COMPENSATED:
+            reason = (
+                f"late effect: {event.step} of run {event.run} of job {saga.job_id} succeeded (seq {event.seq}) "
+                f"after that run was compensated and run {saga.run} began; undo it by its key"
+            )
+            return do.Answer(saga, Note.LATE_EFFECT, Reject(reason))
+        return do.Answer(saga, Note.STALE)
+    place = saga.plan.index(event.step)
+    if place < 0 or event.seq > saga.seq or (
+        isinstance(event, Succeeded | Failed) and not saga.steps[place].attempts
+    ):
+        return do.refuse(saga, f"{type(event).__name__} of {event.step!r} seq {event.seq}: no such command was sent")
+    return None
+
+
+def advance(saga: Saga | None, offset: int, event: Event, now: int) -> Decision:
+    """Fold one record of scrape.events into a saga: `decide`, made safe against redelivery.
+
+    A record at or before the saga's offset was applied already. The last applied one gives its commands once more (they
+    carry the same seq, so their receivers know them); older ones give nothing.
+    """
+    if saga is not None and offset <= saga.offset:
+        repeated = outstanding(saga) if offset == saga.offset else ()
+        return Decision(saga, repeated, Note.REPEATED, False)
+    decision = decide(saga, event, now)
+    if decision.changed and decision.saga is not None:
+        # outstanding() doesn't read the offset, so the commands stay as they are.
+        return decision._replace(saga=replace(decision.saga, offset=offset))
+    return decision
+
+
+def poisoned(saga: Saga, offset: int, error: str, now: int) -> Saga:
+    """Return the saga parked because deciding its event raised: the job waits for a person, its partition goes on."""
+    if saga.phase in ENDED:
+        return saga
+    parked = park(saga, f"deciding the event at offset {offset} failed: {error}")
+    return replace(parked, seq=saga.seq + 1, offset=offset, updated_ms=now)
+
+
+__all__ = ["PROTOCOL", "Decision", "Reject", "Row", "advance", "decide", "poisoned"]

@@ -1,0 +1,127 @@
+"""The state of a saga: an immutable value that the coordinator's table holds and scrape.sagas records."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from processors.saga.plan import Plan, StepPlan
+
+
+class Phase(StrEnum):
+    """Where a saga is. The order is the wire order: append only."""
+
+    NEW = "NEW"
+    RUNNING = "RUNNING"
+    COMPENSATING = "COMPENSATING"
+    PARKED = "PARKED"
+    COMPLETED = "COMPLETED"
+    COMPENSATED = "COMPENSATED"
+
+
+ENDED = frozenset({Phase.COMPLETED, Phase.COMPENSATED})
+
+
+class Action(StrEnum):
+    """What a command asks of a step."""
+
+    EXECUTE = "EXECUTE"
+    COMPENSATE = "COMPENSATE"
+    CONFIRM = "CONFIRM"
+
+
+class Status(StrEnum):
+    """What is known of a step's action in this run."""
+
+    PENDING = "PENDING"
+    COMMANDED = "COMMANDED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    REUSED = "REUSED"
+
+
+class Undo(StrEnum):
+    """What is known of a step's compensation in this run."""
+
+    NONE = "NONE"
+    NEEDED = "NEEDED"
+    DONE = "DONE"
+    SKIPPED = "SKIPPED"
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The place in scrape.urls that a submission came from; a redelivered one is known by it."""
+
+    partition: int
+    offset: int
+
+
+class StepState(msgspec.Struct, frozen=True):
+    """One step of one run.
+
+    `open` lists the seq of every Execute that has no answer yet; `unsure` is set once an attempt was answered
+    "outcome unknown" or ran out of time: from then on the step counts as one that may have happened.
+    `again` is set when a success arrives while this step is being compensated: that compensation may have been too
+    early, so another follows. `output` is the step's StepOutput as JSON.
+    """
+
+    status: Status = Status.PENDING
+    attempts: int = 0
+    unsure: bool = False
+    undo: Undo = Undo.NONE
+    again: bool = False
+    open: tuple[int, ...] = ()
+    output: bytes = b""
+    reason: str = ""
+
+
+class Saga(msgspec.Struct, frozen=True):
+    """One job. `seq` grows by one with each change; a command carries the seq of the state that issued it.
+
+    `offset` is the place in scrape.events of the last event that changed it. `cursor`, `action`, `attempt` and
+    `command_seq` say what is under way; `command_seq` is 0 while a retry waits. `due_ms` is when TimedOut is due
+    (0: never). Times are milliseconds of the broker's clock.
+    """
+
+    seq: int
+    due_ms: int
+    phase: Phase
+    job_id: str
+    run: int
+    offset: int
+    plan: Plan
+    url: str
+    payload: bytes
+    label: str
+    content: str
+    origins: tuple[Origin, ...]
+    steps: tuple[StepState, ...]
+    cursor: int = 0
+    action: Action = Action.EXECUTE
+    command_seq: int = 0
+    attempt: int = 0
+    first_ms: int = 0
+    started_ms: int = 0
+    updated_ms: int = 0
+    deadline_ms: int = 0
+    reason: str = ""
+    failed_step: str = ""
+    previous: Phase = Phase.NEW
+    acts: tuple[str, ...] = ()
+    trace: str = ""
+
+    @property
+    def current(self) -> StepPlan:
+        """The plan of the step that is under way."""
+        return self.plan.steps[self.cursor]
+
+    @property
+    def quiet(self) -> bool:
+        """True if every Execute of this run has been answered."""
+        return not any(step.open for step in self.steps)
+
+
+def idempotency_key(job_id: str, run: int, step: str) -> str:
+    """Return the key that all attempts of one step in one run share."""
+    return f"{job_id}:{run}:{step}"

@@ -1,0 +1,309 @@
+"""Between the pure core's values and the bytes on the topics.
+
+Each pair of functions is one message. Decoding raises BadRecord with what was wrong; encoding never fails for values that
+the core made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from processors.errors import BadRecord
+from processors.saga.commands import StepCommand
+from processors.saga.events import (
+    Cancelled,
+    Confirmed,
+    ConfirmFailed,
+    Event,
+    Failed,
+    Redriven,
+    Reply,
+    Resumed,
+    ResumeMode,
+    Submitted,
+    Succeeded,
+    TimedOut,
+    Undone,
+    UndoFailed,
+)
+from processors.saga.plan import Plan
+from processors.saga.state import Action, Origin, Phase, Saga, Status, StepState, Undo
+from schemas.codec import HEADER_BYTES, UndecodableMessage, codec, message_name
+
+#: Finds a plan by its hash; raises BadRecord if there is none.
+Plans = Callable[[str], Plan]
+
+_SUBMITTED = codec("submitted")
+_OPERATOR = codec("operator_request")
+_TIMED_OUT = codec("timed_out")
+_COMMAND = codec("step_command")
+_RESULT = codec("step_result")
+_SAGA = codec("saga_state")
+
+
+# --- events -----------------------------------------------------------------------------------------------------
+
+
+def encode_event(event: Event, **extra: Any) -> bytes:
+    """Return the bytes of an event for scrape.events; `extra` fills what only the wire carries (took_us, label...)."""
+    match event:
+        case Submitted():
+            return _SUBMITTED.encode(
+                {
+                    "job_id": event.job_id,
+                    "plan_hash": event.plan.hash,
+                    "pipeline": event.plan.pipeline,
+                    "url": event.url,
+                    "payload": event.payload,
+                    "content": event.content,
+                    "origin_partition": event.origin.partition,
+                    "origin_offset": event.origin.offset,
+                    "label": event.label,
+                    "trace": event.trace,
+                }
+            )
+        case TimedOut():
+            return _TIMED_OUT.encode({"job_id": event.job_id, "seq": event.seq, **extra})
+        case Cancelled() | Resumed() | Redriven():
+            return _OPERATOR.encode({**_operator(event), **extra})
+        case _:
+            return _RESULT.encode({**_result(event), **extra})
+
+
+def _operator(event: Cancelled | Resumed | Redriven) -> dict[str, Any]:
+    shared = {"job_id": event.job_id, "by": event.by, "reason": event.reason}
+    match event:
+        case Cancelled():
+            return {**shared, "kind": "CANCEL"}
+        case Resumed():
+            return {**shared, "kind": event.mode.value}
+        case Redriven():
+            redrive = {"from_step": event.from_step, "plan_hash": event.plan.hash}
+            return {**shared, "kind": "REDRIVE", **redrive}
+
+
+def _result(event: Reply) -> dict[str, Any]:
+    shared: dict[str, Any] = {
+        "job_id": event.job_id,
+        "run": event.run,
+        "seq": event.seq,
+        "step": event.step,
+    }
+    match event:
+        case Succeeded():
+            return {**shared, "action": "EXECUTE", "outcome": "SUCCEEDED", "output": event.output}
+        case Undone():
+            return {**shared, "action": "COMPENSATE", "outcome": "SUCCEEDED"}
+        case Confirmed():
+            return {**shared, "action": "CONFIRM", "outcome": "SUCCEEDED"}
+        case Failed():
+            shared |= {"action": "EXECUTE", "retryable": event.retryable, "unknown": event.unknown}
+        case UndoFailed():
+            shared |= {"action": "COMPENSATE", "retryable": not event.fatal}
+        case ConfirmFailed():
+            shared |= {"action": "CONFIRM", "retryable": not event.fatal}
+    failure = {"reason": event.reason, "retry_after_ms": event.retry_after_ms}
+    return {**shared, "outcome": "FAILED", **failure}
+
+
+def decode_event(data: bytes | None, plans: Plans) -> Event:
+    """Return the event in a record of scrape.events. Raises BadRecord."""
+    if data is None:
+        raise BadRecord("a tombstone in scrape.events means nothing")
+    try:
+        match message_name(data):
+            case "step_result":
+                return reply_of(_RESULT.decode(data))
+            case "submitted":
+                return _submitted(_SUBMITTED.decode(data), plans)
+            case "timed_out":
+                value = _TIMED_OUT.decode(data)
+                return TimedOut(value["job_id"], value["seq"])
+            case "operator_request":
+                return _requested(_OPERATOR.decode(data), plans)
+            case other:
+                raise BadRecord(f"no event: {other or data[:12]!r}")
+    except UndecodableMessage as error:
+        raise BadRecord(str(error)) from error
+
+
+def _submitted(value: dict[str, Any], plans: Plans) -> Submitted:
+    return Submitted(
+        job_id=value["job_id"],
+        plan=plans(value["plan_hash"]),
+        url=value["url"],
+        payload=value["payload"],
+        content=value["content"],
+        origin=Origin(value["origin_partition"], value["origin_offset"]),
+        label=value["label"],
+        trace=value["trace"],
+    )
+
+
+def _requested(value: dict[str, Any], plans: Plans) -> Cancelled | Resumed | Redriven:
+    job_id, by, reason = value["job_id"], value["by"], value["reason"]
+    match value["kind"]:
+        case "CANCEL":
+            return Cancelled(job_id, by, reason)
+        case "REDRIVE":
+            return Redriven(job_id, value["from_step"], plans(value["plan_hash"]), by, reason)
+        case mode:
+            return Resumed(job_id, ResumeMode(mode), by, reason)
+
+
+def reply_of(value: dict[str, Any]) -> Reply:
+    """Return the event that a decoded StepResult is."""
+    job_id, run, step, seq = value["job_id"], value["run"], value["step"], value["seq"]
+    reason, after = value["reason"], value["retry_after_ms"]
+    match value["action"], value["outcome"]:
+        case "EXECUTE", "SUCCEEDED":
+            return Succeeded(job_id, run, step, seq, value["output"])
+        case "EXECUTE", _:
+            retryable, unknown = value["retryable"], value["unknown"]
+            return Failed(job_id, run, step, seq, reason, retryable, unknown, after)
+        case "COMPENSATE", "SUCCEEDED":
+            return Undone(job_id, run, step, seq)
+        case "COMPENSATE", _:
+            return UndoFailed(job_id, run, step, seq, reason, not value["retryable"], after)
+        case "CONFIRM", "SUCCEEDED":
+            return Confirmed(job_id, run, step, seq)
+        case _:
+            return ConfirmFailed(job_id, run, step, seq, reason, not value["retryable"], after)
+
+
+def decode_result(data: bytes) -> dict[str, Any]:
+    """Return a StepResult as a mapping, for people and reports. Raises BadRecord."""
+    try:
+        return _RESULT.decode(data)
+    except UndecodableMessage as error:
+        raise BadRecord(str(error)) from error
+
+
+# --- commands -----------------------------------------------------------------------------------------------------
+
+
+def encode_command(command: StepCommand) -> bytes:
+    """Return the bytes of a command for scrape.<step>.commands."""
+    return _COMMAND.encode(msgspec.structs.asdict(command))
+
+
+def decode_command(data: bytes | None) -> StepCommand:
+    """Return the command in a record. Raises BadRecord."""
+    if data is None:
+        raise BadRecord("a tombstone on a command topic means nothing")
+    try:
+        value = _COMMAND.decode(data)
+    except UndecodableMessage as error:
+        raise BadRecord(str(error)) from error
+    value["action"] = Action(value["action"])
+    return StepCommand(**value)
+
+
+# --- state --------------------------------------------------------------------------------------------------------
+
+
+def encode_saga(saga: Saga) -> bytes:
+    """Return the bytes of a state for scrape.sagas."""
+    return _SAGA.encode(
+        {
+            "seq": saga.seq,
+            "due_ms": saga.due_ms,
+            "phase": saga.phase,
+            "job_id": saga.job_id,
+            "run": saga.run,
+            "offset": saga.offset,
+            "pipeline": saga.plan.pipeline,
+            "plan_hash": saga.plan.hash,
+            "url": saga.url,
+            "payload": saga.payload,
+            "label": saga.label,
+            "content": saga.content,
+            "origins": [{"partition": o.partition, "offset": o.offset} for o in saga.origins],
+            "steps": [_step_fields(step) for step in saga.steps],
+            "cursor": saga.cursor,
+            "action": saga.action,
+            "command_seq": saga.command_seq,
+            "attempt": saga.attempt,
+            "first_ms": saga.first_ms,
+            "started_ms": saga.started_ms,
+            "updated_ms": saga.updated_ms,
+            "deadline_ms": saga.deadline_ms,
+            "reason": saga.reason,
+            "failed_step": saga.failed_step,
+            "previous": saga.previous,
+            "acts": saga.acts,
+            "trace": saga.trace,
+        }
+    )
+
+
+def _step_fields(step: StepState) -> dict[str, Any]:
+    return {
+        "status": step.status,
+        "attempts": step.attempts,
+        "unsure": step.unsure,
+        "undo": step.undo,
+        "again": step.again,
+        "open": step.open,
+        "output": step.output,
+        "reason": step.reason,
+    }
+
+
+def decode_saga_fields(data: bytes) -> dict[str, Any]:
+    """Return a SagaState as a mapping, without its plan: for people and reports. Raises BadRecord."""
+    try:
+        return _SAGA.decode(data)
+    except UndecodableMessage as error:
+        raise BadRecord(str(error)) from error
+
+
+def decode_saga(data: bytes, plans: Plans) -> Saga:
+    """Return the saga in a record of scrape.sagas. Raises BadRecord."""
+    value = decode_saga_fields(data)
+    value["plan"] = plans(value.pop("plan_hash"))
+    del value["pipeline"]
+    value["phase"] = Phase(value["phase"])
+    value["previous"] = Phase(value["previous"])
+    value["action"] = Action(value["action"])
+    value["origins"] = tuple(Origin(o["partition"], o["offset"]) for o in value["origins"])
+    value["acts"] = tuple(value["acts"])
+    value["steps"] = tuple(_step(one) for one in value["steps"])
+    return Saga(**value)
+
+
+def _step(value: dict[str, Any]) -> StepState:
+    return StepState(
+        status=Status(value["status"]),
+        attempts=value["attempts"],
+        unsure=value["unsure"],
+        undo=Undo(value["undo"]),
+        again=value["again"],
+        open=tuple(value["open"]),
+        output=value["output"],
+        reason=value["reason"],
+    )
+
+
+def seq_of(data: bytes) -> int:
+    """Return a state's seq from its first bytes, without decoding the rest."""
+    return _varint(data, HEADER_BYTES)[0]
+
+
+def due_of(data: bytes) -> int:
+    """Return when a state's timer is due (0: never), without decoding the rest."""
+    return _varint(data, _varint(data, HEADER_BYTES)[1])[0]
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    shift = value = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return (value >> 1) ^ -(value & 1), at
+        shift += 7
