@@ -182,7 +182,7 @@ def _table(c: Catalogue) -> Iterator[Topic]:
         yield topic(f"{step}.commands", n, "job_id", "StepCommand", _delete(keep.commands, _STATE_BYTES),
                     f"what the step {step} has to do: Execute, Compensate and Confirm, in order")  # fmt: skip
         yield topic(f"{step}.results", n, "job_id", "StepResult", _delete(keep.results, _MESSAGE_BYTES),
-                    f"what became of each attempt of the step {step}: an audit trail that nobody waits for")  # fmt: skip
+                    f"what became of each attempt of the step {step}: an audit trail that none waits for")  # fmt: skip
     yield topic("pages", n, "job_id:run:step", "the page, zstd", _compact_and_delete(keep, page_bytes, 256 * _MIB),
                 "archived pages, named by claim checks; a tombstone when compensated")  # fmt: skip
     yield topic("records", n, "job_id, or business key", "pipeline's record", _compact(keep, _STATE_BYTES, 64 * _MIB),
@@ -234,10 +234,10 @@ def _ms(duration: timedelta) -> str:
 
 def _check(c: Catalogue) -> None:
     if not _PREFIX.fullmatch(c.prefix):
-        raise BadCatalogue(f"Prefix {c.prefix!r} names topics: 1 to 100 of A-Z, a-z, 0-9, '.', '_', '-', no sign first.")
+        raise BadCatalogue(f"Prefix {c.prefix!r} names topics: use A-Z, a-z, 0-9, and '.', '_', '-' but not first; up to 100.")
     for step in c.steps:
         if not _STEP.fullmatch(step):
-            raise BadCatalogue(f"Step {step!r} names topics: 1 to 63 of a-z, 0-9, '_', '-', no sign first.")
+            raise BadCatalogue(f"Step {step!r} names topics: use a-z, 0-9, and '_', '-' but not first; up to 63.")
     twice = sorted({step for step in c.steps if c.steps.count(step) > 1})
     if twice:
         raise BadCatalogue(f"Steps named twice: {', '.join(twice)}. Each step has topics of its own.")
