@@ -243,7 +243,7 @@ def _day(value: object) -> date:
 
 
 def _moment(value: object, unit: timedelta) -> datetime:
-    """A moment in UTC, cut to the unit: text is ISO 8601 (UTC if it names no zone), a whole number counts units since 1970."""
+    """A moment in UTC, cut to the unit: from ISO 8601 text (UTC if no zone is named) or a count of units since 1970."""
     try:
         if isinstance(value, str):
             value = datetime.fromisoformat(value.strip())

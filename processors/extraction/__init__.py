@@ -1,0 +1,1 @@
+"""Typed fields out of HTML: pure functions from a page's text to JSON-able values."""

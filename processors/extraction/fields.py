@@ -1,0 +1,194 @@
+"""A pipeline's fields: what to find on a page and how to read it, checked before anything runs.
+
+```yaml
+title: h1                                  # short form: a CSS selector
+price: {jsonld: Product.offers, css: [".price", "#price"], type: money, currency: EUR}
+images: {css: ".gallery img", attr: src, type: list, items: url, required: false}
+```
+
+A field's sources are tried in this order, whatever order they are written in, and several of one kind in the order
+of their list: `jsonld`, `microdata`, `meta`, `css`, `xpath`, `regex`, then a preset's own rules. The first that has
+text which can be read as the field's type wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from processors.extraction import product, sources
+from processors.extraction.currencies import CODES
+from processors.extraction.dates import known_languages, known_locale
+from processors.extraction.sources import Guess, Source, SourceError
+from processors.extraction.values import Hints, Type
+
+_SOURCES = ("jsonld", "microdata", "meta", "css", "xpath", "regex")
+PRESETS: Mapping[str, Mapping[str, Mapping[str, object]]] = {"product": product.FIELDS}
+
+
+class FieldError(ValueError):
+    """A field cannot be used; the message names the field, its selector and what is wrong."""
+
+
+class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One field: its sources, its type, what to do when nothing is found.
+
+    `attr` takes that attribute of the elements that `css` or `xpath` find. `items` is the type of a list's items.
+    `required: false` leaves the field out when nothing is found, `default` gives it that value instead.
+    Hints for ambiguous text: `currency` (ISO 4217) for money, `decimal` ("." or ",") for money and numbers, `locale`
+    (en-GB), `languages` ([de, en]) or `date_order` (DMY) for dates.
+    """
+
+    css: str | list[str] = []
+    xpath: str | list[str] = []
+    jsonld: str | list[str] = []
+    microdata: str | list[str] = []
+    meta: str | list[str] = []
+    regex: str | list[str] = []
+    attr: str | None = None
+    type: Type = Type.TEXT
+    items: Type | None = None
+    required: bool = True
+    default: Any = msgspec.UNSET
+    currency: str | None = None
+    decimal: Literal[".", ","] | None = None
+    locale: str | None = None
+    languages: list[str] = []
+    date_order: Literal["DMY", "MDY", "YMD", "YDM", "DYM", "MYD"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledField:
+    """A field ready to be looked for. `kind` is the type of one value: of an item, if it is a list."""
+
+    name: str
+    sources: tuple[Source, ...]
+    kind: Type
+    many: bool
+    required: bool
+    has_default: bool
+    default: object
+    hints: Hints
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The compiled fields of one parse step, in the order they were written."""
+
+    fields: tuple[CompiledField, ...]
+
+    def __iter__(self) -> Iterator[CompiledField]:
+        return iter(self.fields)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the fields, to be checked against the record schema."""
+        return tuple(field.name for field in self.fields)
+
+
+def compile_fields(mapping: Mapping[str, object], preset: str | None = None) -> Fields:
+    """The fields, each a CSS selector or a mapping of Field's keys; raises FieldError.
+
+    With a preset, its fields come first and the mapping's override them: null drops a field, a mapping without
+    any source (`price: {required: true}`) changes the preset's field, anything else replaces it.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise FieldError(f"there is no preset {preset!r}; presets: {', '.join(sorted(PRESETS))}")
+    given = PRESETS[preset] if preset else {}
+    rules = product.RULES if preset else {}
+    compiled = {name: _compiled(name, _parsed(name, spec), rules.get(name)) for name, spec in given.items()}
+    for name, spec in mapping.items():
+        if spec is None and name in given:
+            del compiled[name]
+        elif isinstance(spec, Mapping) and name in given and not any(source in spec for source in _SOURCES):
+            compiled[name] = _compiled(name, _parsed(name, {**given[name], **spec}), rules.get(name))
+        else:
+            compiled[name] = _compiled(name, _parsed(name, spec), None)
+    if not compiled:
+        raise FieldError("there are no fields: give `fields`, or a `preset`")
+    return Fields(tuple(compiled.values()))
+
+
+def _parsed(name: str, spec: object) -> Field:
+    if isinstance(spec, Field):
+        return spec
+    if isinstance(spec, str):
+        return Field(css=spec)
+    try:
+        return msgspec.convert(spec, Field)
+    except msgspec.ValidationError as error:
+        # msgspec names the key that is wrong; what would be right is told here.
+        known = (
+            f"types are {', '.join(Type)}" if "enum" in str(error) else f"keys are {', '.join(Field.__struct_fields__)}"
+        )
+        raise FieldError(f"field {name}: {error}; {known}") from error
+
+
+def _compiled(name: str, field: Field, rule: Callable[..., Any] | None) -> CompiledField:
+    kind = (field.items or Type.TEXT) if field.type is Type.LIST else field.type
+    try:
+        found = tuple(_sources(field, kind))
+        _check(field)
+    except SourceError as error:
+        raise FieldError(f"field {name}: {error}") from error
+    if rule is not None:
+        found = (*found, Guess("the preset's own rules", rule))
+    if not found:
+        raise FieldError(f"field {name}: it has no source; give one of {', '.join(_SOURCES)}")
+    return CompiledField(
+        name=name,
+        sources=found,
+        kind=kind,
+        many=field.type is Type.LIST,
+        required=field.required and field.default is msgspec.UNSET,
+        has_default=field.default is not msgspec.UNSET,
+        default=field.default,
+        hints=Hints(field.currency, field.decimal, field.locale, tuple(field.languages), field.date_order),
+    )
+
+
+def _sources(field: Field, kind: Type) -> Iterator[Source]:
+    for path in _each(field.jsonld):
+        yield sources.structured(path, microdata=False, kind=kind)
+    for path in _each(field.microdata):
+        yield sources.structured(path, microdata=True, kind=kind)
+    for name in _each(field.meta):
+        yield sources.meta(name)
+    for selector in _each(field.css):
+        yield sources.css(selector, field.attr, kind)
+    for expression in _each(field.xpath):
+        yield sources.xpath(expression, field.attr, kind)
+    for pattern in _each(field.regex):
+        yield sources.regex(pattern)
+
+
+def _each(given: str | list[str]) -> Iterable[str]:
+    return [given] if isinstance(given, str) else given
+
+
+def _check(field: Field) -> None:
+    if field.items is not None and field.type is not Type.LIST:
+        raise SourceError(f"`items` is for `type: list`, but the type is {field.type}")
+    if field.items is Type.LIST:
+        raise SourceError("`items: list` would be a list of lists; give the type of one item")
+    if field.attr is not None and not (field.css or field.xpath):
+        raise SourceError("`attr` needs `css` or `xpath`, whose elements have it")
+    if field.currency is not None and field.currency not in CODES:
+        raise SourceError(f"currency {field.currency!r} is not an ISO 4217 code such as EUR")
+    if unknown := [language for language in field.languages if language not in known_languages()]:
+        raise SourceError(f"dates cannot be read in language {unknown[0]!r}; give a code such as de")
+    if field.locale is not None and not known_locale(field.locale):
+        raise SourceError(f"dates cannot be read in locale {field.locale!r}; give one such as en-GB")
+    if field.default is not msgspec.UNSET and not _is_json(field.default):
+        raise SourceError(f"default {field.default!r} is not JSON; put it in quotes")
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, list):
+        return all(_is_json(item) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+    return value is None or isinstance(value, (str, bool, int, float))

@@ -1,0 +1,165 @@
+"""JSON-LD as shops really write it, with paths such as `Product.offers.price` through it.
+
+Microdata is turned into the same nodes, so one path language serves both.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import TypeAlias
+
+Node: TypeAlias = Mapping[str, object]
+
+# Types that are products to a shop. A path that asks for Product means these too.
+_KINDS = {
+    "Product": frozenset(
+        "Product ProductGroup ProductModel SomeProducts IndividualProduct Vehicle Car Motorcycle Book".split()
+    ),
+    "Offer": frozenset("Offer AggregateOffer OfferForPurchase OfferForLease".split()),
+    "Article": frozenset("Article NewsArticle BlogPosting TechArticle Report ScholarlyArticle".split()),
+}
+_COMMENT = re.compile(r"<!--|-->|<!\[CDATA\[|\]\]>|^\s*//.*$", re.MULTILINE)
+# A string, kept as it is, or a comma with nothing after it, dropped. Strings first, so commas inside them survive.
+_STRING_OR_LOOSE_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
+_BAD_ESCAPE = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
+# Deeper than any shop nests; a bound keeps hostile pages from exhausting the stack.
+_MAX_DEPTH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value at the end of a path, with the node that holds it (for its `priceCurrency` and such)."""
+
+    value: object
+    holder: Node
+
+
+def read_script(text: str) -> list[object] | None:
+    """The JSON documents in a script's text, or None if it cannot be read even leniently.
+
+    Forgiven: HTML comments, CDATA, trailing commas, control characters and bad escapes in strings, text after the
+    document, several documents in a row, HTML entities in place of quotes.
+    """
+    for attempt in (str, _tidied, lambda raw: _tidied(html.unescape(raw))):
+        documents = _documents(attempt(text))
+        if documents:
+            return documents
+    return [] if not _COMMENT.sub("", text).strip(" \t\r\n;") else None
+
+
+def _tidied(text: str) -> str:
+    text = _COMMENT.sub("", text)
+    text = _STRING_OR_LOOSE_COMMA.sub(lambda match: match[1] or "", text)
+    return _BAD_ESCAPE.sub(r"\\\\", text)
+
+
+def _documents(text: str) -> list[object]:
+    decoder = json.JSONDecoder(strict=False, parse_float=_number, parse_constant=lambda _: None)
+    documents: list[object] = []
+    at = 0
+    while (start := _next_document(text, at)) is not None:
+        try:
+            document, at = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            break
+        documents.append(document)
+    return documents
+
+
+def _number(literal: str) -> Decimal | None:
+    """Numbers keep their digits: a price of 12.50 must not become 12.5, nor 0.1 a binary fraction."""
+    try:
+        return Decimal(literal)
+    except InvalidOperation:
+        return None
+
+
+def _next_document(text: str, at: int) -> int | None:
+    match = re.compile(r"[\s;,]*(?=[{\[])").match(text, at)
+    return match.end() if match else None
+
+
+def nodes(documents: Iterable[object]) -> list[Node]:
+    """Every object in the documents, outer before inner, in document order; `@graph` and lists are seen through."""
+    found: list[Node] = []
+    for document in documents:
+        _collect(document, found, 0)
+    return found
+
+
+def _collect(value: object, found: list[Node], depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(value, dict):
+        found.append(value)
+        for inner in value.values():
+            _collect(inner, found, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _collect(inner, found, depth + 1)
+
+
+def types_of(node: Node) -> frozenset[str]:
+    """The node's types without their vocabulary: `http://schema.org/Product` is Product."""
+    declared = node.get("@type")
+    names = declared if isinstance(declared, list) else [declared]
+    return frozenset(re.split(r"[/#:]", name)[-1] for name in names if isinstance(name, str))
+
+
+def is_path(text: str) -> bool:
+    """Whether the text is a path: names joined by dots, of which the first may be a type."""
+    return re.fullmatch(r"@?\w+(\.@?\w+)*", text) is not None
+
+
+def follow(path: str, every: Iterable[Node]) -> Iterator[Found]:
+    """The values at `path`, in document order.
+
+    A capitalised first name is a type and matches nodes of it (and of its kinds) at any depth; without one, the
+    path starts at every node. Lists and `@graph` are seen through; a name that leads nowhere gives nothing.
+    """
+    first, *names = path.split(".")
+    if first[:1].isupper():
+        wanted = _KINDS.get(first, frozenset((first,)))
+        starts: Iterable[Node] = (node for node in every if types_of(node) & wanted)
+    else:
+        names = [first, *names]
+        starts = every
+    for node in starts:
+        yield from _steps(node, names, node)
+
+
+def _steps(value: object, names: list[str], holder: Node) -> Iterator[Found]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _steps(item, names, holder)
+    elif not names:
+        if value is not None:
+            yield Found(value, holder)
+    elif isinstance(value, Mapping):
+        if names[0] in value:
+            yield from _steps(value[names[0]], names[1:], value)
+        elif "@graph" in value:
+            yield from _steps(value["@graph"], names, value)
+
+
+def plain(value: object) -> str | None:
+    """The text that a value stands for: itself, or an object's @value, name, url or @id."""
+    if isinstance(value, Mapping):
+        return next(
+            (text for key in ("@value", "name", "url", "contentUrl", "@id") if (text := plain(value.get(key)))), None
+        )
+    if isinstance(value, list):
+        return next((text for item in value if (text := plain(item))), None)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        # A hostile exponent would make gigabytes of zeros.
+        return format(value, "f") if abs(value.adjusted()) < 40 else None  # noqa: PLR2004
+    if isinstance(value, int):
+        return str(value) if value.bit_length() < 256 else None  # noqa: PLR2004
+    return html.unescape(value) if isinstance(value, str) else None

@@ -1,0 +1,33 @@
+"""What a reader would see of an element: its text, with white space made plain."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+_UNSEEN = frozenset(("script", "style", "noscript", "template"))
+_INLINE = frozenset(
+    "a abbr b bdi bdo big cite code data del dfn em font i ins kbd label mark q s samp small span strike strong sub "
+    "sup time tt u var".split()
+)
+
+
+def text_of(element: etree._Element) -> str:
+    """The text inside the element: no scripts, styles or comments; blocks and line breaks part words."""
+    if len(element) == 0:
+        return " ".join((element.text or "").split()) if isinstance(element.tag, str) else ""
+    parts: list[str] = []
+    walker = etree.iterwalk(element, events=("start", "end", "comment", "pi"))
+    for event, node in walker:
+        if event == "start":
+            if node.tag in _UNSEEN and node is not element:
+                walker.skip_subtree()
+                continue
+            if node.tag not in _INLINE:
+                parts.append(" ")
+            parts.append(node.text or "")
+            continue
+        if event == "end" and node.tag not in _INLINE:
+            parts.append(" ")
+        if node is not element:
+            parts.append(node.tail or "")
+    return " ".join("".join(parts).split())
