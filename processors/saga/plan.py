@@ -50,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True):
     """A resolved pipeline. Two plans with the same hash are the same plan."""
 
     pipeline: str
-    record: str
+    record_schema: str
     steps: tuple[StepPlan, ...]
     deadline_ms: int
     retention_ms: int

@@ -1,0 +1,257 @@
+"""The coordinator: folds scrape.events into sagas, commands steps, keeps the table.
+
+The order is the promise. For each batch: decide everything in memory; send the commands and wait for Kafka to have them;
+save the states and wait; only then acknowledge the events. A crash before the last step repeats the batch, and a repeated
+event decides the same: the same commands with the same seq, which their receivers know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from processors import metrics
+from processors.dead_letters import dead_letter
+from processors.deadlines import Deadlines
+from processors.errors import BadRecord
+from processors.plans import Plans, UnknownPlan
+from processors.saga.commands import Note, Reject, StepCommand
+from processors.saga.events import Event, TimedOut
+from processors.saga.protocol import Decision, advance, poisoned
+from processors.saga.state import ENDED, Phase, Saga
+from processors.transport.outbox import Outgoing
+from processors.transport.record import Batch, Record
+from processors.wire import decode_event, decode_saga, due_of, encode_command, encode_event, encode_saga, seq_of
+from topics.catalogue import Catalogue
+
+log = logging.getLogger(__name__)
+
+# Decoded sagas kept at hand: a saga in motion is touched every few milliseconds, and decoding costs more than deciding.
+CACHED_SAGAS = 20_000
+# A timer whose event was judged early by the broker's clock rings again after this; clocks in a cluster differ by less.
+EARLY_MS = 50
+
+
+class Table(Protocol):
+    """The saga table as the coordinator uses it."""
+
+    def get(self, key: bytes, partition: int) -> bytes | None:
+        """Return the saved state of a job."""
+        ...
+
+    async def save(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Save states (None: forget) in order; returns once the changelog has them."""
+        ...
+
+
+class Sender(Protocol):
+    """The outbox as the coordinator uses it."""
+
+    async def send(self, items: Sequence[Outgoing]) -> list[int]:
+        """Send records; returns once Kafka has them."""
+        ...
+
+
+class Coordinator:
+    """Drives the sagas of the partitions that this process owns."""
+
+    def __init__(self, table: Table, outbox: Sender, plans: Plans, catalogue: Catalogue) -> None:
+        self._table = table
+        self._outbox = outbox
+        self._plans = plans
+        self._events = catalogue.events.name
+        self._dead_letters = catalogue.dead_letters
+        self._catalogue = catalogue
+        self._command_topics: dict[str, str] = {}
+        self._cache: OrderedDict[bytes, Saga] = OrderedDict()
+        self._deadlines: dict[int, Deadlines] = {}
+        self._rearmed = asyncio.Event()
+
+    # --- partitions come and go ---------------------------------------------------------------------------------
+
+    def restored(self, partition: int, states: Iterable[tuple[bytes, bytes]]) -> None:
+        """Rebuild the deadlines of a partition from its restored states."""
+        deadlines = self._deadlines[partition] = Deadlines()
+        for key, value in states:
+            deadlines.arm(key, seq_of(value), due_of(value))
+        self._cache.clear()
+        self._rearmed.set()
+
+    def revoked(self, partition: int) -> None:
+        """Forget what belongs to a partition that another process owns now."""
+        self._deadlines.pop(partition, None)
+        self._cache.clear()
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    async def handle(self, batch: Batch) -> None:
+        """Apply a batch of events; raises DeliveryFailed, and then nothing of it counts as done."""
+        sending: list[Outgoing] = []
+        saving: dict[int, list[tuple[bytes, bytes | None]]] = {}
+        changed: dict[bytes, tuple[int, Saga | None, Saga | None]] = {}
+        for record in batch.records:
+            await self._apply(record, sending, saving, changed)
+        if sending:
+            # Sent before saved: a crash in between repeats commands instead of losing them.
+            await self._outbox.send(sending)
+        if saving:
+            await asyncio.gather(*(self._table.save(p, items) for p, items in saving.items()))
+        for key, (partition, before, after) in changed.items():
+            self._settle(key, partition, before, after)
+        batch.done()
+
+    async def _apply(
+        self,
+        record: Record,
+        sending: list[Outgoing],
+        saving: dict[int, list[tuple[bytes, bytes | None]]],
+        changed: dict[bytes, tuple[int, Saga | None, Saga | None]],
+    ) -> None:
+        key, partition = record.key or b"", record.partition
+        try:
+            event = await self._decode(record)
+            if key in changed:
+                first, saga = changed[key][1], changed[key][2]
+            else:
+                first = saga = await self._load(key, partition)
+        except BadRecord as error:
+            sending.append(self._set_aside(record, str(error)))
+            return
+        try:
+            decision = advance(saga, record.offset, event, record.timestamp_ms)
+        except Exception as error:
+            # One job must not stop its partition: it is parked where a person can see it.
+            log.exception("deciding failed; the job is parked", extra={"job_id": event.job_id})
+            sending.append(self._set_aside(record, f"deciding failed: {error!r}"))
+            if saga is None or record.offset <= saga.offset:
+                return
+            parked = poisoned(saga, record.offset, repr(error), record.timestamp_ms)
+            decision = Decision(parked, (), Note.PARKED, parked is not saga)
+        self._count(decision, saga, event, record)
+        for command in decision.commands:
+            sending.append(self._outgoing(command, record))
+        if decision.changed:
+            after = decision.saga
+            saving.setdefault(partition, []).append((key, None if after is None else encode_saga(after)))
+            changed[key] = (partition, first, after)
+
+    async def _decode(self, record: Record) -> Event:
+        try:
+            event = decode_event(record.value, self._plans)
+        except UnknownPlan:
+            # Intake publishes a plan before it names it: reading to the end finds it, or it doesn't exist.
+            await self._plans.refresh()
+            event = decode_event(record.value, self._plans)
+        if event.job_id.encode() != record.key:
+            raise BadRecord(f"the event is for job {event.job_id!r}, but its key is {record.key!r}")
+        return event
+
+    async def _load(self, key: bytes, partition: int) -> Saga | None:
+        saga = self._cache.get(key)
+        if saga is not None:
+            self._cache.move_to_end(key)
+            return saga
+        value = self._table.get(key, partition)
+        if value is None:
+            return None
+        try:
+            return decode_saga(value, self._plans)
+        except UnknownPlan:
+            await self._plans.refresh()
+            return decode_saga(value, self._plans)
+
+    def _outgoing(self, command: StepCommand | Reject, record: Record) -> Outgoing:
+        if isinstance(command, Reject):
+            return self._set_aside(record, command.reason)
+        topic = self._command_topics.get(command.step)
+        if topic is None:
+            topic = self._command_topics[command.step] = self._catalogue.commands(command.step).name
+        metrics.commands.labels(command.step, command.action).inc()
+        # Same key, same partitioner, same count: the command's partition is the event's.
+        return Outgoing(topic, record.partition, record.key, encode_command(command))
+
+    def _set_aside(self, record: Record, reason: str) -> Outgoing:
+        partition = record.partition % self._dead_letters.partitions
+        return dead_letter(self._dead_letters.name, partition, record, reason, "coordinator")
+
+    def _settle(self, key: bytes, partition: int, before: Saga | None, after: Saga | None) -> None:
+        """Take a saved change into the cache, the deadlines and the gauges."""
+        deadlines = self._deadlines.setdefault(partition, Deadlines())
+        if before is not None:
+            deadlines.disarm(key, before.due_ms)
+            metrics.sagas.labels(before.phase).dec()
+        if after is None:
+            self._cache.pop(key, None)
+            return
+        deadlines.arm(key, after.seq, after.due_ms)
+        metrics.sagas.labels(after.phase).inc()
+        self._rearmed.set()
+        if after.phase in ENDED:
+            # Seldom touched again: leave the room to sagas in motion.
+            self._cache.pop(key, None)
+            return
+        self._cache[key] = after
+        if len(self._cache) > CACHED_SAGAS:
+            self._cache.popitem(last=False)
+
+    def _count(self, decision: Decision, before: Saga | None, event: Event, record: Record) -> None:
+        note, saga = decision.note, decision.saga
+        metrics.transitions.labels(note).inc()
+        if note is Note.EARLY and isinstance(event, TimedOut) and saga is not None:
+            wait = max(saga.due_ms - record.timestamp_ms, EARLY_MS)
+            deadlines = self._deadlines.setdefault(record.partition, Deadlines())
+            deadlines.arm(record.key or b"", saga.seq, _now_ms() + wait)
+            self._rearmed.set()
+        if not decision.changed or saga is None:
+            return
+        step = saga.current.name
+        match note:
+            case Note.RETRYING:
+                metrics.retries.labels(step).inc()
+            case Note.LATE_EFFECT:
+                metrics.late_effects.labels(step).inc()
+            case Note.PARKED:
+                metrics.parked.labels(step).inc()
+            case Note.COMPLETED | Note.COMPENSATED:
+                metrics.saga_seconds.labels(saga.phase).observe((saga.updated_ms - saga.started_ms) / 1000)
+        if (before is None or before.phase is not saga.phase) and saga.phase is not Phase.RUNNING:
+            log.info(
+                "saga %s",
+                saga.phase.lower(),
+                extra={"job_id": saga.job_id, "run": saga.run, "seq": saga.seq, "step": step, "reason": saga.reason},
+            )
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    async def ring(self) -> None:
+        """Send TimedOut for whatever is due, for ever. Only sends: the table changes when the event comes back."""
+        while True:
+            self._rearmed.clear()
+            sending = [
+                Outgoing(self._events, partition, key, encode_event(TimedOut(key.decode(), seq)))
+                for partition, deadlines in self._deadlines.items()
+                for key, seq in deadlines.due(_now_ms())
+            ]
+            if sending:
+                await self._outbox.send(sending)
+                continue
+            metrics.deadlines.set(sum(len(d) for d in self._deadlines.values()))
+            await self._sleep_until_due()
+
+    async def _sleep_until_due(self) -> None:
+        upcoming = [at for deadlines in self._deadlines.values() if (at := deadlines.next_ms()) is not None]
+        if not upcoming:
+            await self._rearmed.wait()
+            return
+        wait = (min(upcoming) - _now_ms()) / 1000
+        if wait > 0:
+            # Under load something is armed all the time; waking for each would cost more than a timer's precision.
+            await asyncio.sleep(min(wait, 0.05) if self._rearmed.is_set() else min(wait, 0.25))
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

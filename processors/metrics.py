@@ -1,0 +1,44 @@
+"""Every metric, named once. Labels are steps, outcomes, pipelines and topics; never a job_id."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+
+# From a cached answer to a slow page; a paid call may take half a minute.
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SAGA_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+
+transitions = Counter("scrapesaga_transitions_total", "Decisions by what they did.", ["note"])
+commands = Counter("scrapesaga_commands_total", "Commands issued.", ["step", "action"])
+sagas = Gauge("scrapesaga_sagas", "Sagas in the tables of this process.", ["phase"])
+saga_seconds = Histogram(
+    "scrapesaga_saga_seconds", "From the start of a run to its end.", ["phase"], buckets=_SAGA_SECONDS
+)
+oldest_seconds = Gauge("scrapesaga_oldest_unfinished_seconds", "Age of the oldest saga that is still running.")
+deadlines = Gauge("scrapesaga_deadlines", "Timers armed.")
+late_effects = Counter("scrapesaga_late_effects_total", "Successes that arrived after the abort, and were undone.", ["step"])
+retries = Counter("scrapesaga_retries_total", "Attempts that were followed by another.", ["step"])
+parked = Counter("scrapesaga_parked_total", "Sagas that were parked for a person.", ["step"])
+
+accepted = Counter("scrapesaga_accepted_total", "Requests that intake accepted.", ["pipeline"])
+dead_letters = Counter("scrapesaga_dead_letters_total", "Records that were set aside.", ["topic"])
+
+step_seconds = Histogram("scrapesaga_step_seconds", "Time a step took.", ["step", "action", "outcome"], buckets=_SECONDS)
+queue_seconds = Histogram("scrapesaga_queue_seconds", "From a command's record to its start.", ["step"], buckets=_SECONDS)
+in_flight = Gauge("scrapesaga_steps_in_flight", "Commands being worked on.", ["step"])
+surprises = Counter("scrapesaga_surprises_total", "Exceptions of steps that say nothing about retry or failure.", ["step"])
+
+calls = Counter("scrapesaga_paid_calls_total", "Paid calls by what became of them.", ["step", "outcome"])
+spend = Counter("scrapesaga_spend_total", "Money spent, in the pipeline's own currency.", ["pipeline", "step"])
+pages_bytes = Counter("scrapesaga_page_bytes_total", "Bytes of pages before compression.", ["step"])
+rows = Counter("scrapesaga_rows_total", "Rows written to the warehouse.", ["step", "kind"])
+ignored = Counter("scrapesaga_custom_total", "What custom steps count by names of their own.", ["step", "name"])
+
+#: Counters that a step may add to through its host, by name.
+STEP_COUNTERS = {
+    "paid_calls": calls,
+    "spend": spend,
+    "page_bytes": pages_bytes,
+    "rows": rows,
+}
+__all__ = ["REGISTRY", "STEP_COUNTERS"]

@@ -1,0 +1,80 @@
+"""The plans that sagas are pinned to, as scrape.plans holds them.
+
+Intake publishes a plan, and has it acknowledged, before it publishes a submission that names it. So whoever meets a hash
+finds its plan by reading the topic to its present end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from processors.errors import BadRecord, PipelineError
+from processors.saga.plan import Plan, decode_plan, encode_plan
+from processors.step import Log
+
+PLAN_KEY = b"plan:"
+PIPELINE_KEY = b"pipeline:"
+
+
+class UnknownPlan(BadRecord):
+    """No plan with this hash has been read yet."""
+
+    def __init__(self, plan_hash: str) -> None:
+        super().__init__(f"no plan {plan_hash!r} in the plans topic")
+        self.plan_hash = plan_hash
+
+
+class Plans:
+    """Plans by hash, and each pipeline's current one by name."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._by_hash: dict[str, Plan] = {}
+        self._current: dict[str, str] = {}
+        self._refreshing = asyncio.Lock()
+
+    def __call__(self, plan_hash: str) -> Plan:
+        """Return a plan by hash. Raises UnknownPlan: refresh, and ask again."""
+        plan = self._by_hash.get(plan_hash)
+        if plan is None:
+            raise UnknownPlan(plan_hash)
+        return plan
+
+    def current(self, pipeline: str) -> Plan | None:
+        """Return the plan that new submissions of a pipeline get."""
+        return self._by_hash.get(self._current.get(pipeline, ""))
+
+    @property
+    def pipelines(self) -> tuple[str, ...]:
+        """Names of all pipelines that were ever published, sorted."""
+        return tuple(sorted(self._current))
+
+    async def refresh(self) -> None:
+        """Read the topic to its present end."""
+        async with self._refreshing:
+            for _, key, value in await self._log.catch_up():
+                self._apply(key, value)
+
+    def _apply(self, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            return
+        if key.startswith(PLAN_KEY):
+            try:
+                plan = decode_plan(value)
+            except PipelineError:
+                # A plan of a newer version: sagas pinned to it are not for this process, and say so themselves.
+                return
+            self._by_hash[plan.hash] = plan
+        elif key.startswith(PIPELINE_KEY):
+            self._current[key[len(PIPELINE_KEY) :].decode()] = value.decode()
+
+    async def publish(self, plans: Iterable[Plan]) -> None:
+        """Publish plans that aren't there yet, and make each its pipeline's current one."""
+        await self.refresh()
+        for plan in plans:
+            if plan.hash not in self._by_hash:
+                await self._log.append(PLAN_KEY + plan.hash.encode(), encode_plan(plan))
+            if self._current.get(plan.pipeline) != plan.hash:
+                await self._log.append(PIPELINE_KEY + plan.pipeline.encode(), plan.hash.encode())
+        await self.refresh()
