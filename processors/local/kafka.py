@@ -21,12 +21,11 @@ from processors.local import child
 from processors.local.claim import Claim
 from processors.local.errors import LocalError, StartFailed
 from processors.local.jars import kafka_classpath
-from processors.local.ports import is_free, remembered_port
+from processors.local.ports import remembered_port, wait_until_free
 
 _START_WITHIN = timedelta(seconds=60)
 _STOP_WITHIN = timedelta(seconds=15)
 _FORMAT_WITHIN = timedelta(seconds=30)
-_PORT_WITHIN = timedelta(seconds=5)
 _POLL_S = 0.05
 
 # Compiled lightly and collected serially: up in half the time of _FAST_RUN, slower once warm.
@@ -207,7 +206,7 @@ class EmbeddedKafka:
 
     def _write_settings(self) -> Path:
         if self._port is not None:
-            self._wait_until_free(self._port)
+            wait_until_free(self._port)
         ports = self._dir / "ports.json"
         self._port = remembered_port(ports, "broker", wanted=self._port or self._wanted_port)
         controller = remembered_port(ports, "controller")
@@ -222,12 +221,6 @@ class EmbeddedKafka:
         path = self._dir / "server.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         return path
-
-    def _wait_until_free(self, port: int) -> None:
-        """Give a broker that was just killed the moment that the kernel needs to take its port back."""
-        give_up = time.monotonic() + _PORT_WITHIN.total_seconds()
-        while not is_free(port) and time.monotonic() < give_up:
-            time.sleep(_POLL_S)
 
     def _format_when_new(self, command: list[str], settings: Path) -> None:
         """Give new storage its cluster id, once: the id is written last, so that a crash half-way formats again."""

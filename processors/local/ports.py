@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import socket
+import time
+from datetime import timedelta
 from pathlib import Path
 
 from processors.local.errors import LocalError
@@ -13,6 +15,8 @@ from processors.local.errors import LocalError
 # retries a stopped broker on a port of that range can connect to itself, and the broker then never gets it back.
 _RANGE = range(20_000, 32_000)
 _TRIES = 200
+_FREE_WITHIN = timedelta(seconds=5)
+_POLL_S = 0.05
 
 
 def is_free(port: int) -> bool:
@@ -25,6 +29,13 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def wait_until_free(port: int) -> None:
+    """Give a server that was just killed the moment that the kernel needs to take its port back."""
+    give_up = time.monotonic() + _FREE_WITHIN.total_seconds()
+    while not is_free(port) and time.monotonic() < give_up:
+        time.sleep(_POLL_S)
 
 
 def free_port(*, avoid: frozenset[int] = frozenset()) -> int:
