@@ -103,7 +103,6 @@ _SESSION = duration(timedelta(milliseconds=500), timedelta(minutes=30))
 _SHORT = duration(timedelta(milliseconds=1), timedelta(hours=1))
 
 
-# fmt: off
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What a process was told at its start. A field `x_y` is set by SCRAPESAGA_X_Y; secrets by ..._FILE too."""
@@ -158,7 +157,6 @@ class Settings:
     otel_endpoint: str = _setting(URL, "", "OTLP/HTTP collector that receives traces")
 
     environment: Environment = field(default_factory=Environment, repr=False, compare=False)
-# fmt: on
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from types import MappingProxyType
 
 from topics.errors import BadCatalogue, UnknownTopic
@@ -48,9 +49,17 @@ class Retention:
     tombstones: timedelta = timedelta(days=7)
 
 
+class Partitioning(StrEnum):
+    """What relies on the number of a topic's partitions, and so whether it may ever change."""
+
+    BY_KEY = "by key"  # all records of a key in one partition, the same one in each topic that has this key
+    SINGLE = "single"  # one order over all keys
+    FREE = "free"  # nothing: more partitions may be added
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic as it has to be on the broker; `may_grow` if adding partitions breaks nothing that relies on keys."""
+    """One topic as it has to be on the broker."""
 
     short_name: str
     name: str
@@ -58,7 +67,7 @@ class Topic:
     replication_factor: int
     key: str
     value: str
-    may_grow: bool
+    partitioning: Partitioning
     config: Mapping[str, str]
     doc: str
 
@@ -163,34 +172,36 @@ class Catalogue:
 
 
 def _table(c: Catalogue) -> Iterator[Topic]:
-    n, keep = c.partitions, c.retention
+    keep = c.retention
+    by_key, single, free = Partitioning.BY_KEY, Partitioning.SINGLE, Partitioning.FREE
     page_bytes = c.max_page_bytes + _OVERHEAD_BYTES
 
-    def topic(name: str, count: int, key: str, value: str, config: _Config, doc: str, may_grow: bool = False) -> Topic:
+    def topic(name: str, by: Partitioning, key: str, value: str, config: _Config, doc: str) -> Topic:
+        count = 1 if by is Partitioning.SINGLE else c.partitions
         config = MappingProxyType({**config, **_everywhere(c.replication_factor)})
-        return Topic(name, f"{c.prefix}.{name}", count, c.replication_factor, key, value, may_grow, config, doc)
+        return Topic(name, f"{c.prefix}.{name}", count, c.replication_factor, key, value, by, config, doc)
 
-    yield topic("urls", n, "any", "ScrapeRequest, or JSON", _delete(keep.urls, _MESSAGE_BYTES),
-                "URLs to scrape: users produce here", may_grow=True)  # fmt: skip
-    yield topic("events", n, "job_id", "Event", _delete(keep.events, _MESSAGE_BYTES),
+    yield topic("urls", free, "any", "ScrapeRequest, or JSON", _delete(keep.urls, _MESSAGE_BYTES),
+                "URLs to scrape: users produce here")  # fmt: skip
+    yield topic("events", by_key, "job_id", "Event", _delete(keep.events, _MESSAGE_BYTES),
                 "all that the coordinator has to know about a saga, in one order")  # fmt: skip
-    yield topic("sagas", n, "job_id", "SagaState", _compact(keep, _STATE_BYTES, 64 * _MIB),
+    yield topic("sagas", by_key, "job_id", "SagaState", _compact(keep, _STATE_BYTES, 64 * _MIB),
                 "the state of each saga after each transition: changelog and status stream")  # fmt: skip
-    yield topic("plans", 1, "plan:<hash>, pipeline:<name>", "Plan, hash", _compact(keep, _MESSAGE_BYTES, 16 * _MIB),
+    yield topic("plans", single, "plan:<hash>, pipeline:<name>", "Plan", _compact(keep, _MESSAGE_BYTES, 16 * _MIB),
                 "resolved pipelines by hash, which sagas are pinned to, and the current hash of each")  # fmt: skip
     for step in c.steps:
-        yield topic(f"{step}.commands", n, "job_id", "StepCommand", _delete(keep.commands, _STATE_BYTES),
+        yield topic(f"{step}.commands", by_key, "job_id", "StepCommand", _delete(keep.commands, _STATE_BYTES),
                     f"what the step {step} has to do: Execute, Compensate and Confirm, in order")  # fmt: skip
-        yield topic(f"{step}.results", n, "job_id", "StepResult", _delete(keep.results, _MESSAGE_BYTES),
+        yield topic(f"{step}.results", by_key, "job_id", "StepResult", _delete(keep.results, _MESSAGE_BYTES),
                     f"what became of each attempt of the step {step}: an audit trail that none waits for")  # fmt: skip
-    yield topic("pages", n, "job_id:run:step", "the page, zstd", _compact_and_delete(keep, page_bytes, 256 * _MIB),
+    yield topic("pages", by_key, "job_id:run:step", "the page, zstd", _compact_and_delete(keep, page_bytes, 256 * _MIB),
                 "archived pages, named by claim checks; a tombstone when compensated")  # fmt: skip
-    yield topic("records", n, "job_id, or business key", "pipeline's record", _compact(keep, _STATE_BYTES, 64 * _MIB),
+    yield topic("records", by_key, "job_id or business key", "a record", _compact(keep, _STATE_BYTES, 64 * _MIB),
                 "the records of completed sagas: users read here; a tombstone when compensated")  # fmt: skip
-    yield topic("spend", 1, "job_id:run:step", "SpendEntry", _compact(keep, _MESSAGE_BYTES, 16 * _MIB),
+    yield topic("spend", single, "job_id:run:step", "SpendEntry", _compact(keep, _MESSAGE_BYTES, 16 * _MIB),
                 "ledger of paid calls; its order decides what fits under a cap")  # fmt: skip
-    yield topic("dead-letters", n, "the original", "the original", _delete(keep.dead_letters, page_bytes),
-                "records that can't be understood; headers say where from and why", may_grow=True)  # fmt: skip
+    yield topic("dead-letters", free, "the original", "the original", _delete(keep.dead_letters, page_bytes),
+                "records that can't be understood; headers say where from and why")  # fmt: skip
 
 
 def _delete(retention: timedelta, max_bytes: int) -> _Config:
@@ -234,10 +245,10 @@ def _ms(duration: timedelta) -> str:
 
 def _check(c: Catalogue) -> None:
     if not _PREFIX.fullmatch(c.prefix):
-        raise BadCatalogue(f"Prefix {c.prefix!r} names topics: use A-Z, a-z, 0-9, and '.', '_', '-' but not first; up to 100.")
+        raise BadCatalogue(f"Prefix {c.prefix!r} names topics: use A-Z, a-z, 0-9, not first '.', '_', '-'; up to 100.")
     for step in c.steps:
         if not _STEP.fullmatch(step):
-            raise BadCatalogue(f"Step {step!r} names topics: use a-z, 0-9, and '_', '-' but not first; up to 63.")
+            raise BadCatalogue(f"Step {step!r} names topics: use a-z, 0-9, not first '_', '-'; up to 63.")
     twice = sorted({step for step in c.steps if c.steps.count(step) > 1})
     if twice:
         raise BadCatalogue(f"Steps named twice: {', '.join(twice)}. Each step has topics of its own.")

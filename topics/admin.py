@@ -1,0 +1,83 @@
+"""Puts the catalogue's topics onto a broker: plan, apply, verify; safe to repeat, safe when two do it at once.
+
+Nothing here ever deletes a topic, or touches one that the catalogue doesn't declare.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import assert_never
+
+from topics.catalogue import Catalogue
+from topics.changes import AddPartitions, AlterConfig, Change, CreateTopic, Refused, changes, explain, mend
+from topics.cluster import Cluster
+from topics.errors import BrokerUnusable, TopicMismatch
+
+# A new topic is there within milliseconds on one broker, and within a second or two in a busy cluster.
+_SETTLED_WITHIN = timedelta(seconds=30)
+_POLL_S = 0.05
+
+
+def plan(catalogue: Catalogue, cluster: Cluster) -> list[Change]:
+    """Return what differs from the catalogue, without changing anything. Raises BrokerUnusable."""
+    return changes(catalogue, cluster.topics([topic.name for topic in catalogue]))
+
+
+def apply(catalogue: Catalogue, cluster: Cluster) -> list[Change]:
+    """Make the broker's topics those of the catalogue; return what was changed, once it holds on every broker.
+
+    Raises TopicMismatch before anything is changed if some difference can't be mended in place, or if the topics are
+    not as declared in the end; and BrokerUnusable.
+    """
+    planned = plan(catalogue, cluster)
+    if any(isinstance(change, Refused) for change in planned):
+        raise _mismatch(planned, cluster, "Nothing was changed, as not all of it can be")
+    cluster.create([change.topic for change in planned if isinstance(change, CreateTopic)])
+    for change in planned:
+        match change:
+            case AlterConfig(topic, actual):
+                cluster.configure(topic.name, {key: topic.config[key] for key in actual})
+            case AddPartitions(topic):
+                cluster.grow(topic.name, topic.partitions)
+            case CreateTopic() | Refused():
+                continue
+            case _:
+                assert_never(change)
+    _wait_until_settled(catalogue, cluster)
+    return planned
+
+
+def verify(catalogue: Catalogue, cluster: Cluster) -> None:
+    """Raise TopicMismatch that lists every difference from the catalogue and what mends it; or BrokerUnusable."""
+    differences = plan(catalogue, cluster)
+    if differences:
+        raise _mismatch(differences, cluster, "The topics are not as declared")
+
+
+def _wait_until_settled(catalogue: Catalogue, cluster: Cluster) -> None:
+    give_up = time.monotonic() + _SETTLED_WITHIN.total_seconds()
+    while True:
+        differences = plan(catalogue, cluster)
+        if not differences and cluster.is_settled(list(catalogue)):
+            return
+        if time.monotonic() > give_up:
+            break
+        time.sleep(_POLL_S)
+    if differences:
+        raise _mismatch(differences, cluster, f"After {_SETTLED_WITHIN.seconds} s the topics are still not as declared")
+    raise BrokerUnusable(
+        f"Kafka at {cluster.bootstrap_servers} has the topics, but after {_SETTLED_WITHIN.seconds} s some partition "
+        "lacks a leader or a replica in sync. Is a broker down? See kafka-topics.sh --describe."
+    )
+
+
+def _mismatch(differences: Sequence[Change], cluster: Cluster, what: str) -> TopicMismatch:
+    servers = cluster.bootstrap_servers
+    problems = [f"- {explain(change)}." for change in differences]
+    # A wrong number of partitions is one mistake, and shows on every topic.
+    mends = dict.fromkeys(f"  {mend(change, servers)}" for change in differences)
+    refused = any(isinstance(change, Refused) for change in differences)
+    how = "To mend it:" if refused else "To mend it, run `scrapesaga topics apply`, or with Kafka's own tools:"
+    return TopicMismatch("\n".join([f"{what}, on Kafka at {servers}:", *problems, how, *mends]))
