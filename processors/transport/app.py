@@ -1,0 +1,133 @@
+"""Faust apps, set up so that nothing is lost: the settings that Faust's defaults get wrong are made here, once."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import faust
+from faust.types import TopicT
+from faust.types.transports import TransportT
+from mode import CrashingSupervisor
+
+from processors.errors import ConfigurationError
+from processors.transport.consumer import FastTransport, Limits
+from processors.transport.credentials import Security
+from processors.transport.health import alive, ready
+from processors.transport.run import run_apps, serve
+
+__all__ = [
+    "StreamApp",
+    "alive",
+    "create_faust_app",
+    "raw_topic",
+    "ready",
+    "run_apps",
+    "serve",
+]
+
+# Their lines at info tell every step of every start, stop and rebalance of every service.
+_TALKATIVE = ("aiokafka", "faust", "mode")
+
+
+class StreamApp(faust.App):
+    """A Faust app whose transport is chosen by whoever makes it: Faust's own unless limits are given."""
+
+    logger = logging.getLogger("faust.app")
+    mundane_level = "debug"
+
+    def __init__(self, id: str, *, limits: Limits | None, **options: Any) -> None:
+        self._limits = limits
+        super().__init__(id, **options)
+
+    def _new_transport(self) -> TransportT:
+        if self._limits is None:
+            return super()._new_transport()
+        return FastTransport(self.conf.broker_consumer, self, limits=self._limits)
+
+
+def create_faust_app(
+    id: str,
+    *,
+    bootstrap_servers: str,
+    security: Security | None = None,
+    transport: Literal["fast", "faust"] = "fast",
+    store: str = "memory://",
+    data_dir: Path,
+    client_id: str = "scrapesaga",
+    session_timeout: timedelta = timedelta(seconds=15),
+    heartbeat: timedelta = timedelta(seconds=3),
+    rebalance_timeout: timedelta = timedelta(seconds=30),
+    commit_interval: timedelta = timedelta(milliseconds=500),
+    settle: timedelta = timedelta(seconds=5),
+    max_undone: int = 10_000,
+    max_record_bytes: int = 1_048_576,
+    table_standby_replicas: int = 0,
+) -> StreamApp:
+    """Make the app of one role; `id` is its consumer group.
+
+    `settle` is how long records in flight may take to finish when their partition is revoked or the app stops.
+    `max_undone` is how many records of a topic may be fetched and not acknowledged before fetching pauses.
+    """
+    if transport not in ("fast", "faust"):
+        raise ConfigurationError(f"The transport is 'fast' or 'faust', not {transport!r}.")
+    if not heartbeat * 2 < session_timeout <= rebalance_timeout:
+        raise ConfigurationError(
+            f"Heartbeat {heartbeat}, session timeout {session_timeout}, rebalance timeout {rebalance_timeout}: "
+            "a session must outlast two heartbeats, and a rebalance must outlast a session."
+        )
+    if settle >= rebalance_timeout:
+        raise ConfigurationError(
+            f"Settling ({settle}) must be shorter than a rebalance may take ({rebalance_timeout})."
+        )
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return StreamApp(
+        id,
+        limits=Limits(max_undone, settle) if transport == "fast" else None,
+        broker=";".join(f"kafka://{server.strip()}" for server in bootstrap_servers.split(",")),
+        broker_credentials=(security or Security()).for_faust(),
+        broker_client_id=client_id,
+        broker_session_timeout=session_timeout.total_seconds(),
+        broker_heartbeat_interval=heartbeat.total_seconds(),
+        broker_rebalance_timeout=rebalance_timeout.total_seconds(),
+        broker_request_timeout=max(40.0, session_timeout.total_seconds()),
+        broker_commit_interval=commit_interval.total_seconds(),
+        # By time only: by count, Faust commits in the middle of a batch.
+        broker_commit_every=2**31,
+        consumer_auto_offset_reset="earliest",
+        # A fetch must hold the largest record, or its partition stands still.
+        consumer_max_fetch_size=max(1_048_576, 2 * max_record_bytes),
+        producer_linger=0,
+        producer_acks=-1,
+        processing_guarantee="at_least_once",
+        # A failed agent must end the process: Faust's default restarts it and commits past the record.
+        agent_supervisor=CrashingSupervisor,
+        stream_wait_empty=True,
+        stream_recovery_delay=0,
+        cython_optimizations=True,
+        key_serializer="raw",
+        value_serializer="raw",
+        store=store,
+        datadir=data_dir,
+        table_standby_replicas=table_standby_replicas,
+        # Topics are provisioned; a topic that Faust makes has the wrong partition count.
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        # It listens on every interface and answers "OK" whatever happens.
+        web_enabled=False,
+        autodiscover=False,
+    )
+
+
+def raw_topic(app: faust.App, name: str) -> TopicT:
+    """The topic with its bytes as they are: decoding belongs where an undecodable record can be dead-lettered."""
+    return app.topic(
+        name,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+    )

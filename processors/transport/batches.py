@@ -1,0 +1,102 @@
+"""What an agent iterates, whichever transport feeds it.
+
+@app.agent(topic)
+async def coordinate(stream):
+    async for batch in batches(stream):
+        ...
+        batch.done()
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
+
+from faust.streams import Stream
+from faust.types import EventT, StreamT, TopicT
+
+from processors.errors import ConfigurationError
+from processors.transport.consumer import FastConsumer
+from processors.transport.record import Batch, Part, Record
+
+# A batch is one turn of an agent: enough to spread the cost of a send and a commit, a few tens of milliseconds of work.
+MAX_RECORDS = 2_000
+
+
+async def batches(stream: StreamT[Any], max_records: int = MAX_RECORDS) -> AsyncIterator[Batch]:
+    """Yield batches of what is at hand, at least one record, without ever waiting for more.
+
+    Ends when the app stops. Nothing is acknowledged but by the batch's done() and done_one().
+    """
+    consumer = stream.app.consumer
+    if isinstance(consumer, FastConsumer):
+        async for batch in consumer.inbox(_only_topic(stream)).batches(max_records):
+            yield batch
+    else:
+        async for batch in _faust_batches(stream, max_records):
+            yield batch
+
+
+def _only_topic(stream: StreamT[Any]) -> str:
+    topics = cast(TopicT, stream.channel).topics
+    if len(topics) != 1:
+        raise ConfigurationError(
+            f"An agent of the fast transport reads one topic, not {topics!r}: declare one agent for each."
+        )
+    return topics[0]
+
+
+async def _faust_batches(stream: StreamT[Any], max_records: int) -> AsyncIterator[Batch]:
+    """The same over Faust's own stream: takes what its queue holds, and acknowledges events by hand."""
+    manual = cast(Stream[Any], stream).noack()
+    queue = cast(Any, manual.channel).queue
+    events = cast(AsyncIterator[EventT[Any]], manual.events())
+    async for first in events:
+        found = [first]
+        while len(found) < max_records and not queue.empty():
+            found.append(await anext(events))
+        yield _batch_of(found)
+
+
+def _batch_of(events: Sequence[EventT[Any]]) -> Batch:
+    by_partition: dict[int, dict[int, EventT[Any]]] = {}
+    for event in events:
+        by_partition.setdefault(event.message.partition, {})[event.message.offset] = event
+    parts = [Part(partition, _Events(found), list(found)) for partition, found in by_partition.items()]
+    return Batch([_record(event) for event in events], parts)
+
+
+def _record(event: EventT[Any]) -> Record:
+    message = event.message
+    return Record(
+        message.topic,
+        message.partition,
+        message.offset,
+        round(message.timestamp * 1000),
+        message.key,
+        message.value,
+        tuple(cast(Sequence[tuple[str, bytes]], message.headers or ())),
+    )
+
+
+class _Events:
+    """The Ledger of one partition's share of a batch of Faust's events."""
+
+    def __init__(self, events: dict[int, EventT[Any]]) -> None:
+        self._events = events
+        self._app = next(iter(events.values())).app
+        self._generation = self._app.consumer_generation_id
+
+    @property
+    def open(self) -> bool:
+        return self._app.consumer_generation_id == self._generation
+
+    def done(self, offset: int) -> None:
+        event = self._events.pop(offset, None)
+        # Faust would take an acknowledgement of an earlier assignment for one of the present.
+        if event is not None and self.open:
+            event.ack()
+
+    def done_run(self, offsets: Sequence[int]) -> None:
+        for offset in offsets:
+            self.done(offset)

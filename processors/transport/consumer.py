@@ -1,0 +1,303 @@
+"""Faust's consumer in the app's own event loop, which hands whole runs of records to the agents.
+
+Faust's own runs aiokafka in a thread and makes two tasks, an event and a queue entry of each message: thirty times the
+cost of the fetch. Here a fetch goes to the agent's inbox as it came, and what an agent acknowledges is an offset.
+Faust's group membership, assignor, rebalance callbacks and table recovery are used as they are.
+
+What is promised: records of a revoked partition that wait are dropped, those in flight get `settle` to finish, then
+what is done is committed and the rest is delivered again. An acknowledgement that comes after that is ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+from typing import Any, cast
+
+from aiokafka import TopicPartition
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers import aiokafka as faust_driver
+from faust.types import TP
+from mode import Service
+from mode.types import ServiceT
+
+from processors.transport.driver import LoopConsumer
+from processors.transport.inbox import Inbox
+from processors.transport.progress import Progress
+
+# Bounds the time that one turn of the loop takes: ~5 ms.
+_RECORDS_A_TURN = 2_000
+_COMMIT_WITHIN_S = 5.0
+_LEAVE_WITHIN_S = 10.0
+_IDLE_TURN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may be under way, and for how long it may hold up a rebalance or a stop."""
+
+    max_undone: int = 10_000
+    """Records of one topic that are fetched and not acknowledged before its fetching pauses."""
+    settle: timedelta = timedelta(seconds=5)
+    """Time for records in flight to finish when their partition is revoked or the app stops."""
+
+
+class FastConsumer(LoopConsumer):
+    """One inbox a topic, one Progress a partition and assignment."""
+
+    mundane_level = "debug"
+
+    def __post_init__(self) -> None:
+        self._limits = cast(FastTransport, self.transport).limits
+        self._inboxes: dict[str, Inbox] = {}
+        self._progress: dict[TP, Progress] = {}
+        self._committing = asyncio.Lock()
+        # Between an assignment and perform_seek(): Faust may resume partitions before it has set their positions.
+        self._positioned = False
+        # Some topic is not fetched because its inbox is full.
+        self._held_back = False
+        self._wake: asyncio.Future[None] | None = None
+        self._settled: asyncio.Future[None] | None = None
+        self.turned_at = monotonic()
+        self.commit_failing_since: float | None = None
+
+    # What agents and health checks use.
+
+    def inbox(self, topic: str) -> Inbox:
+        """The inbox of a topic; made by whoever asks first, agent or fetch."""
+        if topic not in self._inboxes:
+            self._inboxes[topic] = Inbox()
+        return self._inboxes[topic]
+
+    @property
+    def in_flight(self) -> int:
+        """Records that agents have and have not acknowledged."""
+        return sum(progress.in_flight for progress in self._progress.values())
+
+    @property
+    def oldest_in_flight_s(self) -> float:
+        """For how long an agent has had the record that it has had longest."""
+        handed = [progress.oldest_handed_at for progress in self._progress.values()]
+        return max((monotonic() - at for at in handed if at is not None), default=0.0)
+
+    def missing_topics(self) -> list[str]:
+        """Topics that are subscribed to and don't exist."""
+        cluster = self.kafka._client.cluster
+        return sorted(topic for topic in self.kafka.subscription() if not cluster.partitions_for_topic(topic))
+
+    # Life.
+
+    async def on_stop(self) -> None:
+        """Commit what is done and leave the group; agents have ended by now."""
+        await self.commit()
+        for inbox in self._inboxes.values():
+            inbox.close()
+        if self._kafka is not None:
+            try:
+                await asyncio.wait_for(self._kafka.stop(), _LEAVE_WITHIN_S)
+            except TimeoutError:
+                self.log.warning(
+                    "Kafka did not answer while leaving the group: the others wait for the session timeout."
+                )
+
+    # Fetching.
+
+    async def _drain_messages(self, fetcher: ServiceT) -> None:
+        """Fetch until stopped; called by Faust's Fetcher."""
+        kafka = self.kafka
+        source = kafka._fetcher
+        try:
+            # Held open for good: with all inboxes full nothing is polled, and aiokafka would leave the group for it.
+            # A stuck agent shows in oldest_in_flight_s instead.
+            with kafka._subscription.fetch_context():
+                while not (self.should_stop or fetcher.should_stop):
+                    self.turned_at = monotonic()
+                    # Errors of the group's background tasks are only raised here, and they pause until somebody asks.
+                    kafka._coordinator.check_errors()
+                    partitions = self._fetchable()
+                    fetched = partitions and await source.fetched_records(partitions, 0, _RECORDS_A_TURN)
+                    if fetched:
+                        await self._deliver(fetched)
+                        await asyncio.sleep(0)
+                    else:
+                        await self._wait_for_news(source)
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            # Faust's Fetcher would take a stop in the middle of a rebalance for a crash.
+            if not (self.app.should_stop or fetcher.should_stop):
+                raise
+
+    def _fetchable(self) -> set[TP]:
+        if not self.flow_active or self.kafka._subscription.reassignment_in_progress:
+            return set()
+        active = self._get_active_partitions()
+        full = {
+            topic for topic, inbox in self._inboxes.items() if self._undone(topic, inbox) >= self._limits.max_undone
+        }
+        self._held_back = bool(full)
+        if not self._positioned:
+            return {tp for tp in active if self._is_changelog_tp(tp)}
+        return {tp for tp in active if tp.topic not in full} if full else active
+
+    def _undone(self, topic: str, inbox: Inbox) -> int:
+        return inbox.queued + sum(p.in_flight for tp, p in self._progress.items() if tp.topic == topic)
+
+    async def _deliver(self, fetched: Mapping[TopicPartition, list[Any]]) -> None:
+        changelogs = self.app.tables.changelog_topics
+        for found, records in fetched.items():
+            tp = TP(found.topic, found.partition)
+            if tp.topic in changelogs:
+                await self._deliver_changelog(tp, records)
+                continue
+            progress = self._progress.get(tp)
+            if progress is None:
+                progress = self._progress[tp] = Progress(self._note_done)
+            self.inbox(tp.topic).put(progress, records)
+
+    async def _deliver_changelog(self, tp: TP, records: list[Any]) -> None:
+        """Give records of a Faust table to Faust, one by one as it wants them."""
+        for record in records:
+            if not self.flow_active:
+                return
+            await self.wait_first(self.callback(self._to_message(tp, record)), self.suspend_flow.wait())
+            self._read_offset[tp] = record.offset
+
+    async def _wait_for_news(self, source: Any) -> None:
+        """Wait for a fetch to arrive, or for something that changes what may be fetched."""
+        self._wake = asyncio.get_running_loop().create_future()
+        arrival = source._create_fetch_waiter()
+        try:
+            await asyncio.wait(
+                (arrival, self._wake),
+                timeout=_IDLE_TURN_S,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            self._wake = None
+            if not arrival.cancel():
+                # An error of the group's, which check_errors() raises too.
+                arrival.exception()
+
+    def _turn_soon(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _note_done(self) -> None:
+        if self._held_back:
+            self._turn_soon()
+        if self._settled is not None and not self._settled.done() and not self.in_flight:
+            self._settled.set_result(None)
+
+    # Rebalancing.
+
+    @Service.transitions_to("PARTITIONS_REVOKED")
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Let in-flight records finish within the bound, commit, forget the partitions; then Faust's callbacks."""
+        self.stop_flow()
+        self._drop_queued()
+        await self._settle()
+        await self.commit()
+        self._forget()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Start from the committed offsets; Faust's callbacks recover the tables first."""
+        self._positioned = False
+        self._forget()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def perform_seek(self) -> None:
+        """Set the positions to the committed offsets, as Faust asks after recovery."""
+        self._drop_queued()
+        self._forget()
+        await super().perform_seek()
+        self._positioned = True
+
+    def _drop_queued(self) -> None:
+        for inbox in self._inboxes.values():
+            inbox.drop()
+
+    def _forget(self) -> None:
+        for progress in self._progress.values():
+            progress.close()
+        self._progress.clear()
+
+    async def _settle(self) -> None:
+        """Wait until agents have acknowledged what they have, within the bound."""
+        if not self.in_flight or self.app.crashed:
+            return
+        self._settled = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait_for(self._settled, self._limits.settle.total_seconds())
+        except TimeoutError:
+            self.log.warning(
+                "%s records still in work after %s are delivered again.", self.in_flight, self._limits.settle
+            )
+        finally:
+            self._settled = None
+
+    async def wait_empty(self) -> None:
+        """Let agents finish what they have within the bound, and commit; when stopping they get nothing more."""
+        self._drop_queued()
+        await self._settle()
+        await self.commit()
+        if self.app.should_stop:
+            for inbox in self._inboxes.values():
+                inbox.close()
+
+    def resume_flow(self) -> None:
+        """Allow fetching."""
+        super().resume_flow()
+        self._turn_soon()
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Allow fetching from these partitions."""
+        super().resume_partitions(tps)
+        self._turn_soon()
+
+    # Committing.
+
+    async def commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:
+        """Commit what is done of all partitions; what can't be committed now is tried again, or delivered again."""
+        async with self._committing:
+            pending = {tp: (p, p.committable) for tp, p in self._progress.items()}
+            offsets = {tp: (p, offset) for tp, (p, offset) in pending.items() if offset is not None}
+            if not offsets or self._kafka is None:
+                return False
+            if not await self._commit({tp: offset for tp, (_, offset) in offsets.items()}):
+                return False
+            for progress, offset in offsets.values():
+                progress.committed = offset
+            return True
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        wanted = {TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(at, "") for tp, at in offsets.items()}
+        try:
+            await asyncio.wait_for(self.kafka.commit(wanted), _COMMIT_WITHIN_S)
+        except (CommitFailedError, IllegalStateError) as error:
+            # The group went on without us: the next owner starts from the last commit.
+            self.log.info("Offsets of an earlier assignment were not committed: %s", error)
+        except (KafkaError, TimeoutError) as error:
+            self.commit_failing_since = self.commit_failing_since or monotonic()
+            self.log.warning("Offsets could not be committed, to be tried again: %r", error)
+        else:
+            self.commit_failing_since = None
+            self.app.tables.on_commit(dict(offsets))
+            return True
+        return False
+
+    async def verify_all_partitions_active(self) -> None:
+        """Nothing: Faust would walk all partitions each second for log lines; readiness is in health.py."""
+
+
+class FastTransport(faust_driver.Transport):
+    """Faust's aiokafka transport with a consumer in the app's loop."""
+
+    Consumer = FastConsumer
+
+    def __init__(self, *args: Any, limits: Limits, **options: Any) -> None:
+        self.limits = limits
+        super().__init__(*args, **options)

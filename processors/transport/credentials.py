@@ -1,0 +1,105 @@
+"""How clients authenticate to Kafka, said once and translated for each client library."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import faust
+from faust.types.auth import CredentialsT
+
+from processors.errors import ConfigurationError
+
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """Protocol and credentials; checked when made. SSL with `certfile` is mutual TLS."""
+
+    protocol: str = "PLAINTEXT"
+    mechanism: str | None = None
+    username: str | None = None
+    password: str | None = None
+    cafile: Path | None = None
+    """Certificate authorities in PEM; the system's when None."""
+    certfile: Path | None = None
+    keyfile: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.protocol not in _PROTOCOLS:
+            raise ConfigurationError(
+                f"Kafka protocol {self.protocol!r} is unknown: use one of {', '.join(_PROTOCOLS)}."
+            )
+        if self._sasl and self.mechanism not in _MECHANISMS:
+            raise ConfigurationError(
+                f"{self.protocol} needs a SASL mechanism, not {self.mechanism!r}: use one of {', '.join(_MECHANISMS)}."
+            )
+        if self._sasl and not (self.username and self.password):
+            raise ConfigurationError(f"{self.protocol} needs a username and a password: set both.")
+        if self.keyfile and not self.certfile:
+            raise ConfigurationError("A key file without a certificate file: set both for mutual TLS.")
+
+    def __repr__(self) -> str:
+        # The generated one would put the password into logs and tracebacks.
+        return f"Security({self.protocol}, {self.mechanism}, username={self.username!r})"
+
+    @property
+    def _sasl(self) -> bool:
+        return self.protocol.startswith("SASL_")
+
+    @property
+    def _tls(self) -> bool:
+        return self.protocol.endswith("SSL")
+
+    def for_faust(self) -> CredentialsT | None:
+        """The value of Faust's `broker_credentials`."""
+        if self._sasl:
+            return faust.SASLCredentials(
+                username=self.username,
+                password=self.password,
+                mechanism=self.mechanism,
+                ssl_context=self._context(),
+            )
+        return faust.SSLCredentials(context=self._context()) if self._tls else None
+
+    def for_aiokafka(self) -> dict[str, object]:
+        """Keyword arguments of aiokafka's clients."""
+        found: dict[str, object] = {"security_protocol": self.protocol}
+        if self._tls:
+            found["ssl_context"] = self._context()
+        if self._sasl:
+            found["sasl_mechanism"] = self.mechanism
+            found["sasl_plain_username"] = self.username
+            found["sasl_plain_password"] = self.password
+        return found
+
+    def for_confluent(self) -> dict[str, str]:
+        """Settings of confluent-kafka's clients."""
+        found = {"security.protocol": self.protocol}
+        if self._sasl:
+            found["sasl.mechanism"] = self.mechanism or ""
+            found["sasl.username"] = self.username or ""
+            found["sasl.password"] = self.password or ""
+        if self._tls:
+            files = {
+                "ssl.ca.location": self.cafile,
+                "ssl.certificate.location": self.certfile,
+                "ssl.key.location": self.keyfile,
+            }
+            found |= {name: str(path) for name, path in files.items() if path is not None}
+        return found
+
+    def _context(self) -> ssl.SSLContext | None:
+        if not self._tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=None if self.cafile is None else str(self.cafile))
+            if self.certfile is not None:
+                context.load_cert_chain(self.certfile, self.keyfile)
+        except OSError as error:
+            files = ", ".join(str(path) for path in (self.cafile, self.certfile, self.keyfile) if path is not None)
+            raise ConfigurationError(f"The TLS files for Kafka can't be loaded ({files}): {error}.") from error
+        return context

@@ -1,0 +1,97 @@
+"""What was fetched of one topic and waits for its agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from itertools import chain
+from time import monotonic
+from typing import Any
+
+from processors.transport.progress import Progress
+from processors.transport.record import Batch, Part, Record
+
+
+class Inbox:
+    """A queue of runs of records, one partition each, that never makes its reader wait for more than is there."""
+
+    def __init__(self) -> None:
+        self.queued = 0
+        # aiokafka's ConsumerRecords: turned into Records only once somebody wants them.
+        self._runs: deque[tuple[Progress, Sequence[Any]]] = deque()
+        self._readers: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+
+    def put(self, progress: Progress, fetched: Sequence[Any]) -> None:
+        """Queue records of one partition, in order."""
+        self._runs.append((progress, fetched))
+        self.queued += len(fetched)
+        self._wake()
+
+    def drop(self) -> None:
+        """Forget what is queued: it was never handed out, so it will be fetched again."""
+        self._runs.clear()
+        self.queued = 0
+
+    def close(self) -> None:
+        """Hand out nothing more: agents end after the batch they have."""
+        self.drop()
+        self._closed = True
+        self._wake()
+
+    async def batches(self, max_records: int) -> AsyncIterator[Batch]:
+        """Yield what is there, at least one record, at most `max_records`, until the inbox is closed."""
+        while (batch := await self.take(max_records)) is not None:
+            yield batch
+
+    async def take(self, max_records: int) -> Batch | None:
+        """Take the next batch as soon as there is a record; None once the inbox is closed."""
+        while not self._runs:
+            if self._closed:
+                return None
+            reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._readers.append(reader)
+            await reader
+        return self._take(max_records)
+
+    def _take(self, max_records: int) -> Batch:
+        taken: dict[Progress, list[Record]] = {}
+        room = max_records
+        while self._runs and room:
+            progress, fetched = self._runs.popleft()
+            if len(fetched) > room:
+                self._runs.appendleft((progress, fetched[room:]))
+                fetched = fetched[:room]
+            room -= len(fetched)
+            records = [
+                Record(
+                    r.topic,
+                    r.partition,
+                    r.offset,
+                    r.timestamp,
+                    r.key,
+                    r.value,
+                    r.headers,
+                )
+                for r in fetched
+            ]
+            if progress in taken:
+                taken[progress] += records
+            else:
+                taken[progress] = records
+        self.queued -= max_records - room
+        now = monotonic()
+        parts = []
+        for progress, records in taken.items():
+            offsets = [record.offset for record in records]
+            progress.hand_out(offsets, now)
+            parts.append(Part(records[0].partition, progress, offsets))
+        runs = list(taken.values())
+        return Batch(runs[0] if len(runs) == 1 else list(chain.from_iterable(runs)), parts)
+
+    def _wake(self) -> None:
+        while self._readers:
+            reader = self._readers.popleft()
+            if not reader.done():
+                reader.set_result(None)

@@ -1,0 +1,103 @@
+"""How far one partition has been handed out and finished, during one assignment to this process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+
+class Progress:
+    """Knows the offset that may be committed: the lowest one not done.
+
+    One object per partition and assignment. When the partition is revoked it is closed, and whoever still holds records
+    of it can acknowledge them in vain: they are already on their way to the next owner.
+    """
+
+    __slots__ = (
+        "_after",
+        "_done",
+        "_handed",
+        "_handed_at",
+        "_on_done",
+        "committed",
+        "open",
+    )
+
+    def __init__(self, on_done: Callable[[], None]) -> None:
+        self.open = True
+        self.committed: int | None = None
+        self._on_done = on_done
+        # Offsets that were handed out, from the lowest that isn't done.
+        self._handed: deque[int] = deque()
+        # Done, but a lower offset isn't.
+        self._done: set[int] = set()
+        # (last offset, clock) of each hand-out that isn't finished.
+        self._handed_at: deque[tuple[int, float]] = deque()
+        self._after: int | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Records handed out and not done."""
+        return len(self._handed) - len(self._done)
+
+    @property
+    def committable(self) -> int | None:
+        """The offset to commit; None if that would change nothing."""
+        if not self.open or self._after is None:
+            return None
+        offset = self._handed[0] if self._handed else self._after
+        return None if offset == self.committed else offset
+
+    @property
+    def oldest_handed_at(self) -> float | None:
+        """When the oldest record that isn't done was handed out."""
+        return self._handed_at[0][1] if self._handed_at else None
+
+    def hand_out(self, offsets: Sequence[int], now: float) -> None:
+        """Note that records go to the agent; offsets rise."""
+        if self._after is None:
+            # What lies before is committed already: this is where the broker said to begin.
+            self.committed = offsets[0] if self.committed is None else self.committed
+        self._handed.extend(offsets)
+        self._after = offsets[-1] + 1
+        self._handed_at.append((offsets[-1], now))
+
+    def done(self, offset: int) -> None:
+        """Note that a record is finished."""
+        handed = self._handed
+        if not self.open or not handed or offset < handed[0]:
+            return
+        self._done.add(offset)
+        if offset == handed[0]:
+            self._advance()
+        self._on_done()
+
+    def done_run(self, offsets: Sequence[int]) -> None:
+        """Note that a whole run of records, as it was handed out, is finished."""
+        handed = self._handed
+        if not self.open or not handed:
+            return
+        if not self._done and len(offsets) == len(handed) and offsets[0] == handed[0]:
+            # Nearly always: one batch in flight, finished at once.
+            handed.clear()
+            self._handed_at.clear()
+        else:
+            lowest = handed[0]
+            self._done.update(offset for offset in offsets if offset >= lowest)
+            self._advance()
+        self._on_done()
+
+    def close(self) -> None:
+        """Forget everything: the partition is no longer this process's."""
+        self.open = False
+        self._handed.clear()
+        self._done.clear()
+        self._handed_at.clear()
+
+    def _advance(self) -> None:
+        handed, done = self._handed, self._done
+        while handed and handed[0] in done:
+            done.remove(handed.popleft())
+        lowest = handed[0] if handed else None
+        while self._handed_at and (lowest is None or self._handed_at[0][0] < lowest):
+            self._handed_at.popleft()
