@@ -1,0 +1,356 @@
+"""The coordinator's table of saga states: a Faust table that is written in bulk and restored by highest seq.
+
+A state is in the table only once Kafka has acknowledged it in the changelog, so whatever the table says is public. Its
+values are Avro single-object encoded SagaStates; of their content the table reads only `peek`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NoReturn, cast
+
+import faust
+from faust.types import TP, AppT, EventT
+from mode import Service
+from yarl import URL
+
+from processors.errors import ConfigurationError, ProtocolViolation
+from processors.transport.changelog import SEQ_HEADER, Change, Memory, peek, seq_in, seq_of
+from processors.transport.changelog_reader import ReadFailed
+from processors.transport.foreign import Account, ForeignWatch
+from processors.transport.outbox import Outbox, Outgoing
+from processors.transport.saga_store import ROCKSDB_OPTIONS, MemoryStore, PartitionNotHeld, RocksDBStore, SagaStore
+
+__all__ = ["OnRestored", "OnRevoked", "PartitionNotHeld", "SagaTable", "peek"]
+
+OnRestored = Callable[[int, Iterable[tuple[bytes, bytes]]], None]
+OnRevoked = Callable[[int], None]
+
+# How often the end of each partition is looked at. A zombie's record is healed long before compaction can reach it: the
+# topic's min.compaction.lag.ms has to be far above this.
+_LOOK_EVERY = timedelta(seconds=10)
+
+
+@dataclass(slots=True)
+class _Partition:
+    """What the table knows of one partition besides its states."""
+
+    memory: Memory = field(default_factory=Memory)
+    account: Account = field(default_factory=Account)
+    # Held while the partition is written, restored or examined: the offsets of own writes tell who wrote what.
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    active: bool = False
+    """Restored and announced; the log has nothing to add but what somebody else writes."""
+    changed: bool = True
+    """Restoring has read something since it was last announced."""
+
+
+class SagaTable(faust.Table[bytes, bytes]):
+    """Saga states by job_id, partition by partition.
+
+    Read it by get(), items() and len(), write it by save(), from anywhere: neither needs a current event. Faust's own
+    ways of writing a table are refused. Add it to the app with `app.tables.add(table)`.
+
+    `on_restored(partition, items)` is called when a partition is ready, before its events are delivered, and again
+    whenever restoring changed it: what was derived from it before has to be thrown away. `on_revoked(partition)` is
+    called when it goes, even if it comes back at once.
+    """
+
+    def __init__(
+        self,
+        app: AppT,
+        *,
+        outbox: Outbox,
+        client: Mapping[str, str | int | bool],
+        on_restored: OnRestored | None = None,
+        on_revoked: OnRevoked | None = None,
+        look_every: timedelta = _LOOK_EVERY,
+        patience: timedelta = timedelta(seconds=30),
+        **settings: Any,
+    ) -> None:
+        """`client`: librdkafka's `bootstrap.servers` and security. `patience`: how long another writer may be ahead.
+
+        `settings` are faust.Table's; `name`, `changelog_topic` and `store` (memory:// or rocksdb://) are needed.
+        """
+        settings.setdefault("key_type", bytes)
+        settings.setdefault("value_type", bytes)
+        if settings.get("options") is None:
+            settings["options"] = dict(ROCKSDB_OPTIONS)
+        super().__init__(app, **settings)
+        self.client = client
+        self._outbox = outbox
+        self._on_restored = on_restored
+        self._on_revoked = on_revoked
+        self._look_every = look_every
+        self._watch = ForeignWatch(self.changelog_topic_name, client, patience=patience)
+        self._partitions: dict[int, _Partition] = {}
+
+    # -- reading and writing
+
+    def get(self, key: bytes, partition: int) -> bytes | None:  # type: ignore[override]  # a mapping's has no partition
+        """The state of a saga, None if there is none; PartitionNotHeld."""
+        return self.store.look_up(partition, key)
+
+    def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:  # type: ignore[override]
+        """Every key and state of a partition; don't save while you iterate. PartitionNotHeld."""
+        return self.store.scan(partition)
+
+    def __len__(self) -> int:
+        return sum(self.store.count(number) for number, partition in self._partitions.items() if partition.active)
+
+    def forgotten_seq(self, key: bytes, partition: int) -> int | None:
+        """The seq above which a saga must begin under a forgotten key; None if the table knows of nothing forgotten."""
+        return self._hold(partition).memory.graves.get(key)
+
+    async def save(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Publish states, None to forget a saga, and apply them once Kafka has acknowledged all.
+
+        Forgetting what isn't there does nothing. Raises DeliveryFailed or OwnershipLost: the process has to stop;
+        PartitionNotHeld if the partition was revoked, and then the states may be published nevertheless;
+        ProtocolViolation, with nothing sent, if a seq goes back.
+        """
+        held = self._hold(partition)
+        async with held.lock:
+            self._check_still_held(partition, held)
+            changes = self._changes(partition, held, items)
+            await self._publish(partition, held, changes)
+            if held.account.gaps:
+                await self._examine(partition, held)
+
+    def __setitem__(self, key: bytes, value: bytes) -> NoReturn:
+        raise TypeError("A saga table is written by save(): assignment would not wait for Kafka.")
+
+    def __delitem__(self, key: bytes) -> NoReturn:
+        raise TypeError("A saga table is written by save(): deletion would not wait for Kafka.")
+
+    def update(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: use save()."""
+        raise TypeError("A saga table is written by save(): update would not wait for Kafka.")
+
+    def clear(self) -> NoReturn:
+        """Refused: sagas are forgotten one by one."""
+        raise TypeError("A saga table is never cleared: forget sagas by save().")
+
+    # -- restoring; recovery.py and Faust's own recovery call these
+
+    @property
+    def store(self) -> SagaStore:
+        """The store, as what it is."""
+        return cast(SagaStore, self.data)
+
+    def known_offset(self, partition: int) -> int | None:
+        """The offset up to which the table holds what the log says; None if it holds nothing."""
+        held = self._partitions.get(partition)
+        if held is not None and held.account.last >= 0:
+            return held.account.known
+        self.store.hold(partition)
+        return self.store.kept_offset(partition)
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Where Faust's own recovery continues."""
+        return self.known_offset(tp.partition)
+
+    async def restoring(self, partitions: Iterable[int]) -> AsyncExitStack:
+        """Wait for writes under way and keep new ones out until the stack that this returns is closed."""
+        async with AsyncExitStack() as stack:
+            for number in sorted(partitions):
+                self.store.hold(number)
+                held = self._partitions.setdefault(number, _Partition())
+                await stack.enter_async_context(held.lock)
+                held.active = False
+            return stack.pop_all()
+
+    def absorb(self, partition: int, changes: Sequence[Change], last: int) -> None:
+        """Apply records of the log up to the offset `last`; called from a thread while restoring()."""
+        held = self._partitions.setdefault(partition, _Partition())
+        account, memory = held.account, held.memory
+        # Reading begins before what was open, so it is read now. An interrupted read goes on from here.
+        account.last = last
+        account.gaps.clear()
+        account.suspects.clear()
+        # A crash before the repair must read the stale record again.
+        self.store.fold(partition, memory, changes, None if memory.stale or last < 0 else last)
+        held.changed = held.changed or bool(changes)
+
+    async def announce(self, partition: int) -> None:
+        """Publish again what compaction would lose, then say that the partition is ready; DeliveryFailed."""
+        self.store.hold(partition)
+        held = self._partitions.setdefault(partition, _Partition())
+        if held.memory.stale:
+            await self._publish_again(partition, held, sorted(held.memory.stale))
+            held.memory.stale.clear()
+        if held.account.known >= 0:
+            self.store.fold(partition, held.memory, (), held.account.known)
+        held.memory.trim()
+        held.active = True
+        if held.changed and self._on_restored is not None:
+            self._on_restored(partition, self.store.scan(partition))
+        held.changed = False
+
+    def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
+        """Apply events of Faust's own recovery, or of a standby."""
+        by_partition: dict[int, list[EventT[Any]]] = defaultdict(list)
+        for event in batch:
+            by_partition[event.message.partition].append(event)
+        for number, events in by_partition.items():
+            held = self._partitions.get(number)
+            if held is not None and (held.active or held.lock.locked()):
+                # A standby's that came late: what is read in bulk, or owned, has it already.
+                continue
+            self.store.hold(number)
+            self.absorb(number, [_change_of(event) for event in events], events[-1].message.offset)
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Announce every partition that isn't yet; an error stops the process."""
+        try:
+            for tp in sorted(active_tps):
+                held = self._partitions.get(tp.partition)
+                if held is None or not held.active:
+                    await self.announce(tp.partition)
+            await self.call_recover_callbacks()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the process must not go on
+            # Faust only waits for this, and would go on without a word.
+            await self.crash(error)
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Let go of what was revoked, and of what is only a standby now; the rest is restored anew."""
+        topic = self.changelog_topic_name
+        actives = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic}
+        kept = {tp.partition for tp in assigned if tp.topic == topic}
+        for number, held in list(self._partitions.items()):
+            if number not in actives and held.active and self._on_revoked is not None:
+                self._on_revoked(number)
+            held.active = False
+            if number not in kept:
+                del self._partitions[number]
+                self.store.drop(number)
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    # -- inside
+
+    def _new_store(self) -> Any:
+        url = URL(self._store or self.app.conf.store)
+        kinds = {"memory": MemoryStore, "rocksdb": RocksDBStore}
+        if url.scheme not in kinds:
+            raise ConfigurationError(f"The saga table can't be kept in {url}: use memory:// or rocksdb://.")
+        return kinds[url.scheme](
+            url,
+            self.app,
+            self,
+            table_name=self.name,
+            key_type=self.key_type,
+            key_serializer=self.key_serializer,
+            value_type=self.value_type,
+            value_serializer=self.value_serializer,
+            loop=self.loop,
+            options=self.options,
+        )
+
+    def _hold(self, partition: int) -> _Partition:
+        try:
+            return self._partitions[partition]
+        except KeyError:
+            raise PartitionNotHeld(partition) from None
+
+    def _check_still_held(self, partition: int, held: _Partition) -> None:
+        if self._partitions.get(partition) is not held:
+            raise PartitionNotHeld(partition)
+
+    def _changes(self, partition: int, held: _Partition, items: Sequence[tuple[bytes, bytes | None]]) -> list[Change]:
+        """The records to send; a tombstone gets the seq of the state that it forgets."""
+        states = self.store.load(partition, {key for key, _ in items})
+        seqs = {key: seq_of(value) for key, value in states.items()}
+        changes: list[Change] = []
+        for key, value in items:
+            if value is None:
+                if key in seqs:
+                    changes.append((key, None, seqs.pop(key)))
+                continue
+            seq = peek(value)[0]
+            lowest = seqs[key] if key in seqs else held.memory.graves.get(key, -1) + 1
+            if seq < lowest:
+                raise ProtocolViolation(
+                    f"Saga {key!r} can't be saved with seq {seq}: {lowest} or more is due after what the log has. "
+                    "A saga that begins again after it was forgotten must begin above its last seq."
+                )
+            seqs[key] = seq
+            changes.append((key, value, -1))
+        return changes
+
+    async def _publish(self, partition: int, held: _Partition, changes: Sequence[Change]) -> None:
+        offsets = await self._send(partition, changes)
+        self._check_still_held(partition, held)
+        held.account.wrote(offsets)
+        self.store.fold(partition, held.memory, changes, held.account.known)
+        held.memory.trim()
+
+    async def _publish_again(self, partition: int, held: _Partition, keys: Sequence[bytes]) -> None:
+        held.account.wrote(await self._send(partition, [self._now(partition, held, key) for key in keys]))
+
+    async def _send(self, partition: int, changes: Sequence[Change]) -> list[int]:
+        topic = self.changelog_topic_name
+        return await self._outbox.send([Outgoing(topic, partition, *_written(change)) for change in changes])
+
+    def _now(self, partition: int, held: _Partition, key: bytes) -> Change:
+        value = self.store.look_up(partition, key)
+        return (key, None, held.memory.graves[key]) if value is None else (key, value, -1)
+
+    async def _examine(self, partition: int, held: _Partition) -> None:
+        def state_of(key: bytes) -> tuple[bytes | None, int | None]:
+            self._check_still_held(partition, held)
+            return self.store.look_up(partition, key), held.memory.graves.get(key)
+
+        async def publish(keys: list[bytes]) -> list[int]:
+            return await self._send(partition, [self._now(partition, held, key) for key in keys])
+
+        await self._watch.examine(partition, held.account, state_of, publish)
+        self._check_still_held(partition, held)
+        self.store.fold(partition, held.memory, (), held.account.known)
+
+    @Service.task
+    async def _look_at_ends(self) -> None:
+        """Look for what somebody else wrote after this process's last write; an error here stops the process."""
+        async for _ in self.itertimer(self._look_every.total_seconds(), name="SagaTable.look_at_ends"):
+            await self.look_for_foreign_writes()
+
+    async def look_for_foreign_writes(self) -> None:
+        """Examine every partition up to its end; OwnershipLost, DeliveryFailed."""
+        for number, held in list(self._partitions.items()):
+            try:
+                async with held.lock:
+                    if held.active:
+                        await self._watch.look_at_end(number, held.account)
+                        await self._examine(number, held)
+            except PartitionNotHeld:
+                continue
+            except ReadFailed as error:
+                # Kafka is away. Nothing is lost by looking later, and save() finds out by itself.
+                self.log.warning("Cannot look for foreign writes: %s", error)
+
+    async def on_stop(self) -> None:
+        """Close the connection that looks for foreign writes."""
+        await self._watch.close()
+
+
+def _written(change: Change) -> tuple[bytes, bytes | None, tuple[tuple[str, bytes], ...]]:
+    key, value, seq = change
+    return key, value, ((SEQ_HEADER, b"%d" % seq),) if value is None else ()
+
+
+def _change_of(event: EventT[Any]) -> Change:
+    message = event.message
+    # Kafka takes no record without a key into a compacted topic.
+    key: bytes = message.key or b""
+    # Faust types it as present, yet hands out tombstones.
+    value: bytes | None = message.value
+    if value is not None:
+        return key, value, -1
+    headers = message.headers
+    return key, None, seq_in(headers.items() if isinstance(headers, Mapping) else headers)
