@@ -1,0 +1,81 @@
+"""Authentication by secrets that are named in the pipeline and known only to the worker."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+
+import msgspec
+
+from processors.errors import ConfigurationError, PipelineError
+
+HIDDEN = "***"
+#: A shorter one would be blotted out of texts that have nothing to do with it.
+SHORTEST_HIDDEN = 4
+
+
+class BasicAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """HTTP basic authentication; `password` names a secret."""
+
+    user: str
+    password: str
+
+
+class HeaderAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A header of any name; `secret` names its value."""
+
+    name: str
+    secret: str
+
+
+class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of: a bearer token (`bearer` names the secret), basic authentication, a header."""
+
+    bearer: str | None = None
+    basic: BasicAuth | None = None
+    header: HeaderAuth | None = None
+
+    def check(self) -> None:
+        """Refuse none or several of the three ways."""
+        if sum(way is not None for way in (self.bearer, self.basic, self.header)) != 1:
+            raise PipelineError("auth: give exactly one of bearer, basic, header")
+
+    def headers(self, secret: Callable[[str], str]) -> Credentials:
+        """Return the headers to send, made of the secrets as they are now: they may have been rotated."""
+        if self.bearer is not None:
+            token = _sendable(self.bearer, secret(self.bearer))
+            return Credentials({"Authorization": f"Bearer {token}"}, (token,))
+        if self.basic is not None:
+            password = secret(self.basic.password)
+            pair = base64.b64encode(f"{self.basic.user}:{password}".encode()).decode()
+            return Credentials({"Authorization": f"Basic {pair}"}, (password, pair))
+        if self.header is not None:
+            value = _sendable(self.header.secret, secret(self.header.secret))
+            return Credentials({self.header.name: value}, (value,))
+        return Credentials({}, ())
+
+
+def _sendable(name: str, value: str) -> str:
+    # Checked here: the HTTP library would raise an error with the value in it.
+    if not (value.isascii() and value.isprintable()):
+        raise ConfigurationError(
+            f"secret {name} has characters that no HTTP header can carry: is there a line break in it?"
+        )
+    return value
+
+
+class Credentials:
+    """Headers to send, and how to keep them out of everything else."""
+
+    def __init__(self, headers: dict[str, str], values: tuple[str, ...]) -> None:
+        self.headers = headers
+        self._values = tuple(value.encode() for value in values if len(value) >= SHORTEST_HIDDEN)
+
+    def __repr__(self) -> str:
+        return f"Credentials({', '.join(self.headers)})"
+
+    def hide_in(self, text: bytes) -> bytes:
+        """Blot the secrets out of what a server said: some answer with the request that they got."""
+        for value in self._values:
+            text = text.replace(value, HIDDEN.encode())
+        return text
