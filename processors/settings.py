@@ -137,7 +137,7 @@ class Settings:
     clickhouse_user: str = _setting(TEXT, "default", "user name at ClickHouse")
     clickhouse_password: Secret = _setting(SECRET, "", "password at ClickHouse")
     clickhouse_database: str = _setting(TEXT, "default", "database that load writes to")
-    schema_registry_url: str = _setting(URL, "", "schema registry; with it, values are in Confluent's wire format")
+    schema_registry_url: str = _setting(URL, "", "schema registry; with it, records are in Confluent's wire format")
     schema_registry_user: str = _setting(TEXT, "", "user name at the schema registry")
     schema_registry_password: Secret = _setting(SECRET, "", "password at the schema registry")
 
@@ -201,7 +201,7 @@ class Settings:
                 max_page_bytes=self.max_page_size,
             )
         except BadCatalogue as error:
-            raise ConfigurationError(f"{PREFIX}TOPIC_PREFIX and the steps' names: {error}") from error
+            raise ConfigurationError(f"{PREFIX}TOPIC_PREFIX, or a step's name: {error}") from error
 
     def text(self, name: str, default: str = "") -> str:
         """Return the setting SCRAPESAGA_<NAME> as it was written, else `default`, else the setting's own default.
@@ -246,3 +246,7 @@ def _contradictions(s: Settings) -> Iterator[str]:
         yield f"{PREFIX}SSL_CERTFILE and {PREFIX}SSL_KEYFILE: set both or neither."
     if s.schema_registry_user and not s.schema_registry_url:
         yield f"{PREFIX}SCHEMA_REGISTRY_USER: no effect without {PREFIX}SCHEMA_REGISTRY_URL."
+    try:
+        s.catalogue(())
+    except ConfigurationError as error:
+        yield str(error)

@@ -1,12 +1,13 @@
-"""The catalogue in the words of others: JSON for programs, KafkaTopic manifests for Strimzi."""
+"""The catalogue in the words of others: JSON for programs, KafkaTopic manifests for Strimzi, a table for people."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from datetime import timedelta
 from typing import Any
 
-from topics.catalogue import Catalogue
+from topics.catalogue import Catalogue, Topic
 
 
 def describe(catalogue: Catalogue) -> dict[str, Any]:
@@ -56,6 +57,30 @@ def strimzi(
         }
         for topic in catalogue
     ]
+
+
+def table(catalogue: Catalogue) -> str:
+    """Return the catalogue as a Markdown table, one row a topic, with the steps' topics as `<step>`."""
+    head = ["| topic | partitions | key | value | kept | largest | what it is |", "|---|---|---|---|---|---|---|"]
+    rows = []
+    for topic in catalogue:
+        row = (
+            f"| `{topic.name}` | {topic.partitions} | {topic.key} | {topic.value} | {_kept(topic)} "
+            f"| {topic.max_message_bytes / 1024**2:g} MiB | {topic.doc} |"
+        )
+        for step in catalogue.steps:
+            row = row.replace(f".{step}.", ".<step>.").replace(f"the step {step}", "the step")
+        if row not in rows:
+            rows.append(row)
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def _kept(topic: Topic) -> str:
+    compacted = ""
+    if "compact" in topic.cleanup_policy:
+        compacted = f"last of each key, all for {int(topic.config['min.compaction.lag.ms']) / 86_400_000:g} days"
+    expires = "" if topic.retention is None else f"{topic.retention / timedelta(days=1):g} days"
+    return "; ".join(filter(None, (compacted, expires)))
 
 
 def _resource_name(topic: str) -> str:
