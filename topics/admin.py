@@ -31,22 +31,26 @@ def apply(catalogue: Catalogue, cluster: Cluster) -> list[Change]:
     Raises TopicMismatch before anything is changed if some difference can't be mended in place, or if the topics are
     not as declared in the end; and BrokerUnusable.
     """
-    planned = plan(catalogue, cluster)
-    if any(isinstance(change, Refused) for change in planned):
-        raise _mismatch(planned, cluster, "Nothing was changed, as not all of it can be")
-    cluster.create([change.topic for change in planned if isinstance(change, CreateTopic)])
-    for change in planned:
-        match change:
-            case AlterConfig(topic, actual):
-                cluster.configure(topic.name, {key: topic.config[key] for key in actual})
-            case AddPartitions(topic):
-                cluster.grow(topic.name, topic.partitions)
-            case CreateTopic() | Refused():
-                continue
-            case _:
-                assert_never(change)
-    _wait_until_settled(catalogue, cluster)
-    return planned
+    changed: list[Change] = []
+    give_up = time.monotonic() + _SETTLED_WITHIN.total_seconds()
+    # Again until nothing differs: what was just changed is not at once seen, and others may be changing things too.
+    while differences := plan(catalogue, cluster):
+        if any(isinstance(change, Refused) for change in differences):
+            so_far = "Only a part" if changed else "Nothing"
+            raise _mismatch(differences, cluster, f"{so_far} was changed, as not all of it can be")
+        if time.monotonic() > give_up:
+            raise _mismatch(differences, cluster, f"After {_SETTLED_WITHIN.seconds} s the topics are not as declared")
+        _change(differences, cluster)
+        changed.extend(change for change in differences if change not in changed)
+        time.sleep(_POLL_S)
+    while not cluster.is_settled(list(catalogue)):
+        if time.monotonic() > give_up:
+            raise BrokerUnusable(
+                f"Kafka at {cluster.bootstrap_servers} has the topics, but after {_SETTLED_WITHIN.seconds} s some "
+                "partition lacks a leader or a replica in sync. Is a broker down? See kafka-topics.sh --describe."
+            )
+        time.sleep(_POLL_S)
+    return changed
 
 
 def verify(catalogue: Catalogue, cluster: Cluster) -> None:
@@ -56,21 +60,18 @@ def verify(catalogue: Catalogue, cluster: Cluster) -> None:
         raise _mismatch(differences, cluster, "The topics are not as declared")
 
 
-def _wait_until_settled(catalogue: Catalogue, cluster: Cluster) -> None:
-    give_up = time.monotonic() + _SETTLED_WITHIN.total_seconds()
-    while True:
-        differences = plan(catalogue, cluster)
-        if not differences and cluster.is_settled(list(catalogue)):
-            return
-        if time.monotonic() > give_up:
-            break
-        time.sleep(_POLL_S)
-    if differences:
-        raise _mismatch(differences, cluster, f"After {_SETTLED_WITHIN.seconds} s the topics are still not as declared")
-    raise BrokerUnusable(
-        f"Kafka at {cluster.bootstrap_servers} has the topics, but after {_SETTLED_WITHIN.seconds} s some partition "
-        "lacks a leader or a replica in sync. Is a broker down? See kafka-topics.sh --describe."
-    )
+def _change(differences: Sequence[Change], cluster: Cluster) -> None:
+    cluster.create([change.topic for change in differences if isinstance(change, CreateTopic)])
+    for change in differences:
+        match change:
+            case AlterConfig(topic, actual):
+                cluster.configure(topic.name, {key: topic.config[key] for key in actual})
+            case AddPartitions(topic):
+                cluster.grow(topic.name, topic.partitions)
+            case CreateTopic() | Refused():
+                continue
+            case _:
+                assert_never(change)
 
 
 def _mismatch(differences: Sequence[Change], cluster: Cluster, what: str) -> TopicMismatch:

@@ -101,6 +101,15 @@ def with_(catalogue: Catalogue, **changed: object) -> Catalogue:
     return Catalogue(**{**given, **changed})  # type: ignore[arg-type]  # the tests' own literals
 
 
+def configure(cluster: Cluster, name: str, config: dict[str, str]) -> None:
+    """Alter a topic as somebody else would, and wait until the broker says so."""
+    cluster.configure(name, config)
+    give_up = time.monotonic() + 20
+    while not config.items() <= cluster.topics([name])[name].config.items():
+        assert time.monotonic() < give_up, "the broker took over 20 s to show an altered configuration"
+        time.sleep(0.02)
+
+
 def test_topics_are_created_as_declared(broker: Broker, catalogue: Catalogue) -> None:
     """A fresh broker gets every topic; planned again, nothing is left to do; and a produce works at once."""
     cluster = broker.cluster()
@@ -130,7 +139,7 @@ def test_only_what_differs_is_altered(broker: Broker, catalogue: Catalogue) -> N
     """Another retention changes one value on one topic; what somebody else configured there stays."""
     cluster = broker.cluster()
     admin.apply(catalogue, cluster)
-    cluster.configure(catalogue.events.name, {"compression.type": "zstd"})
+    configure(cluster, catalogue.events.name, {"compression.type": "zstd"})
     shorter = with_(catalogue, retention=Retention(events=timedelta(days=1)))
     (change,) = admin.apply(shorter, cluster)
     assert change == AlterConfig(shorter.events, {"retention.ms": "2592000000"})
@@ -168,7 +177,7 @@ def test_verify_lists_each_difference_with_its_command(broker: Broker, catalogue
     """Missing and changed topics are told at once, each with what mends it."""
     cluster = broker.cluster()
     admin.apply(catalogue, cluster)
-    cluster.configure(catalogue.records.name, {"cleanup.policy": "delete"})
+    configure(cluster, catalogue.records.name, {"cleanup.policy": "delete"})
     with pytest.raises(TopicMismatch) as caught:
         admin.verify(with_(catalogue, steps=("fetch", "load", "extra")), cluster)
     message = str(caught.value)
