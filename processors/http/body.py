@@ -176,7 +176,8 @@ class _Brotli:
             data = b""
             if piece:
                 yield piece
-            if self._inner.can_accept_more_data() or self._inner.is_finished():
+            # Content may be left behind though all input is taken: only an empty piece says that there is none.
+            if self._inner.is_finished() or (not piece and self._inner.can_accept_more_data()):
                 return
 
 
@@ -215,8 +216,9 @@ def _pieces(inner: zlib._Decompress, data: bytes) -> Iterator[bytes]:
         data = inner.unconsumed_tail
         if piece:
             yield piece
-        # A full piece may have left more behind, even with no input left.
-        if not data and len(piece) < PIECE_BYTES:
+        # A full piece may have left more behind, even with no input left. At the end what is left is `unused_data`, and
+        # `unconsumed_tail` may still hold it too.
+        if inner.eof or (not data and len(piece) < PIECE_BYTES):
             return
 
 

@@ -1,0 +1,191 @@
+"""Which addresses may be connected to, by rule and on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import httpcore
+import httpx
+import pytest
+
+from processors.errors import StepFailed
+from processors.http.client import GuardedBackend, open_client
+from processors.http.guard import AddressPolicy, BadAllowList
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
+
+SPECIAL = [
+    "127.0.0.1",
+    "127.255.255.254",
+    "0.0.0.0",
+    "10.1.2.3",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.168.0.1",
+    "100.64.0.1",
+    "100.100.100.200",
+    "169.254.169.254",
+    "168.63.129.16",
+    "192.0.0.192",
+    "192.88.99.1",
+    "198.18.0.1",
+    "224.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::127.0.0.1",
+    "::ffff:127.0.0.1",
+    "::ffff:169.254.169.254",
+    "::ffff:0:7f00:1",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::7f00:1",
+    "2002:7f00:1::",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fe80::1%eth0",
+    "fec0::1",
+    "ff02::1",
+    "5f00::1",
+    "2001:db8::1",
+]
+PUBLIC = ["93.184.215.14", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:2800:21f::1", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+
+
+@pytest.mark.parametrize("address", SPECIAL)
+async def test_special_addresses_are_refused(address: str) -> None:
+    """Nothing but public unicast is connected to unless it is allowed, however the address is wrapped."""
+    assert AddressPolicy().objection("shop.example", address)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+async def test_public_addresses_are_allowed(address: str) -> None:
+    """Public addresses pass, the neighbours of special ranges and NAT64 of public IPv4 among them."""
+    assert AddressPolicy().objection("shop.example", address) is None
+
+
+async def test_allow_private_admits_private_networks_only() -> None:
+    """allow_private opens RFC 1918 and unique local addresses, not loopback and not the metadata services."""
+    policy = AddressPolicy.allowing([], private=True)
+    assert [policy.objection("h", a) for a in ("10.0.0.1", "192.168.1.1", "::ffff:10.0.0.1", "fd12::1")] == [None] * 4
+    assert all(policy.objection("h", a) for a in ("127.0.0.1", "169.254.169.254", "fd00:ec2::254", "100.64.0.1"))
+
+
+async def test_allow_list_takes_networks_addresses_and_hosts() -> None:
+    """An entry of the allow-list opens what it names and nothing beside it."""
+    policy = AddressPolicy.allowing([" 127.0.0.0/8 ", "", "fd00::/16", "Api.Internal"])
+    assert policy.objection("x", "127.0.0.1") is None
+    assert policy.objection("x", "::ffff:127.0.0.1") is None
+    assert policy.objection("x", "fd00::1") is None
+    assert policy.objection("api.internal", "10.0.0.1") is None
+    assert policy.objection("api.internal.evil.example", "10.0.0.1")
+    assert policy.objection("x", "::1")
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.0/33", "10.1.2.3/8", "300.1.1.1", "a b", "http://x", "::zz"])
+async def test_unreadable_allow_list_is_refused(entry: str) -> None:
+    """An entry that can't be understood is an error that says so, never a hole."""
+    with pytest.raises(BadAllowList, match="write for example"):
+        AddressPolicy.allowing([entry])
+
+
+@pytest.mark.parametrize(
+    "host", ["127.1", "0x7f.0.0.1", "2130706433", "0177.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "127。0。0。1"]
+)
+async def test_odd_notations_reach_no_socket(host: str) -> None:
+    """Every way to write loopback is refused before a connection is made, whoever resolves it."""
+    connections = 0
+
+    async def count(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.close()
+
+    server = await asyncio.start_server(count, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, open_client(AddressPolicy()) as client:
+        with pytest.raises((StepFailed, httpx.ConnectError, httpx.InvalidURL)) as caught:
+            await client.get(f"http://{host}:{port}/")
+    assert connections == 0
+    if host in ("127.1", "0x7f.0.0.1", "2130706433", "localhost"):
+        assert "SCRAPESAGA_ALLOW_ADDRESSES" in str(caught.value)
+
+
+async def test_a_name_is_resolved_once_for_each_connection() -> None:
+    """A name that resolves to a forbidden address the second time gets no second look-up, and no connection."""
+    answers = iter([["127.0.0.1"], ["127.0.0.2"]])
+    asked = 0
+    seen: list[str] = []
+
+    async def rebind(_host: str, _port: int) -> list[str]:
+        nonlocal asked
+        asked += 1
+        return next(answers)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        seen.append(writer.get_extra_info("sockname")[0])
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "0.0.0.0", 0)
+    port = server.sockets[0].getsockname()[1]
+    policy = AddressPolicy.allowing(["127.0.0.1"])
+    async with server, open_client(policy, resolve=rebind) as client:
+        assert (await client.get(f"http://shop.example:{port}/")).text == "ok"
+        assert asked == 1
+        with pytest.raises(StepFailed, match=r"127\.0\.0\.2"):
+            await client.get(f"http://shop.example:{port}/")
+    assert seen == ["127.0.0.1"]
+
+
+async def test_of_several_addresses_only_allowed_ones_are_tried() -> None:
+    """A name with a forbidden and an allowed address is served by the allowed one; a dead one is passed over."""
+    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async def resolve(_host: str, _port: int) -> list[str]:
+        return ["10.0.0.1", "127.0.0.9", "127.0.0.1"]
+
+    async with server:
+        stream = await GuardedBackend(AddressPolicy.allowing(["127.0.0.0/8"]), resolve).connect_tcp("x", port, 5.0)
+        assert stream.get_extra_info("server_addr") == ("127.0.0.1", port)
+        await stream.aclose()
+
+
+async def test_a_slow_or_failing_resolver_is_a_connection_error() -> None:
+    """No address is no verdict on the URL: it is an error that is tried again."""
+
+    async def never(_host: str, _port: int) -> list[str]:
+        await asyncio.Event().wait()
+        return []
+
+    async def fails(_host: str, _port: int) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(httpcore.ConnectTimeout):
+        await GuardedBackend(AddressPolicy(), never).connect_tcp("x", 80, 0.01)
+    with pytest.raises(httpcore.ConnectError, match="does not resolve"):
+        await GuardedBackend(AddressPolicy(), fails).connect_tcp("x", 80, 1.0)
+
+
+async def test_the_client_keeps_no_cookies() -> None:
+    """What one job's site sets is not sent with another job's request."""
+    cookies: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        cookies.extend(line for line in head.splitlines() if line.startswith("cookie"))
+        writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: s=1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, open_client(AddressPolicy.allowing(["127.0.0.1"])) as client:
+        for _ in range(2):
+            await client.get(f"http://127.0.0.1:{port}/")
+    assert cookies == []
