@@ -32,7 +32,7 @@ calls = Counter("scrapesaga_paid_calls_total", "Paid calls by what became of the
 spend = Counter("scrapesaga_spend_total", "Money spent, in the pipeline's own currency.", ["pipeline", "step"])
 pages_bytes = Counter("scrapesaga_page_bytes_total", "Bytes of pages before compression.", ["step"])
 rows = Counter("scrapesaga_rows_total", "Rows written to the warehouse.", ["step", "kind"])
-ignored = Counter("scrapesaga_custom_total", "What custom steps count by names of their own.", ["step", "name"])
+custom = Counter("scrapesaga_custom_total", "What custom steps count by names of their own.", ["step", "name"])
 
 #: Counters that a step may add to through its host, by name.
 STEP_COUNTERS = {

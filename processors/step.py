@@ -73,7 +73,8 @@ class StepCall:
 
     `record` merges the record fields of all earlier steps; `outputs` holds each earlier step's own data by step name.
     In a compensation `output` is what this step's `run` returned, or None if that was never learned.
-    `deadline` says how long this attempt may take; the engine cancels it then.
+    `timeout` says how long this attempt may take; the engine cancels it then. `record_schema` is the Avro schema of the
+    pipeline's record, as JSON text. `confirms` says that this step's `confirm` will be called once all steps are done.
     """
 
     job_id: str
@@ -92,6 +93,7 @@ class StepCall:
     record_schema: str = ""
     label: str = ""
     partition: int = 0
+    confirms: bool = False
 
 
 @dataclass(frozen=True, slots=True)

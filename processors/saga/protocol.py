@@ -182,10 +182,23 @@ def advance(saga: Saga | None, offset: int, event: Event, now: int) -> Decision:
         repeated = outstanding(saga) if offset == saga.offset else ()
         return Decision(saga, repeated, Note.REPEATED, False)
     decision = decide(saga, event, now)
-    if decision.changed and decision.saga is not None:
-        # outstanding() doesn't read the offset, so the commands stay as they are.
-        return decision._replace(saga=replace(decision.saga, offset=offset))
-    return decision
+    if not decision.changed or decision.saga is None:
+        return decision
+    if saga is None:
+        started = _numbered_from(decision.saga, offset + 1)
+        return decision._replace(saga=replace(started, offset=offset), commands=outstanding(started))
+    # outstanding() doesn't read the offset, so the commands stay as they are.
+    return decision._replace(saga=replace(decision.saga, offset=offset))
+
+
+def _numbered_from(saga: Saga, seq: int) -> Saga:
+    """Number a new saga's first state by its event's place in the log.
+
+    A job can come back after it was forgotten, while what it left outside still bears its old numbers. Each state of a job
+    takes an event of one partition, so a later offset is above all of them.
+    """
+    first = replace(saga.steps[0], open=(seq,))
+    return replace(saga, seq=seq, command_seq=seq, steps=(first, *saga.steps[1:]))
 
 
 def poisoned(saga: Saga, offset: int, error: str, now: int) -> Saga:

@@ -1,0 +1,87 @@
+"""What the engine offers to steps in a worker: Kafka, secrets, settings, counters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from processors import metrics
+from processors.errors import StepFailed
+from processors.kafka_log import KafkaLog, PageReader
+from processors.settings import Settings
+from processors.step import Address
+from processors.transport.credentials import Security
+from processors.transport.outbox import Outbox, Outgoing, partition_for
+from topics.catalogue import Catalogue
+
+# Room for a record's headers below its topic's limit.
+HEADER_ROOM_BYTES = 4_096
+
+
+class EngineHost:
+    """The Host of one step's worker."""
+
+    def __init__(self, step: str, settings: Settings, security: Security, catalogue: Catalogue, outbox: Outbox) -> None:
+        self._step = step
+        self._settings = settings
+        self._catalogue = catalogue
+        self._outbox = outbox
+        self._servers = settings.bootstrap_servers
+        self._credentials = security.for_aiokafka()
+        self._pages = PageReader(self._servers, self._credentials)
+        self._logs: dict[str, KafkaLog] = {}
+
+    async def publish(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes | None,
+        *,
+        headers: Mapping[str, bytes] | None = None,
+        partition: int | None = None,
+    ) -> Address:
+        """Append a record to a topic by its short name. Raises StepFailed if it is too large, DeliveryFailed."""
+        known = self._catalogue.topic(topic)
+        size = len(value or b"")
+        limit = known.max_message_bytes - HEADER_ROOM_BYTES
+        if size + len(key) > limit:
+            raise StepFailed(f"a record of {size} bytes for {known.name}; its limit is {limit} bytes")
+        if partition is None:
+            partition = partition_for(key, known.partitions)
+        outgoing = Outgoing(known.name, partition, key, value, tuple((headers or {}).items()))
+        offset = (await self._outbox.send([outgoing]))[0]
+        digest = hashlib.sha256(value or b"").hexdigest()
+        return Address(known.name, partition, offset, digest, size)
+
+    async def read(self, address: Address, key: bytes) -> bytes:
+        """Return the value at an address, checked. Raises RecordGone."""
+        return await self._pages.read(address, key)
+
+    def log(self, topic: str) -> KafkaLog:
+        """Open a single-partition topic by its short name."""
+        if topic not in self._logs:
+            name = self._catalogue.topic(topic).name
+            self._logs[topic] = KafkaLog(name, self._outbox, self._servers, self._credentials)
+        return self._logs[topic]
+
+    def secret(self, name: str) -> str:
+        """Return a secret. Raises ConfigurationError."""
+        return self._settings.secret(name)
+
+    def setting(self, name: str, default: str = "") -> str:
+        """Return the setting SCRAPESAGA_<NAME>."""
+        return self._settings.text(name, default)
+
+    def count(self, metric: str, amount: float = 1.0, **labels: str) -> None:
+        """Add to a counter: one of the engine's, or a custom one."""
+        counter = metrics.STEP_COUNTERS.get(metric)
+        if counter is None:
+            metrics.custom.labels(self._step, metric).inc(amount)
+        else:
+            counter.labels(step=self._step, **labels).inc(amount)
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._pages.close()
+        for log in self._logs.values():
+            await log.close()

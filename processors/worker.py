@@ -1,0 +1,166 @@
+"""A process that plays one or several roles: intake, coordinator, and the steps by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from processors.app import kafka_client, new_outbox, role_app
+from processors.coordinator import Coordinator
+from processors.errors import ConfigurationError
+from processors.host import EngineHost
+from processors.intake import Intake
+from processors.kafka_log import KafkaLog
+from processors.observation import Observation, configure_logging
+from processors.pipeline import read_pipelines
+from processors.plans import Plans
+from processors.provisioning import kafka_security, verify_topics
+from processors.runner import StepRunner
+from processors.saga.plan import Plan
+from processors.settings import Settings, Transport
+from processors.transport.app import StreamApp, alive, raw_topic, ready, run_apps
+from processors.transport.batches import batches
+from processors.transport.outbox import Outbox
+from processors.transport.recovery import add_saga_table
+from topics.catalogue import Catalogue
+
+log = logging.getLogger(__name__)
+
+INTAKE, COORDINATOR = "intake", "coordinator"
+
+
+def steps_of(pipelines: Iterable[Plan]) -> tuple[str, ...]:
+    """Return the names of all steps of some pipelines, each once, in order of appearance."""
+    return tuple(dict.fromkeys(step.name for plan in pipelines for step in plan.steps))
+
+
+def run_roles(settings: Settings, roles: Sequence[str]) -> int:
+    """Play roles until a signal or a crash; return the process's exit code. Raises ConfigurationError."""
+    configure_logging(settings.log_level.value, settings.log_format.value)
+    pipelines = read_pipelines(settings.pipelines)
+    steps = steps_of(pipelines.values())
+    known = (INTAKE, COORDINATOR, *steps)
+    for role in roles:
+        if role not in known:
+            raise ConfigurationError(f"no role {role!r}; there are: {', '.join(known)}")
+    catalogue = settings.catalogue(steps)
+    verify_topics(settings, catalogue)
+    return _Process(settings, catalogue, pipelines).run(roles)
+
+
+class _Process:
+    """What the roles of one process share: an outbox and the plans."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue, pipelines: dict[str, Plan]) -> None:
+        self.settings = settings
+        self.catalogue = catalogue
+        self.pipelines = pipelines
+        self.apps: list[StreamApp] = []
+        self.resources: list[Any] = []
+
+    def run(self, roles: Sequence[str]) -> int:
+        outbox = new_outbox(self.settings, "scrapesaga-" + "-".join(roles)[:80])
+        plans_log = KafkaLog(
+            self.catalogue.plans.name,
+            outbox,
+            self.settings.bootstrap_servers,
+            kafka_security(self.settings).for_aiokafka(),
+        )
+        plans = Plans(plans_log)
+        self.resources += [outbox, self._plans(plans_log, plans, INTAKE in roles)]
+        for role in roles:
+            match role:
+                case "intake":
+                    self._intake(outbox)
+                case "coordinator":
+                    self._coordinator(outbox, plans)
+                case step:
+                    self._step(step, outbox, plans)
+        if self.settings.http_port:
+            self.resources.append(
+                Observation(self.settings.http_host, self.settings.http_port, self._ready, self._alive)
+            )
+
+        async def announce() -> None:
+            log.info("ready", extra={"roles": ",".join(roles)})
+
+        stop_within = self.settings.drain_timeout * 1.2
+        return run_apps(self.apps, resources=self.resources, on_ready=announce, stop_within=stop_within)
+
+    @asynccontextmanager
+    async def _plans(self, plans_log: KafkaLog, plans: Plans, publishes: bool) -> AsyncIterator[None]:
+        # Published before any request is accepted: a submission must never name a plan that isn't there.
+        if publishes:
+            await plans.publish(self.pipelines.values())
+        else:
+            await plans.refresh()
+        try:
+            yield
+        finally:
+            await plans_log.close()
+
+    def _intake(self, outbox: Outbox) -> None:
+        app = role_app(self.settings, INTAKE)
+        intake = Intake(outbox, self.pipelines, self.catalogue)
+
+        async def accept(stream: Any) -> None:
+            async for batch in batches(stream):
+                await intake.handle(batch)
+
+        app.agent(raw_topic(app, self.catalogue.urls.name), name="intake")(accept)
+        self.apps.append(app)
+
+    def _coordinator(self, outbox: Outbox, plans: Plans) -> None:
+        app = role_app(self.settings, COORDINATOR)
+        holder: list[Coordinator] = []
+        table = add_saga_table(
+            app,
+            outbox=outbox,
+            client=kafka_client(self.settings),
+            topic=self.catalogue.sagas.name,
+            bulk=self.settings.transport is Transport.FAST,
+            store=f"{self.settings.store.value}://",
+            on_restored=lambda partition, states: holder[0].restored(partition, states),
+            on_revoked=lambda partition: holder[0].revoked(partition),
+        )
+        coordinator = Coordinator(table, outbox, plans, self.catalogue)
+        holder.append(coordinator)
+
+        async def coordinate(stream: Any) -> None:
+            async for batch in batches(stream):
+                await coordinator.handle(batch)
+
+        app.agent(raw_topic(app, self.catalogue.events.name), name="coordinator")(coordinate)
+        app.task(coordinator.ring)
+        self.apps.append(app)
+
+    def _step(self, step: str, outbox: Outbox, plans: Plans) -> None:
+        app = role_app(self.settings, f"step:{step}")
+        host = EngineHost(step, self.settings, kafka_security(self.settings), self.catalogue, outbox)
+        runner = StepRunner(
+            step, host, outbox, plans, self.catalogue, max_in_flight=self.settings.max_in_flight
+        )
+
+        async def perform(stream: Any) -> None:
+            await runner.serve(batches(stream))
+
+        app.agent(raw_topic(app, self.catalogue.commands(step).name), name=f"step-{step}")(perform)
+        self.apps.append(app)
+        self.resources.append(_closing(runner, host))
+
+    def _ready(self) -> list[str]:
+        return [reason for app in self.apps for reason in ready(app)]
+
+    def _alive(self) -> list[str]:
+        return [reason for app in self.apps for reason in alive(app)]
+
+
+@asynccontextmanager
+async def _closing(runner: StepRunner, host: EngineHost) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await runner.close()
+        await host.close()
