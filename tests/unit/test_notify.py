@@ -1,0 +1,318 @@
+"""`notify` publishes the record in its own schema, and takes it back by a tombstone under the same key."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import builtins
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+from processors.errors import ConfigurationError, PipelineError, RetryLater, StepFailed
+from processors.notify import Notify, NotifyParams
+from processors.step import StepCall
+from schemas.record import RecordSchema
+from tests.fakes import MemoryHost
+
+PRODUCT = RecordSchema.load("product")
+RECORD = {
+    "url": "https://shop.example/1",
+    "title": "Lamp",
+    "sku": "L-1",
+    "price": {"amount": "12.9900", "currency": "EUR"},
+}
+
+
+def call(
+    record: Mapping[str, Any] = RECORD, output: Mapping[str, Any] | None = None, schema: str = PRODUCT.text
+) -> StepCall:
+    """A command of the step."""
+    return StepCall(
+        job_id="job-1",
+        run=2,
+        pipeline="shop-prices",
+        step="notify",
+        seq=7,
+        attempt=1,
+        key="job-1:2:notify",
+        url="https://shop.example/1",
+        timeout=timedelta(seconds=10),
+        record=record,
+        output=output,
+        record_schema=schema,
+    )
+
+
+def notify(host: MemoryHost, *commands: Callable[[Notify], Any], key: str = "job_id") -> Any:
+    """Open a step and give it the commands; return the last one's result."""
+
+    async def scenario() -> Any:
+        step = Notify("notify", NotifyParams(key=key), host)
+        await step.open()
+        result = None
+        for command in commands:
+            result = await command(step)
+        await step.close()
+        return result
+
+    return asyncio.run(scenario())
+
+
+def test_a_record_is_published_in_its_own_schema() -> None:
+    """Key, value and headers tell a reader everything, with nothing but the schema at hand."""
+    host = MemoryHost()
+    output = notify(host, lambda step: step.run(call()))
+    (record,) = host.records("records")
+    assert record.key == b"job-1"
+    assert record.value is not None
+    assert PRODUCT.decode(record.value)["price"] == {"amount": Decimal("12.9900"), "currency": "EUR"}
+    assert record.headers == {
+        "job_id": b"job-1",
+        "run": b"2",
+        "seq": b"7",
+        "pipeline": b"shop-prices",
+        "schema-fingerprint": PRODUCT.fingerprint.hex().encode(),
+        "content-type": b"application/avro;encoding=single-object",
+    }
+    assert output.data["key"] == "job-1"
+    assert (output.data["topic"], output.data["offset"]) == ("scrape.records", 0)
+
+
+def test_a_repeat_publishes_the_same_bytes() -> None:
+    """Readers of the compacted topic see one record, whatever was redelivered."""
+    host = MemoryHost()
+    notify(host, lambda step: step.run(call()), lambda step: step.run(call()))
+    first, second = host.records("records")
+    assert (first.key, first.value) == (second.key, second.value)
+
+
+def test_the_compensation_leaves_nothing_in_the_compacted_view() -> None:
+    """With the job's id as key not even the record needs to be known."""
+    host = MemoryHost()
+    notify(host, lambda step: step.run(call()), lambda step: step.compensate(call(record={}, schema="")))
+    assert host.records("records")[-1].value is None
+    assert host.records("records")[-1].headers["seq"] == b"7"
+    assert host.compacted("records") == {}
+
+
+@pytest.mark.parametrize("output", [None, {"key": "L-1"}])
+def test_a_business_key_is_taken_back_by_output_or_by_record(output: Mapping[str, Any] | None) -> None:
+    """The reply of run may have been lost: the record has the key too."""
+    host = MemoryHost()
+    record = RECORD if output is None else {}
+    notify(host, lambda step: step.run(call()), lambda step: step.compensate(call(record, output)), key="sku")
+    assert [(r.key, r.value is None) for r in host.records("records")] == [(b"L-1", False), (b"L-1", True)]
+
+
+def test_a_number_as_key_is_the_same_in_run_and_compensation() -> None:
+    """The record schema decides how a key is spelled, whatever a step put into the record."""
+    schema = json.dumps({"type": "record", "name": "T", "fields": [{"name": "id", "type": "string"}]})
+    host = MemoryHost()
+    command = call({"id": 17}, schema=schema)
+    notify(host, lambda step: step.run(command), lambda step: step.compensate(command), key="id")
+    assert host.compacted("records") == {}
+
+
+def test_without_a_record_nothing_was_published_under_a_business_key() -> None:
+    """The compensation then has nothing to do, and says nothing."""
+    host = MemoryHost()
+    notify(host, lambda step: step.compensate(call(record={})), key="sku")
+    assert host.records("records") == []
+
+
+def test_a_record_without_its_business_key_fails() -> None:
+    """The error says which field, and what to do."""
+    with pytest.raises(StepFailed, match="no sku.*make it required in parse"):
+        notify(MemoryHost(), lambda step: step.run(call({**RECORD, "sku": None})), key="sku")
+
+
+def test_a_record_that_does_not_fit_is_not_published() -> None:
+    """A field that a later step spoiled is named."""
+    host = MemoryHost()
+    with pytest.raises(StepFailed, match="confidence: 'high' is not a number"):
+        notify(host, lambda step: step.run(call({**RECORD, "confidence": "high"})))
+    assert host.records("records") == []
+
+
+def test_a_record_that_is_too_large_fails_for_good() -> None:
+    """The topic's limit is no reason to try again."""
+    with pytest.raises(StepFailed, match="over the 100 bytes"):
+        notify(MemoryHost(max_value_bytes=100), lambda step: step.run(call({**RECORD, "description": "x" * 200})))
+
+
+def test_lint_knows_the_fields_that_can_be_keys() -> None:
+    """A key that the record does not have is refused with those that it has."""
+    Notify.check_record(NotifyParams(), PRODUCT)
+    Notify.check_record(NotifyParams(key="sku"), PRODUCT)
+    for key in ("skew", "price"):
+        with pytest.raises(PipelineError, match=f"{key}.*sku"):
+            Notify.check_record(NotifyParams(key=key), PRODUCT)
+
+
+class Registry(ThreadingHTTPServer):
+    """The part of a schema registry's HTTP interface that producers and consumers use."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.subjects: dict[str, list[str]] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.refuses: tuple[int, int, str] | None = None
+        self.authorization: str | None = None
+        super().__init__(("127.0.0.1", 0), RegistryAnswers)
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def schemas(self) -> list[str]:
+        """All schemas in the order of their ids, as each test registers one subject only."""
+        return [schema for known in self.subjects.values() for schema in known]
+
+
+class RegistryAnswers(BaseHTTPRequestHandler):
+    """Lookup, registration, and schema by id; ids count up from 41."""
+
+    server: Registry
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        """A schema by its id; a registry of today knows more, which its client does without."""
+        if not self.path.startswith("/schemas/ids/"):
+            return self._answer(404, {"error_code": 404, "message": "not found"})
+        return self._answer(200, {"schema": self.server.schemas[int(self.path.split("/")[3].partition("?")[0]) - 41]})
+
+    def do_POST(self) -> None:
+        """Look up, or register."""
+        _, _, subject, *rest = self.path.partition("?")[0].split("/")
+        schema = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["schema"]
+        self.server.requests.append(("register" if rest else "lookup", subject))
+        self.server.authorization = self.headers["Authorization"]
+        known = self.server.subjects.setdefault(subject, [])
+        if rest and self.server.refuses:
+            status, code, message = self.server.refuses
+            return self._answer(status, {"error_code": code, "message": message})
+        if rest and schema not in known:
+            known.append(schema)
+        if schema not in known:
+            return self._answer(404, {"error_code": 40403, "message": "Schema not found"})
+        number = 41 + self.server.schemas.index(schema)
+        return self._answer(200, {"subject": subject, "version": 1, "id": number, "schema": schema})
+
+    def _answer(self, status: int, body: Mapping[str, object]) -> None:
+        payload = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    """A registry on loopback."""
+    server = Registry()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def registered(registry: Registry, **settings: str) -> MemoryHost:
+    """A host whose worker has the registry set."""
+    return MemoryHost(settings={"SCHEMA_REGISTRY_URL": registry.url, **settings})
+
+
+def test_with_a_registry_confluents_own_reader_reads_the_record(registry: Registry) -> None:
+    """The wire format is Confluent's: an AvroDeserializer gets the values back by the id alone."""
+    host = registered(registry)
+    notify(host, lambda step: step.run(call()))
+    (record,) = host.records("records")
+    assert record.value is not None
+    assert record.value[:5] == b"\x00\x00\x00\x00\x29"
+    assert record.headers["content-type"] == b"application/avro;encoding=confluent"
+    read = AvroDeserializer(SchemaRegistryClient({"url": registry.url}))
+    values = read(record.value, SerializationContext("scrape.records", MessageField.VALUE))
+    assert values == PRODUCT.conform(RECORD)
+
+
+def test_a_schema_is_registered_once_under_its_full_name(registry: Registry) -> None:
+    """The second record asks nobody; another worker finds the schema and registers nothing."""
+    host = registered(registry)
+    notify(host, lambda step: step.run(call()), lambda step: step.run(call()))
+    notify(host.sibling(), lambda step: step.run(call()))
+    assert registry.requests == [
+        ("lookup", PRODUCT.name),
+        ("register", PRODUCT.name),
+        ("lookup", PRODUCT.name),
+    ]
+    assert len({record.value for record in host.records("records")}) == 1
+
+
+def test_the_registry_learns_who_asks(registry: Registry) -> None:
+    """User and password go along where they are set."""
+    host = registered(registry, SCHEMA_REGISTRY_USER="u", SCHEMA_REGISTRY_PASSWORD="p:w")
+    notify(host, lambda step: step.run(call()))
+    assert registry.authorization == f"Basic {base64.b64encode(b'u:p:w').decode()}"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [
+        ((409, 409, "incompatible with an earlier schema"), StepFailed),
+        ((422, 42201, "invalid schema"), StepFailed),
+        ((401, 401, "unauthorized"), RetryLater),
+        ((503, 50301, "no leader"), RetryLater),
+    ],
+)
+def test_a_registrys_refusal_is_told(registry: Registry, refusal: tuple[int, int, str], error: type[Exception]) -> None:
+    """A schema that it will never take fails the saga; what an operator can mend is tried again."""
+    registry.refuses = refusal
+    host = registered(registry)
+    with pytest.raises(error, match=refusal[2]):
+        notify(host, lambda step: step.run(call()))
+    assert host.records("records") == []
+
+
+def test_a_registry_that_does_not_answer_is_tried_again(registry: Registry) -> None:
+    """Nothing is published; the error names the registry."""
+    host = registered(registry)
+    registry.server_close()
+    with pytest.raises(RetryLater, match=f"{registry.url} does not answer"):
+        notify(host, lambda step: step.run(call()))
+
+
+def test_an_address_that_is_none_stops_the_worker() -> None:
+    """The error names the setting."""
+    with pytest.raises(ConfigurationError, match="SCRAPESAGA_SCHEMA_REGISTRY_URL"):
+        notify(MemoryHost(settings={"SCHEMA_REGISTRY_URL": "registry:8081"}))
+
+
+def test_a_registry_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker stops at its start with the command to run."""
+    importing = builtins.__import__
+
+    def without_extra(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("confluent_kafka.schema_registry"):
+            raise ModuleNotFoundError("No module named 'attrs'")
+        return importing(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_extra)
+    with pytest.raises(ConfigurationError, match=r"pip install 'scrapesaga\[registry\]'"):
+        notify(MemoryHost(settings={"SCHEMA_REGISTRY_URL": "http://registry:8081"}))
