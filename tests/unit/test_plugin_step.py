@@ -1,0 +1,109 @@
+"""The example plugin is found by its entry point, from outside of our package, and keeps the contract of a step."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLUGIN = Path(__file__).parents[2] / "examples" / "plugin_step"
+# What a worker does with a pipeline that names the step, as another process with the plugin installed.
+WORKER = """
+import asyncio, json, sys
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from processors.pipeline import find_step, load_params, read_pipeline
+from processors.step import StepCall
+from tests.fakes import MemoryHost
+
+folder = sys.argv[2]
+planned = next(step for step in read_pipeline(Path(sys.argv[1])).steps if step.name == "export-json")
+step_class = find_step(planned.use)
+params = msgspec.structs.replace(load_params(planned), folder=folder)
+call = StepCall(
+    job_id="a/b", run=1, pipeline="export-prices", step="export-json", seq=5, attempt=1, key="a/b:1:export-json",
+    url="https://shop.example/1", timeout=timedelta(seconds=5), record={"title": "Lampe"},
+)
+seen = []
+
+async def work():
+    step = step_class(planned.name, params, MemoryHost())
+    await step.open()
+    await step.compensate(call)
+    for action in (step.run, step.run, step.compensate, step.compensate):
+        await action(call)
+        seen.append({path.name: json.loads(path.read_text()) for path in Path(folder).iterdir()})
+    await step.close()
+
+asyncio.run(work())
+print(json.dumps({"module": step_class.__module__, "undoable": planned.undoable, "seen": seen}))
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A folder as an installer leaves it: the modules that pyproject.toml lists, and its entry points."""
+    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text("utf-8"))
+    name, version = project["project"]["name"].replace("-", "_"), project["project"]["version"]
+    target = tmp_path / "site"
+    about = target / f"{name}-{version}.dist-info"
+    about.mkdir(parents=True)
+    for module in project["tool"]["setuptools"]["py-modules"]:
+        shutil.copy(PLUGIN / f"{module}.py", target)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    groups = project["project"]["entry-points"].items()
+    lines = [line for group, points in groups for line in (f"[{group}]", *(f"{k} = {v}" for k, v in points.items()))]
+    (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    return target
+
+
+def at_work(pipeline: Path, folder: Path, *path: Path) -> subprocess.CompletedProcess[str]:
+    """The worker's script, run in a process that has `path` to import from."""
+    folder.mkdir()
+    everything = os.pathsep.join(map(str, (*path, PLUGIN.parents[1])))
+    return subprocess.run(
+        [sys.executable, "-c", WORKER, str(pipeline), str(folder)],
+        cwd=folder.parent,
+        env={**os.environ, "PYTHONPATH": everything},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_plugin_is_found_and_leaves_nothing_behind(installed: Path, tmp_path: Path) -> None:
+    """Compensated before it ran, run twice, compensated twice: one file, then none."""
+    done = at_work(PLUGIN / "pipeline.yaml", tmp_path / "out", installed)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    file = {"a%2Fb.json": {"title": "Lampe"}}
+    assert told == {"module": "export_json", "undoable": True, "seen": [file, file, {}, {}]}
+
+
+def test_without_the_package_the_pipeline_says_what_to_install(tmp_path: Path) -> None:
+    """The error names the step and lists those that are installed."""
+    done = at_work(PLUGIN / "pipeline.yaml", tmp_path / "out")
+    assert done.returncode != 0
+    assert "no step 'export-json'" in done.stderr
+    assert "install the package that has it" in done.stderr
+
+
+def test_a_wrong_parameter_is_refused_when_the_pipeline_is_read(installed: Path, tmp_path: Path) -> None:
+    """The plugin's Params are as strict as those of the built-in steps."""
+    pipeline = tmp_path / "wrong.yaml"
+    pipeline.write_text((PLUGIN / "pipeline.yaml").read_text("utf-8").replace("folder: /tmp", "directory: /tmp"))
+    done = at_work(pipeline, tmp_path / "out", installed)
+    assert done.returncode != 0
+    assert "export-json" in done.stderr
+    assert "directory" in done.stderr
