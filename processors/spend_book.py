@@ -2,25 +2,26 @@
 
 Each key's last entry says all that is known of its call, so a compacted log folds to the same sums:
 
-    RESERVED ──> PAID ──> UNUSED ──> USED      money is out, or may be: counts as spent
-        └──────────┴────────┴──────> CANCELLED the API took it back
-    RELEASED                                   no call was made, or none had an effect
-    CLAIMING                                   this key asks for another's unused result
+    RESERVED ─> PAID ─> UNUSED <─> USED     money is out, or may be: counts as spent
+        └─────────┴───────┴─────────┴──> CANCELLED     the API took it back
+    RELEASED                             no call was made, or none had an effect
 
-Order decides. A reservation is granted if everything that counts before it plus its own cost is within the cap *at its
-place in the log*; the asker of a refused one withdraws it with RELEASED, and until then it counts, so that no two
-readers, live or restarted on a compacted log, can differ to the cap's disadvantage. Of several claims on one unused result
-the first in the log holds it.
+The log's order decides. An entry says which version of its key it replaces; of two workers that replace the same one the
+first in the log wins, and the other's entry is overruled, as if it had not been written. So nobody acts on a stale view:
+a result is claimed by one only, and a late payment can't undo a compensation.
 
-An entry is overruled, as if it had not been written, if its seq is lower than the key's (a zombie worker), if its state
-can't follow (see FOLLOWS), or if it takes a result from the one who holds it. Compaction would keep just that entry, so whoever meets it writes the
-standing one again: see `overruled`.
+A reservation is granted if everything that counts before it plus its own cost is within the cap *at its place in the
+log*. The asker of a refused one withdraws it with RELEASED, and until then it counts: the sum depends on each key's last
+entry alone, so no two readers, live or restarted on a compacted log, differ to the cap's disadvantage.
+
+Compaction would keep an overruled entry that comes last. Whoever meets one writes the standing entry again; see
+`overruled`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -37,25 +38,12 @@ class SpendState(StrEnum):
     RESERVED = "RESERVED"
     PAID = "PAID"
     UNUSED = "UNUSED"
-    CLAIMING = "CLAIMING"
     USED = "USED"
     CANCELLED = "CANCELLED"
     RELEASED = "RELEASED"
 
 
-COUNTED = frozenset({SpendState.RESERVED, SpendState.PAID, SpendState.UNUSED, SpendState.USED})
-
-#: What may follow on a key, for the same seq or a higher one. PAID follows all that is no later knowledge: money that is
-#: out is a fact. RESERVED doesn't follow it, so that a slow worker's question can't erase an answer.
-FOLLOWS: dict[SpendState, frozenset[SpendState]] = {
-    SpendState.RESERVED: frozenset(SpendState) - {SpendState.USED, SpendState.CLAIMING},
-    SpendState.PAID: frozenset({SpendState.PAID, SpendState.UNUSED, SpendState.CANCELLED}),
-    SpendState.UNUSED: frozenset({SpendState.UNUSED, SpendState.PAID, SpendState.USED, SpendState.CANCELLED}),
-    SpendState.USED: frozenset({SpendState.USED, SpendState.UNUSED, SpendState.CANCELLED}),
-    SpendState.CLAIMING: frozenset({SpendState.CLAIMING, SpendState.RESERVED, SpendState.PAID, SpendState.RELEASED}),
-    SpendState.CANCELLED: frozenset({SpendState.CANCELLED}),
-    SpendState.RELEASED: frozenset({SpendState.RELEASED, SpendState.RESERVED, SpendState.CLAIMING, SpendState.PAID}),
-}
+COUNTED = frozenset(SpendState) - {SpendState.CANCELLED, SpendState.RELEASED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +51,7 @@ class SpendEntry:
     """All that is known of one paid call; schemas/spend_entry.avsc says what each field means."""
 
     key: str
+    version: int
     pipeline: str
     step: str
     content: str
@@ -74,29 +63,18 @@ class SpendEntry:
     at: str
     known: bool = False
     claimed_by: str = ""
-    source: str = ""
+    claim_seq: int = 0
+    repaired: bool = False
     response: bytes | None = field(default=None, repr=False)
+
+    def says_the_same_as(self, other: SpendEntry) -> bool:
+        """Whether both say the same of the call; when and as which version doesn't matter."""
+        return self == replace(other, version=self.version, at=self.at, repaired=self.repaired)
 
     def encode(self) -> bytes:
         """Return the entry as it lies in the topic."""
-        return _ENTRY.encode(
-            {
-                "key": self.key,
-                "pipeline": self.pipeline,
-                "step": self.step,
-                "content": self.content,
-                "cost": str(self.cost),
-                "cap": None if self.cap is None else str(self.cap),
-                "state": self.state.value,
-                "seq": self.seq,
-                "known": self.known,
-                "claimed_by": self.claimed_by,
-                "source": self.source,
-                "written_by": self.written_by,
-                "at": self.at,
-                "response": self.response,
-            }
-        )
+        cap = None if self.cap is None else str(self.cap)
+        return _ENTRY.encode({**asdict(self), "cost": str(self.cost), "cap": cap, "state": self.state.value})
 
     @classmethod
     def decode(cls, data: bytes) -> SpendEntry:
@@ -119,11 +97,13 @@ class SpendBook:
 
     def __init__(self) -> None:
         self._entries: dict[str, SpendEntry] = {}
+        #: Where the entry lies that stands for a key.
+        self._places: dict[str, int] = {}
         self._totals: defaultdict[str, Decimal] = defaultdict(Decimal)
-        #: RESERVED keys -> offset and verdict at that place in the log.
-        self._verdicts: dict[str, tuple[int, bool]] = {}
-        #: Keys of a result -> who claims it, in the log's order.
-        self._claims: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        #: RESERVED keys -> whether the reservation was granted at its place.
+        self._granted: dict[str, bool] = {}
+        #: Keys that use another key's result -> that key.
+        self._sources: dict[str, str] = {}
         #: Content -> keys of unused results for it, in the log's order.
         self._unused: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._overruled: dict[str, None] = {}
@@ -131,85 +111,84 @@ class SpendBook:
     def fold(self, offset: int, key: str, entry: SpendEntry | None) -> None:
         """Take in the next entry of the log; None, a tombstone, forgets the key and what it cost."""
         current = self._entries.get(key)
-        if entry is not None and current is not None and not self._may_replace(current, entry):
-            self._overruled[key] = None
-            return
+        if current is not None and entry is not None:
+            if entry.version == current.version and entry.says_the_same_as(current):
+                self._overruled.pop(key, None)
+                return
+            if entry.version <= current.version or self._is_late_claim(entry):
+                self._overruled[key] = None
+                return
         self._overruled.pop(key, None)
+        granted = self._granted.get(key)
         if current is not None:
             self._take_out(current)
         if entry is not None:
             self._put_in(offset, entry)
+            if current is not None and granted is not None and entry.says_the_same_as(current):
+                self._granted[key] = granted
 
     def entry(self, key: str) -> SpendEntry | None:
         """Return what stands for a key."""
         return self._entries.get(key)
 
+    def stands(self, entry: SpendEntry, offset: int) -> bool:
+        """Whether an entry that was written at an offset stands, there or as it was written again later."""
+        current = self._entries.get(entry.key)
+        place = self._places.get(entry.key, -1)
+        return place == offset or (place > offset and current is not None and current.says_the_same_as(entry))
+
     def total(self, pipeline: str) -> Decimal:
         """Return what a pipeline has spent or reserved."""
         return self._totals.get(pipeline, Decimal(0))
 
-    def verdict(self, key: str) -> tuple[int, bool] | None:
-        """Return where a reservation that stands lies in the log, and whether it was granted there."""
-        return self._verdicts.get(key)
+    def is_granted(self, key: str) -> bool:
+        """Whether the reservation that stands for a key was within its cap at its place."""
+        return self._granted.get(key, False)
 
     def claimable(self, content: str) -> SpendEntry | None:
-        """Return the first unused result for a content that nobody claims."""
-        for key in self._unused.get(content, ()):
-            if not self._claims.get(key):
-                return self._entries[key]
-        return None
+        """Return the first unused result for a content."""
+        key = next(iter(self._unused.get(content, ())), None)
+        return None if key is None else self._entries[key]
 
-    def holder(self, source: str) -> str | None:
-        """Return the key that has the right to a result: the one that uses it, else the first that claims it."""
-        entry = self._entries.get(source)
-        if entry is not None and entry.state is SpendState.USED:
-            return entry.claimed_by
-        return next(iter(self._claims.get(source, ())), None)
+    def used_by(self, key: str) -> SpendEntry | None:
+        """Return the entry of another key whose result is used under this key."""
+        source = self._sources.get(key)
+        return None if source is None else self._entries[source]
 
     def overruled(self) -> list[SpendEntry]:
-        """Return the entries to write again, because the last one of their key in the log must not count."""
-        return [self._entries[key] for key in self._overruled]
+        """Return the entries to write again, because the last one of their key in the log doesn't count."""
+        standing = [self._entries[key] for key in self._overruled]
+        return [replace(entry, version=entry.version + 1, repaired=True) for entry in standing]
 
-    def _may_replace(self, current: SpendEntry, entry: SpendEntry) -> bool:
-        if entry.seq < current.seq or entry.state not in FOLLOWS[current.state]:
-            return False
-        if current.state is SpendState.USED:
-            return entry.written_by == current.claimed_by
-        if entry.state is SpendState.USED:
-            return entry.written_by == self.holder(entry.key)
-        return True
+    def _is_late_claim(self, entry: SpendEntry) -> bool:
+        """Whether a claim comes from a command that a newer one of the claimant's saga has overtaken."""
+        claimant = self._entries.get(entry.claimed_by)
+        return claimant is not None and claimant.seq > entry.claim_seq
 
     def _take_out(self, entry: SpendEntry) -> None:
-        del self._entries[entry.key]
-        self._verdicts.pop(entry.key, None)
+        del self._entries[entry.key], self._places[entry.key]
+        self._granted.pop(entry.key, None)
         if entry.state in COUNTED:
             self._totals[entry.pipeline] -= entry.cost
-        match entry.state:
-            case SpendState.UNUSED:
-                _remove(self._unused, entry.content, entry.key)
-            case SpendState.CLAIMING:
-                _remove(self._claims, entry.source, entry.key)
-            case _:
-                pass
+        if entry.state is SpendState.USED and self._sources.get(entry.claimed_by) == entry.key:
+            del self._sources[entry.claimed_by]
+        if entry.state is SpendState.UNUSED:
+            keys = self._unused[entry.content]
+            keys.pop(entry.key, None)
+            if not keys:
+                del self._unused[entry.content]
 
     def _put_in(self, offset: int, entry: SpendEntry) -> None:
         self._entries[entry.key] = entry
+        self._places[entry.key] = offset
         if entry.state in COUNTED:
             self._totals[entry.pipeline] += entry.cost
         match entry.state:
             case SpendState.RESERVED:
-                granted = entry.cap is None or self._totals[entry.pipeline] <= entry.cap
-                self._verdicts[entry.key] = (offset, granted)
+                self._granted[entry.key] = entry.cap is None or self._totals[entry.pipeline] <= entry.cap
             case SpendState.UNUSED:
                 self._unused[entry.content][entry.key] = None
-            case SpendState.CLAIMING:
-                self._claims[entry.source][entry.key] = None
-            case _:
+            case SpendState.USED:
+                self._sources[entry.claimed_by] = entry.key
+            case SpendState.PAID | SpendState.CANCELLED | SpendState.RELEASED:
                 pass
-
-
-def _remove(index: defaultdict[str, dict[str, None]], name: str, key: str) -> None:
-    keys = index[name]
-    keys.pop(key, None)
-    if not keys:
-        del index[name]

@@ -17,6 +17,8 @@ def url_objection(url: httpx.URL) -> str | None:
         return "must begin with http:// or https://"
     if not url.host:
         return "names no host"
+    if url.port is not None and not 0 < url.port < 65536:
+        return f"has the port {url.port}, which does not exist"
     if url.userinfo:
         return "carries a user name or password, which would end up in logs and topics: use `auth`"
     return None
