@@ -17,7 +17,13 @@ from aiohttp import web
 
 from processors.enrich import Enrich
 from processors.enrich_params import EnrichParams
-from processors.errors import ConfigurationError, PipelineError, RetryLater, StepError, StepFailed
+from processors.errors import (
+    ConfigurationError,
+    PipelineError,
+    RetryLater,
+    StepError,
+    StepFailed,
+)
 from processors.local.paid_api import PaidApi
 from processors.local.paid_faults import Faults, Mode
 from processors.local.paid_ledger import Ledger, Status

@@ -8,11 +8,17 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 
-import brotli
+import brotli  # type: ignore[import-untyped]  # ships neither types nor stubs
 import pytest
 import zstandard
 
-from processors.http.body import BodyGarbled, BodyTooLarge, BoundedContent, UnknownCoding, _codings
+from processors.http.body import (
+    BodyGarbled,
+    BodyTooLarge,
+    BoundedContent,
+    UnknownCoding,
+    _codings,
+)
 
 TEXT = b"".join(b"<li class=price>%d.99</li>" % number for number in range(5000)) + random.Random(7).randbytes(4000)
 LIMIT = 1_000_000

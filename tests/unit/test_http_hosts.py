@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -53,7 +54,7 @@ async def test_starts_at_a_host_are_a_delay_apart() -> None:
             starts.append(asyncio.get_running_loop().time())
 
     await asyncio.gather(*(visit() for _ in range(4)))
-    assert all(later - earlier >= 0.019 for earlier, later in zip(starts, starts[1:], strict=False))
+    assert all(later - earlier >= 0.019 for earlier, later in itertools.pairwise(starts))
 
 
 async def test_a_delay_beyond_the_budget_is_left_to_the_coordinator() -> None:

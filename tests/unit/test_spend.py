@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from processors.errors import BadRecord, RetryLater, StepError, StepFailed
 from processors.spend import Bought, Order, Send, SpendLedger
 from processors.spend_book import COUNTED, SpendBook, SpendEntry, SpendState
-from tests.fakes import MemoryHost
+from tests.fakes import MemoryHost, MemoryLog
 
 pytestmark = pytest.mark.timeout(60)
 live = pytest.mark.asyncio
@@ -249,6 +249,26 @@ async def test_a_zombie_cannot_take_back_a_result_that_went_on() -> None:
     assert entry.claimed_by == "c"
     with pytest.raises(StepFailed, match="newer command"):
         await zombie.admit(order("b", seq=3, content="x"))
+
+
+@live
+async def test_a_claim_of_an_overtaken_command_is_overruled() -> None:
+    """A compensation gets in between a claimant's look and its claim: the result stays free for others."""
+    host = MemoryHost()
+    books = ledger(host)
+    await buy(books, order("a", content="x"))
+    await books.compensate(order("a", seq=5, content="x"), cancel=None)
+
+    class Overtaken(MemoryLog):
+        async def append(self, key: bytes, value: bytes | None) -> int:
+            await books.compensate(order("b", seq=9, content="x"), cancel=None)
+            return await super().append(key, value)
+
+    with pytest.raises(StepFailed, match="newer command"):
+        await SpendLedger(Overtaken(host.topics["spend"])).admit(order("b", seq=3, content="x"))
+    assert await books.admit(order("c", content="x")) == Bought("a", b'{"a":1}')
+    host.compact("spend")
+    assert await ledger(host).admit(order("c", content="x")) == Bought("a", b'{"a":1}')
 
 
 @live
