@@ -20,13 +20,16 @@ def group_of(settings: Settings, role: str) -> str:
 
 def role_app(settings: Settings, role: str) -> StreamApp:
     """Return the app of a role: "intake", "coordinator" or "step:<name>"."""
+    folder = settings.data_dir / role.replace(":", "-")
+    # Faust makes the last folder only.
+    folder.mkdir(parents=True, exist_ok=True)
     return create_faust_app(
         group_of(settings, role),
         bootstrap_servers=settings.bootstrap_servers,
         security=kafka_security(settings),
         transport=settings.transport.value,
         store=f"{settings.store.value}://",
-        data_dir=settings.data_dir / role.replace(":", "-"),
+        data_dir=folder,
         client_id=f"scrapesaga-{role.replace(':', '-')}",
         session_timeout=settings.session_timeout,
         heartbeat=settings.session_timeout / 4,

@@ -78,7 +78,7 @@ class EngineHost:
         if counter is None:
             metrics.custom.labels(self._step, metric).inc(amount)
         else:
-            counter.labels(step=self._step, **labels).inc(amount)
+            counter.labels(**{"step": self._step, **labels}).inc(amount)
 
     async def close(self) -> None:
         """Close connections."""

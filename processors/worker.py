@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -164,3 +165,12 @@ async def _closing(runner: StepRunner, host: EngineHost) -> AsyncIterator[None]:
     finally:
         await runner.close()
         await host.close()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Play the roles in `argv` with the settings of the environment: what local child processes run."""
+    try:
+        return run_roles(Settings.from_env(os.environ), argv)
+    except ConfigurationError as error:
+        log.error("%s", error)
+        return 3

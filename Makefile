@@ -1,0 +1,39 @@
+# Two commands to know: `make demo` and `make test`. Each installs what it needs into .venv, from the lock file.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-broker test-all lint types imports check clean sim planted
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.8
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --config-settings editable_mode=compat -e .
+	touch $@
+
+demo: $(STAMP)  ## a real Kafka, a real ClickHouse engine, 300 URLs, and a verdict
+	$(BIN)/scrapesaga demo
+
+test: $(STAMP)  ## the fast tests: pure rules, steps against real HTTP
+	$(BIN)/pytest -q tests/unit tests/sim
+
+test-broker: $(STAMP)  ## against a real Kafka and a real ClickHouse engine
+	$(BIN)/pytest -q tests/broker
+
+test-all: test test-broker
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+check: lint types imports
+
+clean:
+	rm -rf $(VENV) .scrapesaga build dist *.egg-info

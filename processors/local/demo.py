@@ -1,0 +1,172 @@
+"""`scrapesaga demo`: the engine, a sample shop and a sample paid API; a few hundred jobs, and a verdict from outside."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import yaml
+from confluent_kafka import Producer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from processors.local import outside
+from processors.local.engine import LocalEngine
+from processors.local.verdict import Observed, Verdict, judge
+from processors.local.world import World
+from processors.requests import ScrapeRequest, canonical_url, derived_job_id, encode_request
+
+PIPELINE = "demo"
+# Faults that pass need several attempts, a second or so apart.
+GIVE_UP_S = 180.0
+
+
+def demo_pipeline(world: World) -> dict[str, object]:
+    """Return the demo's pipeline: two paid steps, one of which can be taken back at the API."""
+    retry = {"attempts": 8, "base": "200ms", "cap": "2s"}
+
+    def paid(name: str, cost: str) -> dict[str, object]:
+        return {
+            "use": "enrich",
+            "name": name,
+            "timeout": "5s",
+            "retry": retry,
+            "undo": {"timeout": "5s", "retry": {"base": "200ms", "cap": "2s"}},
+            "with": {
+                "url": f"{world.api_url}/{name}",
+                "auth": {"bearer": "DEMO_API_TOKEN"},
+                "cost": cost,
+                "cancel": {"url": f"{world.api_url}/cancel", "body": {"key": "{key}"}},
+            },
+        }
+
+    return {
+        "name": PIPELINE,
+        "record": "product",
+        "steps": [
+            {"use": "fetch", "timeout": "10s", "retry": retry},
+            {"use": "parse", "with": {"preset": "product", "fields": {"price": _PRICE}}},
+            paid("enrich", "0.002"),
+            paid("classify", "0.001"),
+            {"use": "load"},
+            {"use": "notify"},
+        ],
+    }
+
+
+# The sample shop leaves the price out of some pages: without it a record is worth nothing here.
+_PRICE = {
+    "jsonld": "Product.offers.price",
+    "microdata": "price",
+    "meta": ["product:price:amount", "og:price:amount"],
+    "css": [".price"],
+    "type": "money",
+    "required": True,
+}
+
+
+def run_demo(*, urls: int, fault_rate: float, data_dir: Path, seed: int = 1, keep: bool = False) -> int:
+    """Run the demo; return 0 if the verdict is clean, else 4."""
+    console = Console()
+    folder = data_dir.absolute() / "demo" / f"{seed}-{urls}-{time.strftime('%Y%m%d%H%M%S')}"
+    folder.mkdir(parents=True)
+    with World(folder / "world", seed=seed, products=urls, fault_rate=fault_rate, permanent_rate=0.02) as world:
+        pipeline = folder / "demo.yaml"
+        pipeline.write_text(yaml.safe_dump(demo_pipeline(world), sort_keys=False), "utf-8")
+        engine = LocalEngine(
+            data_dir / "demo" / "engine",
+            [pipeline],
+            settings={
+                "SCRAPESAGA_TOPIC_PREFIX": f"demo-{folder.name}",
+                "SCRAPESAGA_ALLOW_ADDRESSES": "127.0.0.0/8",
+                "SCRAPESAGA_CLICKHOUSE_DATABASE": "default",
+            },
+            extra={"DEMO_API_TOKEN": world.api_token},
+        )
+        started = time.monotonic()
+        with console.status("starting Kafka, ClickHouse and the processors ..."):
+            engine.start()
+        try:
+            console.print(f"up after {time.monotonic() - started:.1f} s; logs in {engine.data_dir / 'logs'}")
+            return _run(console, engine, world, urls)
+        finally:
+            engine.stop()
+
+
+def _run(console: Console, engine: LocalEngine, world: World, urls: int) -> int:
+    settings = engine.settings()
+    client = {"bootstrap.servers": engine.bootstrap_servers}
+    prefix = settings.topic_prefix
+    expected: dict[str, str] = {}
+    producer = Producer({**client, "acks": "all", "enable.idempotence": True})
+    for number, url in enumerate(world.urls(), 1):
+        expected[derived_job_id(PIPELINE, canonical_url(url))] = world.expected(number).outcome
+        producer.produce(f"{prefix}.urls", value=encode_request(ScrapeRequest(url=url, label="demo")))
+    producer.flush(30)
+    began = time.monotonic()
+    phases = _follow(console, client, f"{prefix}.sagas", len(expected))
+    took = time.monotonic() - began
+    states = outside.saga_states(client, f"{prefix}.sagas")
+    records = outside.compacted(client, f"{prefix}.records")
+    verdict = judge(
+        Observed(
+            expected=expected,
+            phases={job: str(state["phase"]) for job, state in states.items()},
+            rejected=len(outside.compacted(client, f"{prefix}.dead-letters")),
+            warehouse=outside.warehouse_jobs(engine.clickhouse_url, f"{PIPELINE}_live") & expected.keys(),
+            records=frozenset(key.decode() for key in records),
+            invoices=outside.invoices(world.api_url),
+            reasons={job: f"{state['failed_step']}: {state['reason']}" for job, state in states.items()},
+        )
+    )
+    _print(console, verdict, took, phases)
+    return 4 if verdict.problems else 0
+
+
+def _follow(console: Console, client: dict[str, str], topic: str, jobs: int) -> Counter[str]:
+    """Show progress until every job has ended, or time is up."""
+    give_up = time.monotonic() + GIVE_UP_S
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TextColumn("{task.fields[phases]}"), TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task("sagas", total=jobs, phases="")
+        while True:
+            states = outside.saga_states(client, topic)
+            phases = Counter(str(state["phase"]) for state in states.values())
+            ended = phases["COMPLETED"] + phases["COMPENSATED"] + phases["PARKED"]
+            shown = " ".join(f"{phase.lower()} {count}" for phase, count in sorted(phases.items()))
+            progress.update(task, completed=ended, phases=shown)
+            if ended >= jobs or time.monotonic() > give_up:
+                return phases
+            time.sleep(1)
+
+
+def _print(console: Console, verdict: Verdict, took_s: float, phases: Counter[str]) -> None:
+    table = Table("what", "count", title="verdict, computed from outside", title_justify="left")
+    for name, value in (
+        ("jobs accepted", verdict.accepted),
+        ("completed", verdict.completed),
+        ("compensated", verdict.compensated),
+        ("parked", verdict.parked),
+        ("rows that users see in ClickHouse", verdict.in_warehouse),
+        ("records on the downstream topic", verdict.on_topic),
+        ("calls paid", verdict.paid_calls),
+        ("half-written records", verdict.half_written),
+        ("paid twice", verdict.paid_twice),
+        ("paid for compensated jobs", verdict.paid_for_nothing),
+        ("unaccounted jobs", verdict.unaccounted),
+        ("ended otherwise than expected", verdict.unexpected),
+    ):
+        table.add_row(name, str(value))
+    console.print(table)
+    reasons = Table("jobs", "compensated because", title_justify="left")
+    for reason, count in Counter(dict(verdict.reasons)).most_common(12):
+        reasons.add_row(str(count), reason)
+    console.print(reasons)
+    console.print(f"{verdict.accepted} sagas in {took_s:.1f} s ({verdict.accepted / max(took_s, 0.001):.1f} sagas/s)")
+    if verdict.problems:
+        for problem in verdict.problems:
+            console.print(f"[red]FAILED[/red] {problem}")
+    else:
+        console.print("[green]PASSED[/green] nothing half-written, nothing paid twice, nothing forgotten")

@@ -1,0 +1,37 @@
+"""`scrapesaga up`: the whole engine on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from processors.local.engine import LocalEngine
+
+
+def run_up(
+    *,
+    data_dir: Path,
+    pipelines: Sequence[Path],
+    bootstrap_servers: str | None = None,
+    clickhouse_url: str | None = None,
+) -> int:
+    """Run until Ctrl-C or SIGTERM; a second run goes on where the first stopped. Returns the exit code."""
+    console = Console()
+    engine = LocalEngine(
+        data_dir, pipelines, bootstrap_servers=bootstrap_servers, clickhouse_url=clickhouse_url
+    )
+    for which in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(which, lambda *_: engine.supervisor.request_stop())
+    with console.status("starting Kafka, ClickHouse and the processors ..."):
+        engine.start()
+    console.print(f"[green]up[/green]  Kafka {engine.bootstrap_servers}  ClickHouse {engine.clickhouse_url}")
+    for name, pid in engine.supervisor.pids().items():
+        console.print(f"    {name:<14} pid {pid}")
+    console.print("submit with `scrapesaga submit URL`; Ctrl-C stops everything.")
+    engine.supervisor.wait()
+    killed = engine.stop()
+    console.print("stopped." if not killed else f"stopped; killed after their time: {', '.join(killed)}")
+    return 0
