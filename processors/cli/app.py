@@ -1,0 +1,59 @@
+"""All commands by name, and what becomes of their errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from processors.cli import jobs, run, setup
+from processors.cli.context import Context
+from processors.cli.errors import EPILOG, OURS, exit_code, explain
+from processors.cli.submit import submit
+
+
+class Commands(TyperGroup):
+    """The root: our errors end a command with one message and their exit code, never with a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except OURS as error:
+            servers = ctx.obj.servers if isinstance(ctx.obj, Context) else ""
+            typer.echo(f"scrapesaga: {explain(error, servers)}", err=True)
+            raise typer.Exit(exit_code(error)) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog=EPILOG,
+    help="scrapesaga: scraping pipelines on Kafka in which every step can be undone, and nothing is lost.",
+)
+
+
+@app.callback()
+def root(ctx: typer.Context) -> None:
+    """Give every command its context."""
+    ctx.obj = Context()
+
+
+_LOOK, _MEND, _RUN = "Submit and look", "Step in", "Set up and run"
+app.command(rich_help_panel=_LOOK, epilog=EPILOG)(submit)
+app.command(rich_help_panel=_LOOK, epilog=EPILOG)(jobs.status)
+app.command("list", rich_help_panel=_LOOK, epilog=EPILOG)(jobs.list_jobs)
+app.command(rich_help_panel=_LOOK, epilog=EPILOG)(jobs.watch)
+app.command(rich_help_panel=_MEND, epilog=EPILOG)(jobs.cancel)
+app.command(rich_help_panel=_MEND, epilog=EPILOG)(jobs.resume)
+app.command(rich_help_panel=_MEND, epilog=EPILOG)(jobs.redrive)
+app.add_typer(setup.topics, name="topics", rich_help_panel=_RUN, epilog=EPILOG)
+app.add_typer(setup.pipeline, name="pipeline", rich_help_panel=_RUN, epilog=EPILOG)
+app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.worker)
+app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.up)
+app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.demo)

@@ -1,0 +1,49 @@
+"""How a command ends: its exit codes, and which error means which."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from confluent_kafka import KafkaException
+
+from processors.errors import ConfigurationError, ScrapesagaError
+from processors.local.errors import LocalError
+from topics.errors import TopicsError
+
+
+class Exit(IntEnum):
+    """Exit codes, as `scrapesaga --help` lists them."""
+
+    OK = 0
+    REFUSED = 1
+    USAGE = 2
+    UNUSABLE = 3
+    DIVERGED = 4
+
+
+EPILOG = (
+    "Exit codes: 0 done; 1 not found, or something of what was given is wrong; 2 wrong usage; "
+    "3 Kafka can't be reached, or a setting is wrong; 4 the audit diverged, or a verdict failed."
+)
+
+#: What a command answers with one line on stderr; anything else is a bug and keeps its traceback.
+OURS = (ScrapesagaError, TopicsError, LocalError, KafkaException)
+
+
+class CommandRefused(ScrapesagaError):
+    """What was asked can't be done; nothing was changed."""
+
+
+def exit_code(error: BaseException) -> Exit:
+    """Return how a command ends that raised one of OURS."""
+    unusable = (ConfigurationError, TopicsError, LocalError, KafkaException)
+    return Exit.UNUSABLE if isinstance(error, unusable) else Exit.REFUSED
+
+
+def explain(error: BaseException, servers: str) -> str:
+    """Return the message of one of OURS, with what to do."""
+    if not isinstance(error, KafkaException):
+        return str(error)
+    what = error.args[0].str() if error.args and hasattr(error.args[0], "str") else str(error)
+    where = f" at {servers}" if servers else ""
+    return f"Kafka{where}: {what}. Is it running? See SCRAPESAGA_BOOTSTRAP_SERVERS, or start one with `scrapesaga up`."

@@ -1,0 +1,157 @@
+"""`scrapesaga topics ... | pipeline ...`: what has to be right before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from processors.cli import show
+from processors.cli.context import Context
+from processors.cli.errors import Exit
+from processors.errors import PipelineError
+from processors.pipeline import find_step, installed_steps, read_pipeline, read_pipelines
+from processors.provisioning import apply_topics, plan_topics, verify_topics
+from processors.saga.plan import Plan
+from processors.step import NOTHING_TO_UNDO
+from topics.catalogue import DEFAULT_STEPS, Catalogue
+from topics.changes import Refused, explain, mend
+
+topics = typer.Typer(no_args_is_help=True, help="The engine's topics on Kafka.")
+pipeline = typer.Typer(no_args_is_help=True, help="Pipelines: check them, and see what they mean.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
+Files = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of them.", metavar="FILE...")]
+
+
+@topics.command("plan")
+def topics_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show what `apply` would change. Ends with 1 if something can't be changed in place."""
+    context: Context = ctx.obj
+    found = plan_topics(context.settings, wanted(context))
+    for change in found:
+        how = mend(change, context.settings.bootstrap_servers)
+        if as_json:
+            typer.echo(show.as_json({"topic": change.topic.name, "difference": explain(change), "mend": how}))
+        else:
+            typer.echo(f"{explain(change)}.")
+            if isinstance(change, Refused):
+                typer.echo(f"    can't be changed in place. {how}")
+    typer.echo(f"{len(found)} differences" if found else "the topics are as declared", err=True)
+    if any(isinstance(change, Refused) for change in found):
+        raise typer.Exit(Exit.REFUSED)
+
+
+@topics.command("apply")
+def topics_apply(ctx: typer.Context) -> None:
+    """Make the topics as they have to be. Deletes nothing; safe to repeat."""
+    context: Context = ctx.obj
+    changed = apply_topics(context.settings, wanted(context))
+    for change in changed:
+        typer.echo(f"mended: {explain(change)}")
+    typer.echo(f"{len(changed)} changed; the topics are as declared", err=True)
+
+
+@topics.command("verify")
+def topics_verify(ctx: typer.Context) -> None:
+    """Say whether the topics are as they have to be; else each difference with what mends it."""
+    context: Context = ctx.obj
+    verify_topics(context.settings, wanted(context))
+    typer.echo("the topics are as declared", err=True)
+
+
+def wanted(context: Context) -> Catalogue:
+    """Return the topics that the settings' pipelines need; those of the built-in steps where none is named."""
+    places = context.settings.pipelines
+    if not places:
+        return context.settings.catalogue(DEFAULT_STEPS)
+    plans = read_pipelines(places).values()
+    return context.settings.catalogue(tuple(dict.fromkeys(step.name for plan in plans for step in plan.steps)))
+
+
+@pipeline.command("lint")
+def lint(files: Files) -> None:
+    """Check pipelines; name the file, the step and the key of what is wrong."""
+    wrong = 0
+    for file in _files(files):
+        try:
+            plan = read_pipeline(file)
+        except PipelineError as error:
+            wrong += 1
+            typer.echo(str(error), err=True)
+        else:
+            typer.echo(f"{file}: ok, {plan.pipeline}, plan {plan.hash}")
+    if wrong:
+        raise typer.Exit(Exit.REFUSED)
+
+
+@pipeline.command("plan")
+def resolved(files: Files, as_json: AsJson = False) -> None:
+    """Show what a pipeline resolves to: every default written out, and its hash."""
+    for plan in read_pipelines(files).values():
+        if as_json:
+            typer.echo(msgspec.json.encode(plan, order="deterministic"))
+        else:
+            _print_plan(plan)
+
+
+@pipeline.command("steps")
+def steps(as_json: AsJson = False) -> None:
+    """List the steps that are installed, and what `use:` calls them."""
+    table = Table("use", "undo", "confirms", "from", "what it does", box=None, pad_edge=False)
+    broken = 0
+    for name, target in sorted(installed_steps().items()):
+        try:
+            step = find_step(name)
+        except PipelineError as error:
+            broken += 1
+            typer.echo(str(error), err=True)
+            continue
+        nothing = "nothing to undo" if step.compensate is NOTHING_TO_UNDO else "none declared"
+        undo = nothing if step.compensate in (None, NOTHING_TO_UNDO) else "yes"
+        confirms = "yes" if step.confirm is not None else "no"
+        doc = (step.__doc__ or "").strip().split("\n", 1)[0]
+        if as_json:
+            typer.echo(show.as_json({"use": name, "undo": undo, "confirms": confirms, "from": target, "doc": doc}))
+        table.add_row(name, undo, confirms, target, doc)
+    if not as_json:
+        show.console().print(table)
+    if broken:
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _files(places: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for place in places:
+        inside = sorted((*place.glob("*.yaml"), *place.glob("*.yml"))) if place.is_dir() else [place]
+        if not inside:
+            raise PipelineError(f"{place}: no *.yaml in this folder")
+        found += inside
+    return found
+
+
+def _print_plan(plan: Plan) -> None:
+    typer.echo(f"{plan.pipeline}  plan {plan.hash}  resubmit {plan.resubmit}  deadline {_s(plan.deadline_ms)}")
+    table = Table(
+        "step", "use", "timeout", "attempts", "backoff", "undo", "undo attempts", "confirms", "with", box=None
+    )
+    for step in plan.steps:
+        table.add_row(
+            step.name,
+            step.use,
+            _s(step.timeout_ms),
+            str(step.retry.attempts),
+            f"{_s(step.retry.base_ms)} to {_s(step.retry.cap_ms)}",
+            "yes" if step.undoable else "no",
+            str(step.undo_retry.attempts) if step.undoable else "",
+            "yes" if step.confirms else "no",
+            step.params,
+        )
+    show.console().print(table)
+
+
+def _s(ms: int) -> str:
+    return f"{ms / 1000:g}s"

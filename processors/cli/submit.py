@@ -1,0 +1,153 @@
+"""`scrapesaga submit`: requests from arguments and files onto the topic of URLs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import typer
+
+from processors.cli.context import Context
+from processors.cli.errors import CommandRefused, Exit
+from processors.cli.sending import Sender
+from processors.errors import BadRecord
+from processors.reading import read_plans
+from processors.requests import (
+    ScrapeRequest,
+    canonical_url,
+    check_job_id,
+    derived_job_id,
+    encode_request,
+    read_request,
+)
+
+# Below the topic's limit of a MiB, with room for the record's own fields.
+MAX_REQUEST_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds for requests that don't say otherwise."""
+
+    pipeline: str | None = None
+    job_id: str | None = None
+    label: str | None = None
+    payload: dict[str, Any] | None = None
+
+
+class Asked(NamedTuple):
+    """One line of input: the request, or what is wrong with it."""
+
+    place: str
+    request: ScrapeRequest | None
+    problem: str = ""
+
+
+def read_line(place: str, text: str, defaults: Defaults) -> Asked:
+    """Return what one URL or JSON line asks for, checked as intake will check it."""
+    try:
+        request = read_request(text.encode(), None)
+        request = ScrapeRequest(
+            url=request.url,
+            pipeline=request.pipeline or defaults.pipeline,
+            job_id=request.job_id or defaults.job_id,
+            payload=defaults.payload if request.payload is None else request.payload,
+            label=request.label or defaults.label,
+        )
+        canonical_url(request.url)
+        if request.job_id is not None:
+            check_job_id(request.job_id)
+        size = len(encode_request(request))
+        if size > MAX_REQUEST_BYTES:
+            raise BadRecord(f"a request of {size} bytes; at most {MAX_REQUEST_BYTES}: put less into its payload")
+    except (BadRecord, UnicodeEncodeError) as error:
+        return Asked(place, None, str(error))
+    return Asked(place, request)
+
+
+def read_lines(name: str, lines: Iterable[str], defaults: Defaults) -> Iterator[Asked]:
+    """Yield what a file asks for: a URL or a JSON object a line; empty lines and those that begin with # are skipped."""
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            yield read_line(f"{name}:{number}", text, defaults)
+
+
+def read_payload(text: str | None) -> dict[str, Any] | None:
+    """Return the payload that an option says. Raises BadParameter."""
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise typer.BadParameter(f"no JSON object: {error}", param_hint="--payload") from error
+
+
+def submit(
+    ctx: typer.Context,
+    urls: Annotated[list[str] | None, typer.Argument(help="URLs to scrape.", metavar="[URL]...")] = None,
+    file: Annotated[str | None, typer.Option("--file", "-f", help="URLs or JSON, one a line; - is stdin.")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Pipeline; needed where the engine runs several.")] = None,
+    job_id: Annotated[str | None, typer.Option(help="Identity of the one job; else its pipeline and URL.")] = None,
+    label: Annotated[str | None, typer.Option(help="Names the batch in lists and reports.")] = None,
+    payload: Annotated[str | None, typer.Option(help="JSON object for the steps.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each request sent.")] = False,
+) -> None:
+    """Ask for URLs. The same URL again is the same job: nothing is scraped twice by mistake.
+
+    A JSON line has the keys url, pipeline, job_id, payload and label.
+    Lines that are wrong are named, and the others sent.
+    """
+    if not urls and file is None:
+        raise typer.BadParameter("give URLs, or --file", param_hint="URL")
+    if job_id is not None and (file is not None or len(urls or ()) != 1):
+        raise typer.BadParameter("goes with exactly one URL", param_hint="--job-id")
+    defaults = Defaults(pipeline, job_id, label, read_payload(payload))
+    context: Context = ctx.obj
+    topic = context.catalogue.urls.name
+    context.reader.partitions(topic)
+    plans = read_plans(context.reader, context.catalogue.plans.name)
+    only = plans.pipelines[0] if len(plans.pipelines) == 1 else None
+    if pipeline is not None and plans.pipelines and pipeline not in plans.pipelines:
+        raise CommandRefused(f"no pipeline {pipeline!r} was published; there are: {', '.join(plans.pipelines)}")
+    sender, bad = Sender(context.client), 0
+    for asked in _asked(urls or [], file, defaults):
+        if asked.request is None:
+            bad += 1
+            typer.echo(f"{asked.place}: {asked.problem}", err=True)
+            continue
+        sender.send(topic, encode_request(asked.request))
+        job = identity(asked.request, only)
+        if as_json:
+            typer.echo(msgspec.json.encode({"job_id": job, "url": asked.request.url}))
+        elif job is not None:
+            typer.echo(job)
+    sent = sender.finish()
+    typer.echo(f"{sent} sent to {topic}" + (f", {bad} refused" if bad else ""), err=True)
+    if bad:
+        raise typer.Exit(Exit.REFUSED)
+
+
+def identity(request: ScrapeRequest, only: str | None) -> str | None:
+    """Return the job that a request will be, if that can be known here: `only` is the engine's single pipeline."""
+    pipeline = request.pipeline or only
+    if request.job_id is not None or pipeline is None:
+        return request.job_id
+    return derived_job_id(pipeline, canonical_url(request.url))
+
+
+def _asked(urls: list[str], file: str | None, defaults: Defaults) -> Iterator[Asked]:
+    for place, url in enumerate(urls, 1):
+        yield read_line(f"URL {place}", url, defaults)
+    if file == "-":
+        yield from read_lines("stdin", sys.stdin, defaults)
+    elif file is not None:
+        try:
+            with Path(file).open(encoding="utf-8") as lines:
+                yield from read_lines(file, lines, defaults)
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandRefused(f"{file} can't be read: {error}") from error
