@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -31,6 +32,8 @@ from processors.http.retry_after import retry_after
 from processors.http.secrets import Credentials
 from processors.spend import Bought, Order, Send, SpendLedger
 from processors.step import Host, Json, Step, StepCall, StepOutput, StepParams
+
+_log = logging.getLogger(__name__)
 
 #: The attempt ends itself a little before the engine would cut it off, so as to say what is known of the effect.
 SHARE_OF_TIMEOUT = 0.95
@@ -90,11 +93,10 @@ class Enrich(Step):
     async def compensate(self, call: StepCall) -> None:
         """Have the API take the call back, or keep its result as unused; fine if nothing was ever paid."""
         order = self._order(call, request_body(self.params, call.record))
-        if self.params.cancel is None:
-            await self._ledger.compensate(order, None)
-        else:
-            until = _end_of(call)
-            await self._ledger.compensate(order, lambda key: self._cancel(until, key))
+        until = _end_of(call)
+        cancel = None if self.params.cancel is None else lambda key: self._cancel(until, key)
+        undone = await self._ledger.compensate(order, cancel)
+        _log.info("paid call undone: %s", undone, extra={"job_id": call.job_id, "step": call.step, "seq": call.seq})
 
     async def _buy(self, call: StepCall, order: Order, send: Send, body: bytes, until: float) -> bytes:
         try:

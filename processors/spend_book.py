@@ -20,8 +20,9 @@ Compaction would keep an overruled entry that comes last. Whoever meets one writ
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -74,7 +75,8 @@ class SpendEntry:
     def encode(self) -> bytes:
         """Return the entry as it lies in the topic."""
         cap = None if self.cap is None else str(self.cap)
-        return _ENTRY.encode({**asdict(self), "cost": str(self.cost), "cap": cap, "state": self.state.value})
+        value = {name: getattr(self, name) for name in _FIELDS}
+        return _ENTRY.encode({**value, "cost": str(self.cost), "cap": cap, "state": self.state.value})
 
     @classmethod
     def decode(cls, data: bytes) -> SpendEntry:
@@ -82,6 +84,11 @@ class SpendEntry:
         try:
             value: dict[str, Any] = _ENTRY.decode(data)
             cap = value.pop("cap")
+            # The same few names over and over, in a book that may hold a million entries.
+            for name in ("pipeline", "step"):
+                value[name] = sys.intern(value[name])
+            for name in ("written_by", "claimed_by"):
+                value[name] = value["key"] if value[name] == value["key"] else value[name]
             return cls(
                 cost=Decimal(value.pop("cost")),
                 cap=None if cap is None else Decimal(cap),
@@ -90,6 +97,9 @@ class SpendEntry:
             )
         except (UndecodableMessage, ArithmeticError, TypeError, KeyError) as error:
             raise BadRecord(f"no spend entry: {error}") from error
+
+
+_FIELDS = tuple(entry_field.name for entry_field in fields(SpendEntry))
 
 
 class SpendBook:
