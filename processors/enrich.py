@@ -121,9 +121,7 @@ class Enrich(Step):
         headers = httpx.Headers({"Accept": "application/json", "Content-Type": "application/json"})
         headers.update(self.params.headers)
         headers.update({self.params.idempotency_header: key, **credentials.headers})
-        answer, content = await self._exchange(
-            until, self.params.method, self.params.url, headers, body, credentials
-        )
+        answer, content = await self._exchange(until, self.params.method, self.params.url, headers, body, credentials)
         if not answer.is_success:
             raise _refusal(answer, content)
         try:

@@ -122,9 +122,7 @@ class Fetch(Step):
             AddressPolicy.allowing(allowed)
         except BadAllowList as error:
             raise ConfigurationError(f"SCRAPESAGA_ALLOW_ADDRESSES: {error}") from error
-        policy = AddressPolicy.allowing(
-            [*allowed, *self.params.allow_addresses], private=self.params.allow_private
-        )
+        policy = AddressPolicy.allowing([*allowed, *self.params.allow_addresses], private=self.params.allow_private)
         self._client = open_client(policy, http2=self.params.http2)
 
     async def close(self) -> None:

@@ -5,12 +5,12 @@ that the book (processors/spend_book.py) gives at that place. An idempotency key
 
 - the result is paid and known: it is returned, and the API isn't asked;
 - an unused result for the same content lies about (its saga was compensated): this key claims it and pays nothing;
-- an unused result whose answer was never learned: claimed too, and the API is asked *under that entry's key*, so that it
-  answers from its own record if it charged then, and charges for the first time if it did not;
+- an unused result whose answer was never learned: claimed too, and the API is asked *under that entry's key*, so that
+  it answers from its own record if it charged then, and charges for the first time if it did not;
 - otherwise the cost is reserved under the cap, and then the API is asked under this key.
 
-The topic must keep superseded entries for a while (min.compaction.lag.ms of an hour or more): a verdict is taken from the
-entries that lie before one's own. A tombstone takes a key's cost out of the sum: so an operator gives a budget back.
+The topic must keep superseded entries for a while (min.compaction.lag.ms of an hour or more): a verdict is taken from
+the entries that lie before one's own. A tombstone takes a key's cost out of the sum: operators give a budget back.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class SpendLedger:
         return self._book.total(pipeline)
 
     async def admit(self, order: Order, *, reuse: bool = True) -> Bought | Send:
-        """Decide how an order is served. Raises StepFailed over the cap, or if a newer command has acted for its key."""
+        """Decide how an order is served. StepFailed: over the cap, or a newer command has acted for the key."""
         for _ in range(ROUNDS):
             await self._catch_up()
             admitted = await self._try_to_admit(order, reuse)
@@ -232,8 +232,8 @@ class SpendLedger:
 
     def _over_cap(self, order: Order) -> StepFailed:
         return StepFailed(
-            f"spend cap of pipeline {order.pipeline} reached: {self._book.total(order.pipeline)} of {order.cap} is spent "
-            f"or reserved, this call costs {order.cost}; raise `cap` of step {order.step} to go on"
+            f"spend cap of pipeline {order.pipeline} reached: {self._book.total(order.pipeline)} of {order.cap} is "
+            f"spent or reserved, this call costs {order.cost}; raise `cap` of step {order.step} to go on"
         )
 
     def _own(
@@ -266,7 +266,7 @@ class SpendLedger:
         known: bool | None = None,
         response: bytes | None = None,
     ) -> SpendEntry:
-        """Return what follows on an entry. Its seq stays: it is that of the key's own saga, not of the one that claims."""
+        """Return what follows on an entry. Its seq stays that of the key's own saga, whoever claims the result."""
         used = state is SpendState.USED
         kept = None if state is SpendState.CANCELLED else entry.response
         return replace(
@@ -305,8 +305,8 @@ class SpendLedger:
         if self._unreadable:
             key, why = next(iter(self._unreadable.items()))
             raise BadRecord(
-                f"the spend log has an unreadable entry for key {key!r} ({why}): sums can't be trusted, so no paid call "
-                "is made. Publish a tombstone or a right entry under that key"
+                f"the spend log has an unreadable entry for key {key!r} ({why}): sums can't be trusted, so no paid "
+                "call is made. Publish a tombstone or a right entry under that key"
             )
 
     async def _read(self, to_offset: int | None) -> None:

@@ -6,13 +6,13 @@ Each key's last entry says all that is known of its call, so a compacted log fol
         └─────────┴───────┴─────────┴──> CANCELLED     the API took it back
     RELEASED                             no call was made, or none had an effect
 
-The log's order decides. An entry says which version of its key it replaces; of two workers that replace the same one the
-first in the log wins, and the other's entry is overruled, as if it had not been written. So nobody acts on a stale view:
-a result is claimed by one only, and a late payment can't undo a compensation.
+The log's order decides. An entry says which version of its key it replaces; of two workers that replace the same one
+the first in the log wins, and the other's entry is overruled, as if it had not been written. So nobody acts on a stale
+view: a result is claimed by one only, and a late payment can't undo a compensation.
 
 A reservation is granted if everything that counts before it plus its own cost is within the cap *at its place in the
-log*. The asker of a refused one withdraws it with RELEASED, and until then it counts: the sum depends on each key's last
-entry alone, so no two readers, live or restarted on a compacted log, differ to the cap's disadvantage.
+log*. The asker of a refused one withdraws it with RELEASED, and until then it counts: the sum depends on each key's
+last entry alone, so no two readers, live or restarted on a compacted log, differ to the cap's disadvantage.
 
 Compaction would keep an overruled entry that comes last. Whoever meets one writes the standing entry again; see
 `overruled`.

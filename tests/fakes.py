@@ -1,10 +1,10 @@
 """A host in memory that keeps every promise of processors.step.Host: for the tests of steps.
 
-    host = MemoryHost(secrets={"API_TOKEN": "s3cret"}, settings={"ALLOW_ADDRESSES": "127.0.0.0/8"})
-    step = Fetch("fetch", Fetch.Params(), host)
-    ...
-    host.records("pages")      # everything that was published, tombstones too
-    host.compacted("pages")    # key -> last value, without tombstones
+host = MemoryHost(secrets={"API_TOKEN": "s3cret"}, settings={"ALLOW_ADDRESSES": "127.0.0.0/8"})
+step = Fetch("fetch", Fetch.Params(), host)
+...
+host.records("pages")      # everything that was published, tombstones too
+host.compacted("pages")    # key -> last value, without tombstones
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ class MemoryTopic:
     ends: dict[int, int] = field(default_factory=dict)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def append(
-        self, partition: int, key: bytes, value: bytes | None, headers: Mapping[str, bytes]
-    ) -> MemoryRecord:
+    def append(self, partition: int, key: bytes, value: bytes | None, headers: Mapping[str, bytes]) -> MemoryRecord:
         """Append a record at the partition's next offset."""
         offset = self.ends.get(partition, 0)
         self.ends[partition] = offset + 1
@@ -161,11 +159,7 @@ class MemoryHost:
             if (record.partition, record.offset) != (address.partition, address.offset):
                 continue
             value = record.value
-            if (
-                record.key == key
-                and value is not None
-                and hashlib.sha256(value).hexdigest() == address.sha256
-            ):
+            if record.key == key and value is not None and hashlib.sha256(value).hexdigest() == address.sha256:
                 return value
         raise RecordGone(f"{address.topic}[{address.partition}]@{address.offset} is gone or another record")
 

@@ -52,9 +52,7 @@ def open_client(
     )
     # Cookies in the client would carry one job's session into another's requests.
     no_cookies = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
-    return httpx.AsyncClient(
-        transport=transport, follow_redirects=False, trust_env=False, cookies=no_cookies
-    )
+    return httpx.AsyncClient(transport=transport, follow_redirects=False, trust_env=False, cookies=no_cookies)
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):

@@ -1,7 +1,7 @@
 """Which addresses a step may connect to: public ones, and those that the operator allowed.
 
-The judgement is about the address that is connected to, after the name was resolved: notations such as 127.1, 0x7f.0.0.1
-or 2130706433, redirects, and names that resolve to something else the second time can't get past it.
+The judgement is about the address that is connected to, after the name was resolved: notations such as 127.1,
+0x7f.0.0.1 or 2130706433, redirects, and names that resolve to something else the second time can't get past it.
 Ranges: the IANA special-purpose registries for IPv4 and IPv6, spelt out here because `ipaddress.is_global` differs
 between patch releases of Python.
 """
@@ -75,7 +75,7 @@ class BadAllowList(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """What may be connected to: public addresses, `networks`, whatever `hosts` resolve to; RFC 1918 too if `private`."""
+    """What may be connected to: public addresses, `networks`, whatever `hosts` resolve to; RFC 1918 if `private`."""
 
     networks: tuple[Network, ...] = ()
     hosts: frozenset[str] = frozenset()

@@ -226,9 +226,10 @@ async def test_a_compensation_without_a_call_keeps_a_late_one_from_being_made() 
     host = worker()
     async with paid_api() as (api, books):
         cancel = {**CANCEL, "url": api + "/cancel"}
-        async with opened(api + "/enrich", host, cancel=cancel) as step, opened(
-            api + "/enrich", host.sibling(), cancel=cancel
-        ) as zombie:
+        async with (
+            opened(api + "/enrich", host, cancel=cancel) as step,
+            opened(api + "/enrich", host.sibling(), cancel=cancel) as zombie,
+        ):
             await step.compensate(call(seq=9))
             with pytest.raises(StepFailed):
                 await zombie.run(call(seq=3))
@@ -431,7 +432,9 @@ async def test_parameters_that_cannot_work_are_refused(params: dict[str, Any], n
 async def test_parameters_survive_the_plan() -> None:
     """A plan keeps parameters as JSON: what it reads back is what was checked, to the cent."""
     params = msgspec.convert(
-        {"url": "http://x/", "cost": 0.1, "cap": "2.50", "cancel": {"url": "http://x/{key}"}}, EnrichParams, strict=False
+        {"url": "http://x/", "cost": 0.1, "cap": "2.50", "cancel": {"url": "http://x/{key}"}},
+        EnrichParams,
+        strict=False,
     )
     again = msgspec.json.decode(msgspec.json.encode(params), type=EnrichParams, strict=False)
     assert again == params
@@ -464,12 +467,10 @@ async def test_chaos_leaves_the_books_of_both_sides_right(seed: int, cancels: bo
     async with served(app) as api:
         cancel = {**CANCEL, "url": api + "/cancel"} if cancels else None
         hosts = [host, host.sibling(), host.sibling()]
-        steps = [
-            Enrich("enrich", msgspec.convert(
-                {"url": api + "/enrich", "auth": {"bearer": "API_TOKEN"}, "cost": "0.002", "cap": cap, "cancel": cancel},
-                EnrichParams, strict=False), h)
-            for h in hosts
-        ]  # fmt: skip
+        auth = {"bearer": "API_TOKEN"}
+        with_ = {"url": api + "/enrich", "auth": auth, "cost": "0.002", "cap": cap, "cancel": cancel}
+        params = msgspec.convert(with_, EnrichParams, strict=False)
+        steps = [Enrich("enrich", params, h) for h in hosts]
         for step in steps:
             await step.open()
         done: set[str] = set()

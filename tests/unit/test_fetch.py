@@ -209,12 +209,15 @@ async def test_a_redirect_to_a_blocked_address_fails_before_it_connects() -> Non
         reached.append(request.path)
         return web.Response(text="secret", content_type="text/html")
 
-    async with site("127.0.0.2", meta=secret) as inner, site(
-        go=says(status=302, headers={"Location": inner + "meta"}),
-        aws=says(status=302, headers={"Location": "http://169.254.169.254/latest/meta-data/"}),
-        file=says(status=302, headers={"Location": "file:///etc/passwd"}),
-        nowhere=says(status=302),
-    ) as url:
+    async with (
+        site("127.0.0.2", meta=secret) as inner,
+        site(
+            go=says(status=302, headers={"Location": inner + "meta"}),
+            aws=says(status=302, headers={"Location": "http://169.254.169.254/latest/meta-data/"}),
+            file=says(status=302, headers={"Location": "file:///etc/passwd"}),
+            nowhere=says(status=302),
+        ) as url,
+    ):
         with pytest.raises(StepFailed, match=r"127\.0\.0\.2 is loopback"):
             await fetch(url + "go")
         with pytest.raises(StepFailed, match="metadata"):
@@ -240,9 +243,10 @@ async def test_secrets_go_to_the_first_origin_only() -> None:
         got["own"] = request.headers.get("Authorization")
         return web.Response(text=str(request.headers), content_type="text/html")
 
-    async with site("127.0.0.2", other=other) as away, site(
-        go=says(status=302, headers={"Location": away + "other"}), echo=echo
-    ) as url:
+    async with (
+        site("127.0.0.2", other=other) as away,
+        site(go=says(status=302, headers={"Location": away + "other"}), echo=echo) as url,
+    ):
         output = await fetch(url + "echo", host, auth={"bearer": "SITE"})
         assert got["own"] == "Bearer pa55word"
         await fetch(url + "go", host, auth={"bearer": "SITE"})
@@ -291,7 +295,8 @@ async def test_retry_after_is_honoured_in_both_forms() -> None:
         b"",
         b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 100\r\n\r\nhalf",
         b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"x" * 999)[:-9],
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\n\r\n"
+        + gzip.compress(b"x" * 999)[:-9],
         b"SSH-2.0-OpenSSH_9.6\r\n",
     ],
     ids=["closed", "short body", "short chunk", "short gzip", "not HTTP"],

@@ -51,7 +51,15 @@ SPECIAL = [
     "5f00::1",
     "2001:db8::1",
 ]
-PUBLIC = ["93.184.215.14", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:2800:21f::1", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+PUBLIC = [
+    "93.184.215.14",
+    "8.8.8.8",
+    "172.32.0.1",
+    "100.128.0.1",
+    "2606:2800:21f::1",
+    "::ffff:8.8.8.8",
+    "64:ff9b::808:808",
+]
 
 
 @pytest.mark.parametrize("address", SPECIAL)
@@ -92,7 +100,8 @@ async def test_unreadable_allow_list_is_refused(entry: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.1", "0x7f.0.0.1", "2130706433", "0177.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "127。0。0。1"]
+    "host",
+    ["127.1", "0x7f.0.0.1", "2130706433", "0177.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "127。0。0。1"],
 )
 async def test_odd_notations_reach_no_socket(host: str) -> None:
     """Every way to write loopback is refused before a connection is made, whoever resolves it."""
