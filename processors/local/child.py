@@ -134,7 +134,7 @@ class _Spawner:
             start, done = self._calls.get()
             try:
                 done.set_result(start())
-            except Exception as error:  # noqa: BLE001 - handed to the caller, who waits for it
+            except Exception as error:  # Handed to the caller, who waits for it.
                 done.set_exception(error)
 
 

@@ -77,7 +77,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
 
 
 def test_records_and_port_survive_a_kill(tmp_path: Path) -> None:
-    """What was acknowledged before a SIGKILL is read after it, by whoever opens the folder next, at the same address."""
+    """What was acknowledged before a SIGKILL is read after it, by the next to open the folder, at the same address."""
     first = EmbeddedKafka(tmp_path)
     second = EmbeddedKafka(tmp_path)
     try:
