@@ -8,8 +8,10 @@ import typer
 from typer.core import TyperGroup
 
 from processors.cli import jobs, run, setup
+from processors.cli.audit import audit
 from processors.cli.context import Context
 from processors.cli.errors import EPILOG, OURS, exit_code, explain
+from processors.cli.replay import replay
 from processors.cli.submit import submit
 
 
@@ -52,6 +54,8 @@ app.command(rich_help_panel=_LOOK, epilog=EPILOG)(jobs.watch)
 app.command(rich_help_panel=_MEND, epilog=EPILOG)(jobs.cancel)
 app.command(rich_help_panel=_MEND, epilog=EPILOG)(jobs.resume)
 app.command(rich_help_panel=_MEND, epilog=EPILOG)(jobs.redrive)
+app.add_typer(audit, name="audit", rich_help_panel=_LOOK, epilog=EPILOG)
+app.command(rich_help_panel=_LOOK, epilog=EPILOG)(replay)
 app.add_typer(setup.topics, name="topics", rich_help_panel=_RUN, epilog=EPILOG)
 app.add_typer(setup.pipeline, name="pipeline", rich_help_panel=_RUN, epilog=EPILOG)
 app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.worker)

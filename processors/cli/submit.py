@@ -70,7 +70,7 @@ def read_line(place: str, text: str, defaults: Defaults) -> Asked:
 
 
 def read_lines(name: str, lines: Iterable[str], defaults: Defaults) -> Iterator[Asked]:
-    """Yield what a file asks for: a URL or a JSON object a line; empty lines and those that begin with # are skipped."""
+    """Yield what a file asks for: a URL or a JSON object a line, but for empty lines and those that begin with #."""
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if text and not text.startswith("#"):
