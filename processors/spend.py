@@ -71,6 +71,7 @@ class SpendLedger:
         self._book = SpendBook()
         self._reading = asyncio.Lock()
         self._reads_begun = 0
+        self._reads: set[asyncio.Task[None]] = set()
         self._position = -1
         self._unreadable: dict[bytes, str] = {}
 
@@ -294,14 +295,12 @@ class SpendLedger:
         return self._book.stands(entry, offset)
 
     async def _catch_up(self, to_offset: int | None = None) -> None:
-        begun_before = self._reads_begun
-        async with self._reading:
-            # A read to the end that began while this one waited has seen all that this one has to see.
-            if to_offset is None and self._reads_begun == begun_before:
-                self._reads_begun += 1
-                await self._read(None)
-            elif to_offset is not None and self._position < to_offset:
-                await self._read(to_offset)
+        # Shielded: an attempt that is cut off in mid-read would take entries with it that no later read returns, and
+        # money that is missing in the book is spent twice.
+        reading = asyncio.create_task(self._read(to_offset))
+        self._reads.add(reading)
+        reading.add_done_callback(self._reads.discard)
+        await asyncio.shield(reading)
         if self._unreadable:
             key, why = next(iter(self._unreadable.items()))
             raise BadRecord(
@@ -310,9 +309,18 @@ class SpendLedger:
             )
 
     async def _read(self, to_offset: int | None) -> None:
-        for offset, key, value in await self._log.catch_up(to_offset):
-            self._fold(offset, key, value)
-            self._position = max(self._position, offset)
+        begun_before = self._reads_begun
+        async with self._reading:
+            if to_offset is None:
+                # A read to the end that began while this one waited has seen all that this one has to see.
+                if self._reads_begun != begun_before:
+                    return
+                self._reads_begun += 1
+            elif self._position >= to_offset:
+                return
+            for offset, key, value in await self._log.catch_up(to_offset):
+                self._fold(offset, key, value)
+                self._position = max(self._position, offset)
 
     def _fold(self, offset: int, key: bytes, value: bytes | None) -> None:
         self._unreadable.pop(key, None)

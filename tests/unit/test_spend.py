@@ -355,6 +355,30 @@ async def test_a_stale_entry_that_comes_last_is_written_over() -> None:
 
 
 @live
+async def test_a_read_that_is_cut_off_loses_nothing() -> None:
+    """An attempt that is cancelled in mid-read takes no entry with it: the money in them stays counted."""
+    host = MemoryHost()
+    await buy(ledger(host), order("a"))
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryLog):
+        async def catch_up(self, to_offset: int | None = None) -> list[tuple[int, bytes, bytes | None]]:
+            found = await super().catch_up(to_offset)
+            reading.set()
+            await go_on.wait()
+            return found
+
+    books = SpendLedger(Slow(host.topics["spend"]))
+    attempt = asyncio.create_task(books.admit(order("b", cap=ONE)))
+    await reading.wait()
+    attempt.cancel()
+    await asyncio.wait([attempt])
+    go_on.set()
+    with pytest.raises(StepFailed, match="cap"):
+        await books.admit(order("b", cap=ONE))
+
+
+@live
 async def test_an_unreadable_entry_stops_all_spending() -> None:
     """Sums that can't be trusted pay nothing; the error names the key, and a tombstone under it is the way out."""
     host = MemoryHost()
