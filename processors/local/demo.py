@@ -27,7 +27,7 @@ def demo_pipeline(world: World) -> dict[str, object]:
     """Return the demo's pipeline: two paid steps, one of which can be taken back at the API."""
     retry = {"attempts": 8, "base": "200ms", "cap": "2s"}
 
-    def paid(name: str, cost: str) -> dict[str, object]:
+    def paid(name: str, cost: str, fields: list[str]) -> dict[str, object]:
         return {
             "use": "enrich",
             "name": name,
@@ -38,6 +38,7 @@ def demo_pipeline(world: World) -> dict[str, object]:
                 "url": f"{world.api_url}/{name}",
                 "auth": {"bearer": "DEMO_API_TOKEN"},
                 "cost": cost,
+                "response": {field: field for field in fields},
                 "cancel": {"url": f"{world.api_url}/cancel", "body": {"key": "{key}"}},
             },
         }
@@ -48,8 +49,8 @@ def demo_pipeline(world: World) -> dict[str, object]:
         "steps": [
             {"use": "fetch", "timeout": "10s", "retry": retry},
             {"use": "parse", "with": {"preset": "product", "fields": {"price": _PRICE}}},
-            paid("enrich", "0.002"),
-            paid("classify", "0.001"),
+            paid("enrich", "0.002", ["category", "brand_normalised", "price_eur"]),
+            paid("classify", "0.001", ["label", "confidence"]),
             {"use": "load"},
             {"use": "notify"},
         ],
@@ -58,7 +59,8 @@ def demo_pipeline(world: World) -> dict[str, object]:
 
 # The sample shop leaves the price out of some pages: without it a record is worth nothing here.
 _PRICE = {
-    "jsonld": "Product.offers.price",
+    # A page that sells several variants states the lowest price only.
+    "jsonld": ["Product.offers.price", "Product.offers.lowPrice"],
     "microdata": "price",
     "meta": ["product:price:amount", "og:price:amount"],
     "css": [".price"],
@@ -105,6 +107,8 @@ def _run(console: Console, engine: LocalEngine, world: World, urls: int) -> int:
         expected[derived_job_id(PIPELINE, canonical_url(url))] = world.expected(number).outcome
         producer.produce(f"{prefix}.urls", value=encode_request(ScrapeRequest(url=url, label="demo")))
     producer.flush(30)
+    # Left open, it would report the broker's end on standard error.
+    del producer
     began = time.monotonic()
     phases = _follow(console, client, f"{prefix}.sagas", len(expected))
     took = time.monotonic() - began

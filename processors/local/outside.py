@@ -65,9 +65,11 @@ def saga_states(client: Mapping[str, str], topic: str) -> dict[str, dict[str, ob
 
 
 def warehouse_jobs(url: str, view: str) -> frozenset[str]:
-    """Return the job_ids that users see in a view."""
+    """Return the job_ids that users see in a view; none before the first load has made it."""
     client = clickhouse_connect.get_client(dsn=url.replace("http://", "http://default@"))
     try:
+        if not client.command(f"EXISTS TABLE {view}"):
+            return frozenset()
         return frozenset(row[0] for row in client.query(f"SELECT job_id FROM {view}").result_rows)
     finally:
         client.close()
