@@ -26,8 +26,8 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    Undone,
     UndoFailed,
+    Undone,
 )
 from processors.saga.plan import Plan
 from processors.saga.state import Action, Origin, Phase, Saga, Status, StepState, Undo
@@ -91,6 +91,8 @@ def _result(event: Reply) -> dict[str, Any]:
         "run": event.run,
         "seq": event.seq,
         "step": event.step,
+        # fastavro can't write a schema's default for bytes, which JSON gives as text.
+        "output": b"",
     }
     match event:
         case Succeeded():
@@ -246,7 +248,7 @@ def _step_fields(step: StepState) -> dict[str, Any]:
         "attempts": step.attempts,
         "unsure": step.unsure,
         "undo": step.undo,
-        "again": step.again,
+        "evidence": step.evidence,
         "open": step.open,
         "output": step.output,
         "reason": step.reason,
@@ -281,7 +283,7 @@ def _step(value: dict[str, Any]) -> StepState:
         attempts=value["attempts"],
         unsure=value["unsure"],
         undo=Undo(value["undo"]),
-        again=value["again"],
+        evidence=value["evidence"],
         open=tuple(value["open"]),
         output=value["output"],
         reason=value["reason"],

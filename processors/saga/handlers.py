@@ -21,14 +21,15 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    Undone,
     UndoFailed,
+    Undone,
 )
 from processors.saga.moves import (
     abort,
     acted,
     answered,
     confirm_next,
+    deadline_of,
     issue,
     park,
     proceed,
@@ -73,16 +74,15 @@ def start(event: Submitted, plan: Plan, run: int, seq: int, now: int) -> Saga:
         origins=(event.origin,),
         steps=tuple(StepState() for _ in plan.steps),
         started_ms=now,
-        deadline_ms=now + plan.deadline_ms if plan.deadline_ms else 0,
+        deadline_ms=deadline_of(plan, now),
         trace=event.trace,
     )
 
 
 def begin(saga: None, event: Submitted, now: int) -> Answer:
     """Start the first run of a job."""
-    return Answer(
-        issue(start(event, event.plan, 1, 0, now), Action.EXECUTE, 0, 1, now), Note.STARTED
-    )
+    fresh = start(event, event.plan, now // 1000, 0, now)
+    return Answer(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
 
 
 def seen(saga: Saga, event: Submitted) -> bool:
@@ -95,9 +95,21 @@ def seen(saga: Saga, event: Submitted) -> bool:
 
 def duplicate(saga: Saga, event: Submitted, now: int) -> Answer:
     """The same job again while it runs: nothing, unless the content differs, which is refused."""
-    if seen(saga, event) or event.content == saga.content:
+    if seen(saga, event):
         return Answer(saga, Note.DUPLICATE)
-    return refuse(saga, f"job {saga.job_id} is {saga.phase} with different content")
+    if event.content == saga.content:
+        return Answer(remembered(saga, event), Note.DUPLICATE)
+    return refuse(
+        remembered(saga, event), f"job {saga.job_id} is {saga.phase} with different content"
+    )
+
+
+def remembered(saga: Saga, event: Submitted) -> Saga:
+    """Remember a submission that starts nothing, if its repetition after the saga's end could start a run."""
+    if event.plan.resubmit is Resubmit.REJECT:
+        return saga
+    others = tuple(o for o in saga.origins if o.partition != event.origin.partition)
+    return replace(saga, origins=(*others, event.origin))
 
 
 def resubmit(saga: Saga, event: Submitted, now: int) -> Answer:
@@ -108,17 +120,20 @@ def resubmit(saga: Saga, event: Submitted, now: int) -> Answer:
     failed = saga.phase is Phase.COMPENSATED
     if policy is Resubmit.REJECT or (policy is Resubmit.IF_FAILED and not failed):
         if event.content == saga.content:
-            return Answer(saga, Note.DUPLICATE)
+            return Answer(remembered(saga, event), Note.DUPLICATE)
         return refuse(
-            saga,
+            remembered(saga, event),
             f"job {saga.job_id} has ended ({saga.phase}) with different content, and the pipeline's "
             f"resubmit policy is {policy}; use another job_id, or resubmit: always",
         )
     if not saga.quiet:
-        return refuse(saga, f"run {saga.run} of job {saga.job_id} still has unanswered commands")
+        return refuse(
+            remembered(saga, event),
+            f"run {saga.run} of job {saga.job_id} still has unanswered commands",
+        )
     fresh = start(event, event.plan, saga.run + 1, saga.seq, now)
-    origins = tuple(o for o in saga.origins if o.partition != event.origin.partition)
-    fresh = replace(fresh, origins=(*origins, event.origin), previous=saga.phase, acts=saga.acts)
+    origins = remembered(saga, event).origins
+    fresh = replace(fresh, origins=origins, previous=saga.phase, acts=saga.acts)
     return Answer(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
 
 
@@ -151,7 +166,7 @@ def redrive(saga: Saga, event: Redriven, now: int) -> Answer:
         reason="",
         failed_step="",
         started_ms=now,
-        deadline_ms=now + event.plan.deadline_ms if event.plan.deadline_ms else 0,
+        deadline_ms=deadline_of(event.plan, now),
     )
     fresh = acted(fresh, f"redriven from {event.from_step}", event.by, event.reason, now)
     return Answer(issue(fresh, Action.EXECUTE, place, 1, now), Note.STARTED)
@@ -194,8 +209,11 @@ def note_failure(saga: Saga, place: int, event: Failed) -> Saga:
 
 
 def late_failure(saga: Saga, event: Failed, now: int) -> Answer:
-    """A failure after the abort: recorded; what may have happened is being undone already."""
-    noted = note_failure(saga, saga.plan.index(event.step), event)
+    """A failure after the abort: recorded. One with an unknown outcome may be an effect as late as a success."""
+    place = saga.plan.index(event.step)
+    noted = note_failure(saga, place, event)
+    if event.unknown and not forward(saga) and saga.plan.steps[place].undoable:
+        return undo_again(noted, place, now)
     return Answer(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
 
 
@@ -204,7 +222,7 @@ def late_effect(saga: Saga, event: Succeeded, now: int) -> Answer:
     place = saga.plan.index(event.step)
     step = saga.steps[place]
     noted = answered(saga, place, event.seq)
-    if saga.phase is Phase.PARKED and saga.action is not Action.COMPENSATE:
+    if forward(saga):
         # Parked on the way forward: nothing is being undone, so the success is simply what it is.
         if saga.action is Action.EXECUTE and place == saga.cursor:
             noted = with_step(noted, place, status=Status.SUCCEEDED, output=event.output)
@@ -212,19 +230,21 @@ def late_effect(saga: Saga, event: Succeeded, now: int) -> Answer:
     if not saga.plan.steps[place].undoable:
         noted = with_step(noted, place, status=Status.SUCCEEDED, output=event.output)
         return Answer(noted if noted != saga else saga, Note.ANSWERED)
-    being_undone = (
-        saga.phase in (Phase.COMPENSATING, Phase.PARKED)
-        and saga.action is Action.COMPENSATE
-        and place == saga.cursor
-    )
-    changes: dict[str, object] = {"status": Status.SUCCEEDED, "output": event.output or step.output}
-    changes |= {"again": True} if being_undone else {"undo": Undo.NEEDED}
-    noted = with_step(noted, place, **changes)
-    if noted == saga:
-        return Answer(saga, Note.IGNORED)
+    output = event.output or step.output
+    return undo_again(with_step(noted, place, status=Status.SUCCEEDED, output=output), place, now)
+
+
+def forward(saga: Saga) -> bool:
+    """True if the saga is parked on its way forward: nothing is being undone."""
+    return saga.phase is Phase.PARKED and saga.action is not Action.COMPENSATE
+
+
+def undo_again(saga: Saga, place: int, now: int) -> Answer:
+    """Undo a step whose effect was reported after the abort: no compensation that was commanded so far counts."""
+    marked = with_step(saga, place, undo=Undo.NEEDED, evidence=saga.seq)
     if saga.phase is Phase.COMPENSATED:
-        return Answer(undo_next(noted, now), Note.LATE_EFFECT)
-    return Answer(noted, Note.LATE_EFFECT)
+        return Answer(undo_next(marked, now), Note.LATE_EFFECT)
+    return Answer(marked, Note.LATE_EFFECT)
 
 
 def after_completion(saga: Saga, event: Succeeded | Failed, now: int) -> Answer:
@@ -245,11 +265,11 @@ def undone(saga: Saga, event: Undone, now: int) -> Answer:
     """A step is undone: on to the one before it, or the same once more if an effect was reported meanwhile."""
     if not is_current(saga, event, Action.COMPENSATE):
         return Answer(saga, Note.IGNORED)
-    step = saga.steps[saga.cursor]
-    if step.again and event.seq != saga.command_seq and saga.phase is not Phase.PARKED:
+    counts = event.seq > saga.steps[saga.cursor].evidence
+    if not counts and event.seq != saga.command_seq and saga.phase is not Phase.PARKED:
         return Answer(saga, Note.IGNORED)
-    undo = Undo.NEEDED if step.again else Undo.DONE
-    following = undo_next(with_step(saga, saga.cursor, undo=undo, again=False), now)
+    undo = Undo.DONE if counts else Undo.NEEDED
+    following = undo_next(with_step(saga, saga.cursor, undo=undo), now)
     ended = following.phase is Phase.COMPENSATED
     return Answer(following, Note.COMPENSATED if ended else Note.UNDONE)
 
@@ -332,12 +352,11 @@ def resume(saga: Saga, event: Resumed, now: int) -> Answer:
     noted = acted(saga, f"resumed ({event.mode.lower()})", event.by, event.reason, now)
     if event.mode is ResumeMode.RETRY:
         phase = Phase.COMPENSATING if saga.action is Action.COMPENSATE else Phase.RUNNING
-        going = replace(noted, phase=phase)
+        # Waiting for a person doesn't count: a deadline that passed meanwhile would abort what was just resumed.
+        going = replace(noted, phase=phase, deadline_ms=deadline_of(saga.plan, now))
         if saga.action is Action.COMPENSATE:
-            return Answer(
-                undo_next(with_step(going, saga.cursor, undo=Undo.NEEDED, again=False), now),
-                Note.RESUMED,
-            )
+            going = with_step(going, saga.cursor, undo=Undo.NEEDED)
+            return Answer(undo_next(going, now), Note.RESUMED)
         if saga.action is Action.EXECUTE and saga.steps[saga.cursor].status is Status.SUCCEEDED:
             return Answer(proceed(going, now), Note.RESUMED)
         return Answer(issue(going, saga.action, saga.cursor, 1, now), Note.RESUMED)
@@ -347,10 +366,10 @@ def resume(saga: Saga, event: Resumed, now: int) -> Answer:
         return refuse(saga, "an action can't be skipped; resume with retry, or cancel")
     if saga.action is Action.CONFIRM:
         return Answer(confirm_next(noted, saga.cursor, now), Note.RESUMED)
-    undo = Undo.NEEDED if saga.steps[saga.cursor].again else Undo.SKIPPED
-    return Answer(
-        undo_next(with_step(noted, saga.cursor, undo=undo, again=False), now), Note.RESUMED
-    )
+    # Who skips may not know of an effect that was reported since: that one is undone all the same.
+    evidence = saga.steps[saga.cursor].evidence
+    undo = Undo.NEEDED if evidence and evidence >= saga.command_seq else Undo.SKIPPED
+    return Answer(undo_next(with_step(noted, saga.cursor, undo=undo), now), Note.RESUMED)
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------
@@ -373,6 +392,11 @@ def orphan(saga: None, event: Event, now: int) -> Answer:
     )
 
 
+def orphan_failure(saga: None, event: Failed, now: int) -> Answer:
+    """A failure of a forgotten job: nothing, unless it may have had an effect."""
+    return orphan(saga, event, now) if event.unknown else too_late(saga, event, now)
+
+
 def too_late(saga: None, event: Event, now: int) -> Answer:
-    """A timer or a failure of a forgotten job: nothing."""
+    """A timer of a forgotten job, or an answer that tells of nothing left behind: nothing."""
     return Answer(None, Note.STALE)

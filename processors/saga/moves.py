@@ -11,7 +11,7 @@ from zlib import crc32
 
 from msgspec.structs import replace
 
-from processors.saga.plan import RetryPolicy, StepPlan
+from processors.saga.plan import Plan, RetryPolicy, StepPlan
 from processors.saga.state import Action, Phase, Saga, Status, StepState, Undo
 
 
@@ -109,7 +109,7 @@ def abort(saga: Saga, reason: str, now: int) -> Saga:
     """Give up the run: mark every step that was done or may have been done, and undo the last of them.
 
     A run that follows a completed one replaces its record. If it fails, that record is withdrawn too, so that a
-    compensated job has none: the steps that it didn't reach are compensated as well (they find nothing, or the old row).
+    compensated job has none: the steps that it didn't reach are compensated as well (they find nothing, or an old row).
     Reused results stay: they belong to the run that made them, and the next redrive needs them.
     """
     withdraws = saga.previous is Phase.COMPLETED
@@ -149,6 +149,11 @@ def confirm_next(saga: Saga, after: int, now: int) -> Saga:
     return end(saga, Phase.COMPLETED, now)
 
 
+def deadline_of(plan: Plan, now: int) -> int:
+    """Return when a run that goes off now runs out of time; 0: never."""
+    return now + plan.deadline_ms if plan.deadline_ms else 0
+
+
 def proceed(saga: Saga, now: int) -> Saga:
     """Go on behind the current step, which has succeeded: the next one, or the confirmations, or the end."""
     following = saga.cursor + 1
@@ -166,7 +171,7 @@ def end(saga: Saga, phase: Phase, now: int) -> Saga:
 
 def park(saga: Saga, reason: str) -> Saga:
     """Stop and wait for a person. No timer runs: only an operator or a late reply moves a parked saga."""
-    return replace(saga, phase=Phase.PARKED, command_seq=0, due_ms=0, reason=reason)
+    return replace(saga, phase=Phase.PARKED, due_ms=0, reason=reason)
 
 
 def answered(saga: Saga, place: int, seq: int) -> Saga:

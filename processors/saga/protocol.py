@@ -26,11 +26,11 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    Undone,
     UndoFailed,
+    Undone,
 )
 from processors.saga.moves import park
-from processors.saga.state import ENDED, Phase, Saga
+from processors.saga.state import ENDED, Action, Phase, Saga
 
 NEW, RUNNING, COMPENSATING = Phase.NEW, Phase.RUNNING, Phase.COMPENSATING
 PARKED, COMPLETED, COMPENSATED = Phase.PARKED, Phase.COMPLETED, Phase.COMPENSATED
@@ -51,7 +51,7 @@ def _row(handler: Callable[[Any, Any, int], do.Answer], *leads_to: Phase) -> Row
 PROTOCOL: dict[tuple[Phase, type], Row] = {
     (NEW, Submitted): _row(do.begin, RUNNING),
     (NEW, Succeeded): _row(do.orphan, NEW),
-    (NEW, Failed): _row(do.too_late, NEW),
+    (NEW, Failed): _row(do.orphan_failure, NEW),
     (NEW, TimedOut): _row(do.too_late, NEW),
     (NEW, Undone): _row(do.too_late, NEW),
     (NEW, UndoFailed): _row(do.orphan, NEW),
@@ -106,7 +106,7 @@ PROTOCOL: dict[tuple[Phase, type], Row] = {
     (COMPLETED, Redriven): _row(do.redrive, COMPLETED, RUNNING),
     (COMPENSATED, Submitted): _row(do.resubmit, COMPENSATED, RUNNING),
     (COMPENSATED, Succeeded): _row(do.late_effect, COMPENSATED, COMPENSATING),
-    (COMPENSATED, Failed): _row(do.late_failure, COMPENSATED),
+    (COMPENSATED, Failed): _row(do.late_failure, COMPENSATED, COMPENSATING),
     (COMPENSATED, TimedOut): _row(do.expire, COMPENSATED, NEW),
     (COMPENSATED, Undone): _row(do.ignore, COMPENSATED),
     (COMPENSATED, UndoFailed): _row(do.ignore, COMPENSATED),
@@ -142,34 +142,45 @@ def decide(saga: Saga | None, event: Event, now: int) -> Decision:
     leads_to = NEW if following is None else following.phase
     if leads_to not in row.leads_to:
         raise ProtocolViolation(f"({phase}, {type(event).__name__}) must not lead to {leads_to}")
+    rejects = (answer.refusal,) if answer.refusal else ()
     if following is saga:
-        rejects = (answer.refusal,) if answer.refusal else ()
         return Decision(saga, rejects, answer.note, False)
     if following is None:
         return Decision(None, (), answer.note, True)
-    seq = 1 if saga is None else saga.seq + 1
-    following = replace(following, seq=seq, updated_ms=now)
-    return Decision(following, outstanding(following), answer.note, True)
+    following = replace(following, seq=following.seq + 1, updated_ms=now)
+    return Decision(following, (*outstanding(following), *rejects), answer.note, True)
 
 
 def _misaddressed(saga: Saga | None, event: Event) -> do.Answer | None:
     """Answer replies that don't belong to this run, or that name no command of it."""
     if saga is None or not isinstance(event, Reply):
         return None
-    if event.run != saga.run:
-        if isinstance(event, Succeeded) and event.run < saga.run and saga.previous is COMPENSATED:
-            reason = (
-                f"late effect: {event.step} of run {event.run} of job {saga.job_id} succeeded (seq {event.seq}) "
-                f"after that run was compensated and run {saga.run} began; undo it by its key"
-            )
-            return do.Answer(saga, Note.LATE_EFFECT, Reject(reason))
-        return do.Answer(saga, Note.STALE)
+    if event.run < saga.run:
+        return _of_an_earlier_run(saga, event)
+    if event.run > saga.run:
+        return do.refuse(saga, f"{type(event).__name__} of run {event.run}: the job is at run {saga.run}")
     place = saga.plan.index(event.step)
     if place < 0 or event.seq > saga.seq or (
         isinstance(event, Succeeded | Failed) and not saga.steps[place].attempts
     ):
         return do.refuse(saga, f"{type(event).__name__} of {event.step!r} seq {event.seq}: no such command was sent")
     return None
+
+
+def _of_an_earlier_run(saga: Saga, event: Reply) -> do.Answer:
+    """Make an effect visible that nothing will undo any more.
+
+    Only of a completed run, and as long as this one doesn't withdraw what that one left, an effect is where it belongs.
+    """
+    effect = isinstance(event, Succeeded) or (isinstance(event, Failed) and event.unknown)
+    kept = event.run == saga.run - 1 and saga.previous is COMPLETED
+    if not effect or (kept and saga.action is not Action.COMPENSATE and saga.phase is not COMPENSATED):
+        return do.Answer(saga, Note.STALE)
+    reason = (
+        f"late effect: {event.step} of run {event.run} of job {saga.job_id} was done, or may have been (seq "
+        f"{event.seq}), after that run was over and run {saga.run} began; undo it by its key"
+    )
+    return do.Answer(saga, Note.LATE_EFFECT, Reject(reason))
 
 
 def advance(saga: Saga | None, offset: int, event: Event, now: int) -> Decision:

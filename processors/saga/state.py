@@ -62,15 +62,16 @@ class StepState(msgspec.Struct, frozen=True):
 
     `open` lists the seq of every Execute that has no answer yet; `unsure` is set once an attempt was answered
     "outcome unknown" or ran out of time: from then on the step counts as one that may have happened.
-    `again` is set when a success arrives while this step is being compensated: that compensation may have been too
-    early, so another follows. `output` is the step's StepOutput as JSON.
+    `evidence` is the seq of the state that last learned, after the abort, of an effect or a possible one: compensations
+    commanded up to it may have been too early and don't count.
+    `output` is the step's StepOutput as JSON.
     """
 
     status: Status = Status.PENDING
     attempts: int = 0
     unsure: bool = False
     undo: Undo = Undo.NONE
-    again: bool = False
+    evidence: int = 0
     open: tuple[int, ...] = ()
     output: bytes = b""
     reason: str = ""
@@ -79,9 +80,13 @@ class StepState(msgspec.Struct, frozen=True):
 class Saga(msgspec.Struct, frozen=True):
     """One job. `seq` grows by one with each change; a command carries the seq of the state that issued it.
 
+    The first run has the number of the second in which it began, the next ones count on: a job_id that comes back after
+    its state was forgotten has new idempotency keys. From 1 they would be used ones: a paid call would return what it
+    returned then, and one that was cancelled would be refused for ever.
+
     `offset` is the place in scrape.events of the last event that changed it. `cursor`, `action`, `attempt` and
-    `command_seq` say what is under way; `command_seq` is 0 while a retry waits. `due_ms` is when TimedOut is due
-    (0: never). Times are milliseconds of the broker's clock.
+    `command_seq` say what is under way; `command_seq` is 0 while a retry waits; of a parked saga it names the command
+    that it stopped at. `due_ms` is when TimedOut is due (0: never). Times are milliseconds of the broker's clock.
     """
 
     seq: int
