@@ -23,6 +23,7 @@ from processors.saga.commands import Note, Reject, StepCommand
 from processors.saga.events import Event, TimedOut
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Phase, Saga
+from processors.sender import Sender
 from processors.transport.outbox import Outgoing
 from processors.transport.record import Batch, Record
 from processors.wire import decode_event, decode_saga, due_of, encode_command, encode_event, encode_saga, seq_of
@@ -45,14 +46,6 @@ class Table(Protocol):
 
     async def save(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Save states (None: forget) in order; returns once the changelog has them."""
-        ...
-
-
-class Sender(Protocol):
-    """The outbox as the coordinator uses it."""
-
-    async def send(self, items: Sequence[Outgoing]) -> list[int]:
-        """Send records; returns once Kafka has them."""
         ...
 
 

@@ -29,7 +29,7 @@ class EngineHost:
         self._servers = settings.bootstrap_servers
         self._credentials = security.for_aiokafka()
         self._pages = PageReader(self._servers, self._credentials)
-        self._logs: dict[str, KafkaLog] = {}
+        self._logs: list[KafkaLog] = []
 
     async def publish(
         self,
@@ -58,11 +58,10 @@ class EngineHost:
         return await self._pages.read(address, key)
 
     def log(self, topic: str) -> KafkaLog:
-        """Open a single-partition topic by its short name."""
-        if topic not in self._logs:
-            name = self._catalogue.topic(topic).name
-            self._logs[topic] = KafkaLog(name, self._outbox, self._servers, self._credentials)
-        return self._logs[topic]
+        """Open a single-partition topic by its short name; each call reads from the beginning, with a place of its own."""
+        log = KafkaLog(self._catalogue.topic(topic).name, self._outbox, self._servers, self._credentials)
+        self._logs.append(log)
+        return log
 
     def secret(self, name: str) -> str:
         """Return a secret. Raises ConfigurationError."""
@@ -83,5 +82,5 @@ class EngineHost:
     async def close(self) -> None:
         """Close connections."""
         await self._pages.close()
-        for log in self._logs.values():
+        for log in self._logs:
             await log.close()

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import msgspec
 
 from processors import metrics
-from processors.coordinator import Sender
 from processors.dead_letters import dead_letter
 from processors.errors import BadRecord
 from processors.requests import canonical_url, check_job_id, content_hash, derived_job_id, read_request
 from processors.saga.events import Submitted
 from processors.saga.plan import Plan
 from processors.saga.state import Origin
+from processors.sender import Sender
 from processors.transport.outbox import Outgoing, partition_for
 from processors.transport.record import Batch, Record
 from processors.wire import encode_event

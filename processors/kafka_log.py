@@ -60,13 +60,22 @@ class KafkaLog:
             consumer = self._consumer or await self._open()
             if to_offset is None:
                 to_offset = (await consumer.end_offsets([self._place]))[self._place] - 1
-            entries: list[tuple[int, bytes, bytes | None]] = []
-            # The position passes what compaction removed, so it says when the end is reached; an offset might not be there.
-            while await consumer.position(self._place) <= to_offset:
-                fetched = await consumer.getmany(self._place, timeout_ms=1_000)
-                for record in fetched.get(self._place, ()):
-                    entries.append((record.offset, record.key or b"", record.value))
-            return entries
+            start = await consumer.position(self._place)
+            try:
+                return await self._read(consumer, to_offset)
+            except BaseException:
+                # All or nothing: what was read and not returned would be missing from every sum made of this log.
+                consumer.seek(self._place, start)
+                raise
+
+    async def _read(self, consumer: AIOKafkaConsumer, to_offset: int) -> list[tuple[int, bytes, bytes | None]]:
+        entries: list[tuple[int, bytes, bytes | None]] = []
+        # The position passes what compaction removed, so it says when the end is reached; an offset might not be there.
+        while await consumer.position(self._place) <= to_offset:
+            fetched = await consumer.getmany(self._place, timeout_ms=1_000)
+            for record in fetched.get(self._place, ()):
+                entries.append((record.offset, record.key or b"", record.value))
+        return entries
 
     async def _open(self) -> AIOKafkaConsumer:
         consumer = self._connect()

@@ -18,15 +18,15 @@ from typing import Any, cast
 import msgspec
 
 from processors import metrics
-from processors.coordinator import Sender
 from processors.dead_letters import dead_letter
 from processors.errors import BadRecord, ConfigurationError, DeliveryFailed, RetryLater, StepFailed
 from processors.pipeline import find_step, load_params
 from processors.plans import Plans, UnknownPlan
 from processors.saga.commands import StepCommand
-from processors.saga.events import Confirmed, ConfirmFailed, Failed, Reply, Succeeded, Undone, UndoFailed
+from processors.saga.events import Confirmed, ConfirmFailed, Failed, Reply, Succeeded, UndoFailed, Undone
 from processors.saga.plan import Plan
 from processors.saga.state import Action
+from processors.sender import Sender
 from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
 from processors.transport.outbox import Outgoing
 from processors.transport.record import Batch, Record

@@ -28,6 +28,7 @@ MESSAGES = (
     "step_command",
     "step_result",
     "saga_state",
+    "spend_entry",
 )
 
 
