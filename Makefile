@@ -17,7 +17,7 @@ demo: $(STAMP)  ## a real Kafka, a real ClickHouse engine, 300 URLs, and a verdi
 	$(BIN)/scrapesaga demo
 
 test: $(STAMP)  ## the fast tests: pure rules, steps against real HTTP
-	$(BIN)/pytest -q tests/unit tests/sim
+	$(BIN)/pytest -q tests/unit $(wildcard tests/sim)
 
 test-broker: $(STAMP)  ## against a real Kafka and a real ClickHouse engine
 	$(BIN)/pytest -q tests/broker
