@@ -17,6 +17,7 @@ from processors.cli.sending import Sender
 from processors.errors import BadRecord
 from processors.reading import PlanBook, all_states, job_partition, job_state, read_plans
 from processors.saga.events import Cancelled, Redriven, Resumed, ResumeMode
+from processors.saga.plan import Plan
 from processors.saga.state import ENDED, Phase
 from processors.wire import decode_saga_fields, encode_event
 
@@ -158,14 +159,28 @@ def redrive(
     state = state_of(context, job)
     if state["phase"] not in ENDED:
         raise CommandRefused(f"job {job} is {state['phase']}: only a completed or compensated job can be redriven")
-    plan = read_plans(context.reader, context.catalogue.plans.name).current(state["pipeline"])
+    plans = read_plans(context.reader, context.catalogue.plans.name)
+    plan = plans.current(state["pipeline"])
     if plan is None:
         raise CommandRefused(f"pipeline {state['pipeline']} has no current plan: is an intake with it running?")
     if plan.index(from_step) < 0:
         known = ", ".join(step.name for step in plan.steps)
         raise CommandRefused(f"pipeline {plan.pipeline} has no step {from_step!r}; there are: {known}")
+    if missing := not_reusable(plan, from_step, dict(zip(step_names(plans, state), state["steps"], strict=False))):
+        raise CommandRefused(
+            f"step {missing!r} of job {job} has no result to reuse; redrive from {missing!r} or earlier"
+        )
     ask(context, Redriven(job, from_step, plan, user_name(), reason))
     typer.echo(f"asked to redrive {job} from {from_step}; see `scrapesaga watch {job}`", err=True)
+
+
+def not_reusable(plan: Plan, from_step: str, steps: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the first step before `from_step` whose result can't be reused, as the protocol will judge; else empty."""
+    for planned in plan.steps[: plan.index(from_step)]:
+        step = steps.get(planned.name)
+        if step is None or step["status"] not in ("SUCCEEDED", "REUSED") or step["undo"] != "NONE":
+            return planned.name
+    return ""
 
 
 def state_of(context: Context, job: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from processors.cli.app import app
 from processors.cli.context import environment
 from processors.cli.errors import Exit, exit_code, explain
+from processors.cli.jobs import not_reusable
 from processors.cli.records import decode
 from processors.cli.replay import read_start
 from processors.cli.submit import Defaults, identity, read_line, read_lines
@@ -339,3 +340,12 @@ def test_help_tells_the_exit_codes() -> None:
         code, output = run(*arguments, "--help")
         assert code == 0
         assert "Exit codes" in output
+
+
+def test_redrive_says_which_result_is_missing() -> None:
+    """A redrive that the coordinator would refuse is refused at once: the earlier step has no result, or was undone."""
+    done = {"status": "SUCCEEDED", "undo": "NONE"}
+    assert not_reusable(PLAN, "load", {"fetch": done}) == ""
+    assert not_reusable(PLAN, "fetch", {}) == ""
+    assert not_reusable(PLAN, "load", {"fetch": {**done, "undo": "DONE"}}) == "fetch"
+    assert not_reusable(PLAN, "load", {}) == "fetch"
