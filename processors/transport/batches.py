@@ -9,7 +9,8 @@ async def coordinate(stream):
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Any, cast
 
 from faust.streams import Stream
@@ -21,6 +22,7 @@ from processors.transport.record import Batch, Part, Record
 
 # A batch is one turn of an agent: enough to spread the cost of a send and a commit, a few tens of milliseconds of work.
 MAX_RECORDS = 2_000
+_TURNS = 3
 
 
 async def batches(stream: StreamT[Any], max_records: int = MAX_RECORDS) -> AsyncIterator[Batch]:
@@ -47,15 +49,34 @@ def _only_topic(stream: StreamT[Any]) -> str:
 
 
 async def _faust_batches(stream: StreamT[Any], max_records: int) -> AsyncIterator[Batch]:
-    """The same over Faust's own stream: takes what its queue holds, and acknowledges events by hand."""
-    manual = cast(Stream[Any], stream).noack()
-    queue = cast(Any, manual.channel).queue
-    events = cast(AsyncIterator[EventT[Any]], manual.events())
-    async for first in events:
-        found = [first]
-        while len(found) < max_records and not queue.empty():
-            found.append(await anext(events))
-        yield _batch_of(found)
+    """The same over Faust's own stream: takes what comes without waiting, and acknowledges events by hand."""
+    events = aiter(cast(AsyncIterable[EventT[Any]], cast(Stream[Any], stream).noack().events()))
+
+    async def following() -> EventT[Any] | None:
+        return await anext(events, None)
+
+    # Always asked for ahead. Waiting for an event with others in hand would wait for ever at a stop or a rebalance,
+    # when Faust clears its queue and waits for those.
+    ahead = asyncio.ensure_future(following())
+    try:
+        while (event := await ahead) is not None:
+            found = [event]
+            ahead = asyncio.ensure_future(following())
+            while len(found) < max_records and await _is_there(ahead) and (event := ahead.result()) is not None:
+                found.append(event)
+                ahead = asyncio.ensure_future(following())
+            yield _batch_of(found)
+    finally:
+        ahead.cancel()
+
+
+async def _is_there(ahead: asyncio.Future[Any]) -> bool:
+    """Whether Faust has the next event ready; it takes a few turns of the loop to hand over one that lies in its queue."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+        if ahead.done():
+            return True
+    return False
 
 
 def _batch_of(events: Sequence[EventT[Any]]) -> Batch:

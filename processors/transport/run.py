@@ -9,7 +9,6 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
-from typing import Literal
 
 import faust
 from aiokafka.errors import KafkaConnectionError
@@ -88,7 +87,7 @@ async def serve(
             log.error("%s", error)
             return 1
         start = asyncio.create_task(_start(apps, on_ready), name="start")
-        ends = [asyncio.create_task(event.wait()) for event in (stop, *(app._crashed for app in apps))]
+        ends = [asyncio.create_task(stop.wait()), *(asyncio.create_task(_crash_of(app)) for app in apps)]
         try:
             await asyncio.wait([start, *ends], return_when=asyncio.FIRST_COMPLETED)
             in_order = not start.done() or _succeeded(start)
@@ -123,7 +122,7 @@ def _succeeded(start: asyncio.Task[None]) -> bool:
     return False
 
 
-async def _crash_of(app: faust.App) -> Literal[True]:
+async def _crash_of(app: faust.App) -> bool:
     return await app._crashed.wait()
 
 

@@ -1,0 +1,161 @@
+"""Measure the transport: pass-through rate and CPU of each transport, and the latency of one record at a time.
+
+    python bench/transport.py [--events 100000] [--partitions 8] [--only fast]
+
+Starts an embedded Kafka. CPU is that of the copying process alone, in microseconds an event. A hop is a record's way from
+send() to the agent of another process's topic, its acknowledgement included; a round trip is two hops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not listed in its __all__
+
+from processors.local.kafka import EmbeddedKafka
+from processors.transport.app import create_faust_app, raw_topic, run_apps
+from processors.transport.batches import batches
+from processors.transport.outbox import Outbox, Outgoing
+
+VALUE = os.urandom(400)
+TRIPS = 500
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--partitions", type=int, default=8)
+    parser.add_argument("--only", choices=["fast", "faust"])
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--bootstrap", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part:
+        part = copy_events if options.part == "copy" else measure_trips
+        sys.exit(part(options.bootstrap, options.only, options.events, options.partitions))
+    with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder), fast_start=False) as broker:
+        for transport in [options.only] if options.only else ["fast", "faust"]:
+            for part in ("copy", "trips"):
+                command = [sys.executable, __file__, "--part", part, "--only", transport]
+                command += ["--bootstrap", broker.bootstrap_servers, "--partitions", str(options.partitions)]
+                subprocess.run([*command, "--events", str(options.events)], check=True)
+
+
+def create(bootstrap: str, partitions: int) -> tuple[str, str]:
+    """Make two topics."""
+    names = (f"in-{uuid.uuid4().hex[:8]}", f"out-{uuid.uuid4().hex[:8]}")
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for made in admin.create_topics([NewTopic(name, partitions) for name in names]).values():
+        made.result(20)
+    return names
+
+
+def copy_events(bootstrap: str, transport: Any, events: int, partitions: int) -> int:
+    """Copy `events` records from one topic to another and report rate and CPU from the first to the last."""
+    source, sink = create(bootstrap, partitions)
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "queue.buffering.max.messages": 2_000_000})
+    for number in range(events):
+        producer.produce(source, VALUE, key=b"0123456789abcdef", partition=number % partitions)
+    producer.flush()
+    app = create_faust_app(
+        source, bootstrap_servers=bootstrap, transport=transport, data_dir=Path(tempfile.mkdtemp()), client_id="bench"
+    )
+    outbox = Outbox(bootstrap)
+    end = asyncio.Event()
+    report: list[str] = []
+
+    @app.agent(raw_topic(app, source))
+    async def copier(stream: Any) -> None:
+        copied = turns = 0
+        began = cpu = 0.0
+        async for batch in batches(stream):
+            if not copied:
+                began, cpu = time.perf_counter(), time.process_time()
+            await outbox.send([Outgoing(sink, r.partition, r.key, r.value) for r in batch.records])
+            batch.done()
+            copied += len(batch)
+            turns += 1
+            if copied == events:
+                took, used = time.perf_counter() - began, time.process_time() - cpu
+                report.append(
+                    f"{transport:5} pass-through {events / took:8,.0f} events/s {used / events * 1e6:6.1f} us CPU an event, "
+                    f"{events / turns:,.0f} records a batch"
+                )
+                end.set()
+
+    return run(app, outbox, end, report)
+
+
+def measure_trips(bootstrap: str, transport: Any, events: int, partitions: int) -> int:
+    """Send one record after another through two agents and report the time of the round trip."""
+    there, back = create(bootstrap, partitions)
+    app = create_faust_app(
+        there, bootstrap_servers=bootstrap, transport=transport, data_dir=Path(tempfile.mkdtemp()), client_id="bench"
+    )
+    outbox = Outbox(bootstrap)
+    end = asyncio.Event()
+    returned: asyncio.Queue[float] = asyncio.Queue()
+    report: list[str] = []
+
+    @app.agent(raw_topic(app, there))
+    async def answer(stream: Any) -> None:
+        async for batch in batches(stream):
+            await outbox.send([Outgoing(back, r.partition, r.key, r.value) for r in batch.records])
+            batch.done()
+
+    @app.agent(raw_topic(app, back))
+    async def receive(stream: Any) -> None:
+        async for batch in batches(stream):
+            for _ in batch.records:
+                returned.put_nowait(time.perf_counter())
+            batch.done()
+
+    async def send() -> None:
+        trips = []
+        cpu = time.process_time()
+        for number in range(TRIPS):
+            began = time.perf_counter()
+            await outbox.send([Outgoing(there, number % partitions, b"key", VALUE)])
+            trips.append((await returned.get() - began) * 1000)
+        cuts = quantiles(trips, n=100)
+        used_us = (time.process_time() - cpu) / TRIPS * 1e6
+        report.append(
+            f"{transport:5} round trip of 2 hops: p50 {cuts[49]:.2f} ms, p90 {cuts[89]:.2f}, p99 {cuts[98]:.2f}, "
+            f"{used_us:,.0f} us CPU"
+        )
+        end.set()
+
+    return run(app, outbox, end, report, send)
+
+
+def run(app: Any, outbox: Outbox, end: asyncio.Event, report: list[str], then: Any = None) -> int:
+    """Run until `end` is set."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def stop_at_end() -> None:
+        await end.wait()
+        os.kill(os.getpid(), 15)
+
+    async def begin() -> None:
+        tasks.append(asyncio.create_task(stop_at_end()))
+        if then is not None:
+            tasks.append(asyncio.create_task(then()))
+
+    code = run_apps([app], resources=[outbox], on_ready=begin)
+    print(*report, sep="\n", flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()
