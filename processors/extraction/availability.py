@@ -7,14 +7,18 @@ import re
 _NAMES = {
     name.lower(): name
     for name in (
-        "BackOrder Discontinued InStock InStoreOnly LimitedAvailability MadeToOrder OnlineOnly OutOfStock PreOrder "
-        "PreSale Reserved SoldOut"
-    ).split()
+        *("BackOrder", "Discontinued", "InStock", "InStoreOnly", "LimitedAvailability", "MadeToOrder", "OnlineOnly"),
+        *("OutOfStock", "PreOrder", "PreSale", "Reserved", "SoldOut"),
+    )
 }
-_NAMES |= {"instockonline": "InStock", "available": "InStock", "availableforpreorder": "PreOrder", "oos": "OutOfStock"}
-_NAMES |= {"soldout": "SoldOut", "unavailable": "OutOfStock", "notavailable": "OutOfStock", "instock_new": "InStock"}
+_NAMES |= {"available": "InStock", "availableforpreorder": "PreOrder", "oos": "OutOfStock"}
+_NAMES |= {"unavailable": "OutOfStock", "notavailable": "OutOfStock"}
 _NAMES |= {"yes": "InStock", "true": "InStock", "no": "OutOfStock", "false": "OutOfStock"}
 
+_LONGEST = 400
+_NOT_STOCK = re.compile(
+    r"image|\bbild|photo|\bfoto|immagine|imagen|imagem|\blist\b|review|rezension|video", re.IGNORECASE
+)
 # Tried in this order: "not available" holds "available", "no longer in stock" holds "in stock".
 _WORDS = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
@@ -35,7 +39,8 @@ _WORDS = tuple(
             r"elfogyott|nincs (?:raktáron|készleten)|stoc epuizat|indisponibil|nu este (?:în|in) stoc|"
             r"нет в наличии|распродан|закончил|немає в наявності|изчерпан|εξαντλ|stokta yok|tükendi|"
             r"売り切れ|在庫なし|品切れ|售罄|缺货|缺貨|已售完|补货|補貨|품절|hết hàng|สินค้าหมด|habis|"
-            r"אזל|לא במלאי|غير متوفر|نفد|نفذت|rasprodan|nema na zalihi|ni na zalogi|razprodano|išparduot|läbimüüd|nav noliktavā",
+            r"אזל|לא במלאי|غير متوفر|نفد|نفذت|rasprodan|nema na zalihi|ni na zalogi|razprodano|išparduot|läbimüüd|"
+            r"nav noliktavā",
         ),
         (
             "PreOrder",
@@ -66,7 +71,12 @@ def read_availability(text: str) -> str | None:
     Takes `http://schema.org/InStock`, `in_stock`, `instock`, or a shop's own words in the usual languages.
     """
     token = re.split(r"[/#]", text.strip().rstrip("/"))[-1]
-    name = _NAMES.get(re.sub(r"[\s_-]", "", token).lower())
-    if name:
-        return name
-    return next((name for name, words in _WORDS if words.search(text[:400])), None)
+    return _NAMES.get(re.sub(r"[\s_-]", "", token).lower()) or stock_in_words(text)
+
+
+def stock_in_words(text: str) -> str | None:
+    """The schema.org name that a shop's own words mean, or None; "image unavailable" is not about the product."""
+    text = text[:_LONGEST]
+    if _NOT_STOCK.search(text):
+        return None
+    return next((name for name, words in _WORDS if words.search(text)), None)

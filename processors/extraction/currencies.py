@@ -5,219 +5,110 @@ from __future__ import annotations
 import re
 
 CODES = frozenset(
-    (
-        "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF "
-        "CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HRK "
-        "HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL "
-        "MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON "
-        "RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH "
-        "UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWL"
-    ).split()
+    """
+    AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP
+    CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HRK HTG HUF
+    IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK
+    MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR
+    SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES
+    VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWL
+    """.split()
 )
 # Gone, but archived pages show them.
-_RETIRED = frozenset(
-    "ATS BEF DEM ESP FIM FRF GRD IEP ITL LTL LVL EEK NLG PTE SIT SKK MTL CYP BYR MRO STD VEF ZMK".split()
-)
+_RETIRED = frozenset(("ATS", "BEF", "DEM", "EEK", "ESP", "FIM", "FRF", "GRD", "IEP", "ITL", "LTL", "LVL", "NLG", "SKK"))
 
 # Prices in these are written without decimals, so that "24.990" is thousands even where a point means decimals.
 WITHOUT_DECIMALS = frozenset(
-    "CLP COP CRC HUF IDR IRR ISK JPY KRW LAK PYG UGX UZS VND XAF XOF RWF BIF GNF KMF MGA".split()
+    ("CLP", "COP", "CRC", "HUF", "IDR", "IRR", "ISK", "JPY", "KRW", "PYG", "UGX", "UZS", "VND")
 )
 
-# Unambiguous spellings. Keys are compared without case, spaces or right-to-left marks.
-_SYMBOLS = {
-    **{
-        "€": "EUR",
-        "euro": "EUR",
-        "euros": "EUR",
-        "£": "GBP",
-        "₤": "GBP",
-        "₹": "INR",
-        "₽": "RUB",
-        "₴": "UAH",
-        "₪": "ILS",
-    },
-    **{"₺": "TRY", "tl": "TRY", "₩": "KRW", "원": "KRW", "₫": "VND", "đ": "VND", "₱": "PHP", "฿": "THB", "₦": "NGN"},
-    **{
-        "₡": "CRC",
-        "₲": "PYG",
-        "₵": "GHS",
-        "gh₵": "GHS",
-        "₸": "KZT",
-        "тг": "KZT",
-        "тңг": "KZT",
-        "₼": "AZN",
-        "ман": "AZN",
-    },
-    **{"₾": "GEL", "ლარი": "GEL", "৳": "BDT", "টকা": "BDT", "₭": "LAK", "៛": "KHR", "₮": "MNT", "֏": "AMD", "դր": "AMD"},
-    **{
-        "؋": "AFN",
-        "₨": "PKR",
-        "zł": "PLN",
-        "zl": "PLN",
-        "kč": "CZK",
-        "ft": "HUF",
-        "lei": "RON",
-        "leu": "RON",
-        "kn": "HRK",
-    },
-    **{
-        "лв": "BGN",
-        "руб": "RUB",
-        "р": "RUB",
-        "rbl": "RUB",
-        "грн": "UAH",
-        "дин": "RSD",
-        "динар": "RSD",
-        "dinara": "RSD",
-    },
-    **{"din": "RSD", "ден": "MKD", "км": "BAM", "km": "BAM", "br": "BYN", "lek": "ALL", "sfr": "CHF", "fr": "CHF"},
-    **{"franc": "CHF", "rp": "IDR", "rm": "MYR", "元": "CNY", "yuan": "CNY", "cn¥": "CNY", "rmb": "CNY", "圓": "TWD"},
-    **{"円": "JPY", "pound": "GBP", "us$": "USD", "$us": "USD", "au$": "AUD", "a$": "AUD", "ca$": "CAD", "c$": "CAD"},
-    **{"nz$": "NZD", "hk$": "HKD", "nt$": "TWD", "s$": "SGD", "r$": "BRL", "mx$": "MXN", "mex$": "MXN", "ar$": "ARS"},
-    **{"cl$": "CLP", "co$": "COP", "col$": "COP", "rd$": "DOP", "$u": "UYU", "bz$": "BZD", "tt$": "TTD", "j$": "JMD"},
-    **{"g$": "GYD", "n$": "NAD", "b/.": "PAB", "s/.": "PEN", "s/": "PEN", "bs": "BOB", "q": "GTQ", "kshs": "KES"},
-    **{"ksh": "KES", "tsh": "TZS", "ush": "UGX", "mk": "MWK", "mt": "MZN", "rf": "RWF", "vt": "VUV", "ks": "MMK"},
-    **{"kwz": "AOA", "kz": "AOA", "so'm": "UZS", "сум": "UZS", "fcfa": "XOF", "cfa": "XOF", "db": "STN", "um": "MRU"},
-    **{"e£": "EGP", "le": "EGP", "ج.م": "EGP", "جنيه": "EGP", "kd": "KWD", "د.ك": "KWD", "bd": "BHD", "د.ب": "BHD"},
-    **{"dt": "TND", "د.ت": "TND", "dh": "AED", "dhs": "AED", "د.إ": "AED", "درهم": "AED", "د.م": "MAD", "د.ج": "DZD"},
-    **{"ر.س": "SAR", "ريال": "SAR", "sr": "SAR", "ر.ق": "QAR", "qr": "QAR", "ر.ع": "OMR", "ر.ي": "YER", "د.ع": "IQD"},
-    **{"د.أ": "JOD", "دينارأردني": "JOD", "jd": "JOD", "ل.ل": "LBP", "ل.س": "SYP", "ج.س": "SDG", "ش.ص": "SOS"},
-    **{"د.ل": "LYD", "تومان": "IRR", "ریال": "IRR", "﷼": "IRR", "نافكا": "ERN", "l": "HNL", "ƒ": "AWG", "d": "GMD"},
-}
-# Spellings that several countries share, with the one meant when nothing on the page tells.
-_SHARED = {
-    "$": (
-        "USD",
-        "AUD CAD NZD HKD SGD TWD MXN ARS CLP COP UYU BBD BMD BND BSD BZD DOP FJD GYD JMD KYD LRD NAD SBD SRD TTD XCD",
-    ),
-    "¥": ("JPY", "CNY"),
-    "￥": ("CNY", "JPY"),
-    "kr": ("SEK", "NOK DKK ISK EEK"),
-    "rs": ("INR", "PKR LKR NPR MUR SCR"),
-    "₨": ("PKR", "INR LKR NPR MUR SCR"),
-    "lei": ("RON", "MDL"),
-    "£": ("GBP", "EGP LBP SYP FKP GIP SHP SDG"),
-    "r": ("ZAR", ""),
-    "dh": ("AED", "MAD"),
-    "dhs": ("AED", "MAD"),
-    "درهم": ("AED", "MAD"),
-    "ريال": ("SAR", "QAR OMR YER"),
-    "元": ("CNY", "TWD HKD"),
-    "円": ("JPY", ""),
-    "fcfa": ("XOF", "XAF"),
-    "br": ("BYN", "ETB"),
-    "fr": ("CHF", "XAF XOF"),
-}
-_BY_COUNTRY = {
-    **{
-        "us": "USD",
-        "ca": "CAD",
-        "au": "AUD",
-        "nz": "NZD",
-        "hk": "HKD",
-        "sg": "SGD",
-        "tw": "TWD",
-        "mx": "MXN",
-        "ar": "ARS",
-    },
-    **{
-        "cl": "CLP",
-        "co": "COP",
-        "uy": "UYU",
-        "do": "DOP",
-        "jm": "JMD",
-        "tt": "TTD",
-        "bz": "BZD",
-        "gy": "GYD",
-        "na": "NAD",
-    },
-    **{
-        "cn": "CNY",
-        "jp": "JPY",
-        "se": "SEK",
-        "no": "NOK",
-        "nb": "NOK",
-        "dk": "DKK",
-        "da": "DKK",
-        "is": "ISK",
-        "in": "INR",
-    },
-    **{
-        "pk": "PKR",
-        "lk": "LKR",
-        "np": "NPR",
-        "mu": "MUR",
-        "ro": "RON",
-        "md": "MDL",
-        "eg": "EGP",
-        "lb": "LBP",
-        "sy": "SYP",
-    },
-    **{
-        "uk": "GBP",
-        "gb": "GBP",
-        "za": "ZAR",
-        "ma": "MAD",
-        "ae": "AED",
-        "sa": "SAR",
-        "qa": "QAR",
-        "om": "OMR",
-        "ye": "YER",
-    },
-    **{"by": "BYN", "et": "ETB", "ch": "CHF", "cm": "XAF", "sn": "XOF", "ci": "XOF"},
-}
-_LANGUAGES = {"ja": "JPY", "zh": "CNY", "sv": "SEK", "nb": "NOK", "no": "NOK", "nn": "NOK", "da": "DKK", "is": "ISK"}
-_MARKS = "\u200e\u200f\u202a\u202b\u202c"
+# Spellings with one meaning, compared without case, spaces or right-to-left marks.
+_SPELLINGS = """
+AED د.إ | AFN ؋ | ALL lek | AMD ֏ դր | AOA kwz kz | ARS ar$ | AUD au$ a$ | AWG ƒ | AZN ₼ ман | BAM км km | BDT ৳ টকা
+BGN лв | BHD bd د.ب | BOB bs | BRL r$ | BZD bz$ | CAD ca$ c$ | CHF sfr franc | CLP cl$ | CNY yuan cn¥ rmb | COP co$ col$
+CRC ₡ | CZK kč | DOP rd$ | DZD د.ج | EGP e£ ج.م جنيه | ERN نافكا | EUR € euro euros | GBP ₤ pound | GEL ₾ ლარი
+GHS ₵ gh₵ | GMD d | GTQ q | GYD g$ | HKD hk$ | HNL l | HRK kn | HUF ft | IDR rp | ILS ₪ | INR ₹ | IQD د.ع
+IRR تومان ریال ﷼ | JMD j$ | JOD د.أ دينارأردني jd | KES kshs ksh | KHR ៛ | KRW ₩ 원 | KWD kd د.ك | KZT ₸ тг тңг | LAK ₭
+LBP ل.ل | LYD د.ل | MAD د.م | MKD ден | MMK ks | MNT ₮ | MRU um | MWK mk | MXN mx$ mex$ | MYR rm | MZN mt | NAD n$ | NGN ₦
+NZD nz$ | OMR ر.ع | PAB b/. | PEN s/. s/ | PHP ₱ | PLN zł zl | PYG ₲ | QAR ر.ق qr | RON leu | RSD дин динар dinara din
+RUB ₽ руб р rbl | RWF rf | SAR ر.س sr | SDG ج.س | SGD s$ | SOS ش.ص | STN db | SYP ل.س | THB ฿ | TND dt د.ت | TRY ₺ tl
+TTD tt$ | TWD 圓 nt$ | TZS tsh | UAH ₴ грн | UGX ush | USD us$ $us | UYU $u | UZS so'm сум | VND ₫ đ | VUV vt | YER ر.ي
+"""
+# Spellings that several countries share: first the one meant when nothing on the page tells.
+_SHARED_SPELLINGS = """
+$ USD AUD CAD NZD HKD SGD TWD MXN ARS CLP COP UYU BBD BMD BND BSD BZD DOP FJD GYD JMD KYD LRD NAD SBD SRD TTD XCD
+¥ JPY CNY | ￥ CNY JPY | 元 CNY TWD HKD | 円 JPY | £ GBP EGP LBP SYP FKP GIP SHP SDG | kr SEK NOK DKK ISK EEK
+rs INR PKR LKR NPR MUR SCR | ₨ PKR INR LKR NPR MUR SCR | lei RON MDL | r ZAR | dh AED MAD | dhs AED MAD | درهم AED MAD
+ريال SAR QAR OMR YER | fcfa XOF XAF | cfa XOF XAF | br BYN ETB | fr CHF XAF XOF
+"""
+# Countries, and languages spoken in one currency only, by currency.
+_PLACES = """
+AED ae | ARS ar | AUD au | BYN by | BZD bz | CAD ca | CHF ch | CLP cl | CNY cn zh | COP co | DKK dk da | DOP do | EGP eg
+ETB et | GBP uk gb | GYD gy | HKD hk | INR in hi | ISK is | JMD jm | JPY jp ja | LBP lb | LKR lk si | MAD ma | MDL md
+MUR mu | MXN mx | NAD na | NOK no nb nn | NPR np ne | NZD nz | OMR om | PKR pk ur | QAR qa | RON ro | SAR sa | SEK se sv
+SGD sg | SYP sy | TTD tt | TWD tw | USD us | UYU uy | XAF cm | XOF sn ci | YER ye | ZAR za
+"""
 
 
-def code_of(symbol: str, *, near: tuple[str, ...] = (), countries: tuple[str, ...] = ()) -> str | None:
+def _rows(table: str) -> list[list[str]]:
+    return [row.split() for row in table.replace("\n", "|").split("|") if row.strip()]
+
+
+_SYMBOLS = {spelling: code for code, *spellings in _rows(_SPELLINGS) for spelling in spellings}
+_SHARED = {spelling: codes for spelling, *codes in _rows(_SHARED_SPELLINGS)}
+_OF_PLACE = {place: code for code, *places in _rows(_PLACES) for place in places}
+_MARKS = re.compile("[\\s\u200e\u200f\u202a\u202b\u202c]")
+
+
+def code_of(symbol: str, *, near: tuple[str, ...] = (), places: tuple[str, ...] = ()) -> str | None:
     """The ISO 4217 code that a symbol, code or name stands for, or None if it is none.
 
     For a shared symbol such as `$` the first code in `near` that it may stand for is taken (a hint, then what the
-    page itself declares), then the currency of the first country or language tag that fits, then its most frequent.
+    page itself declares), then the currency of the first place that fits (a country's domain, a language tag),
+    then its most frequent.
     """
-    word = _normal(symbol)
-    if not word:
-        return None
+    word = _MARKS.sub("", symbol).lower()[:16]
     if word in _SHARED:
-        usual, others = _SHARED[word]
-        possible = {usual, *others.split()}
-        return next((code for code in (*near, *map(_of_country, countries)) if code in possible), usual)
-    upper = word.upper()
-    if upper in CODES or upper in _RETIRED:
-        return upper
+        possible = _SHARED[word]
+        return next((code for code in (*near, *map(_of_place, places)) if code in possible), possible[0])
+    if word.upper() in CODES or word.upper() in _RETIRED:
+        return word.upper()
     if word in _SYMBOLS:
         return _SYMBOLS[word]
-    if (stripped := word.rstrip(".").lstrip(".")) != word:
-        return code_of(stripped, near=near, countries=countries)
-    # "NZD$", "A $", "USD $": the code or the letters decide.
-    letters = word.replace("$", "").upper()
-    if letters == word.upper():
+    if (bare := word.strip(".")) != word:
+        return code_of(bare, near=near, places=places)
+    if "$" not in word:
         return None
-    return letters if letters in CODES else code_of("$", near=near, countries=countries)
+    # "NZD$": the code decides; "m$" is nothing but the sign.
+    letters = word.replace("$", "").upper()
+    return letters if letters in CODES else code_of("$", near=near, places=places)
 
 
-def _normal(symbol: str) -> str:
-    return re.sub(rf"[\s{_MARKS}]", "", symbol).lower()[:16]
-
-
-def _of_country(tag: str) -> str:
+def _of_place(tag: str) -> str | None:
     language, _, region = tag.lower().partition("-")
-    return _BY_COUNTRY.get(region) or (_LANGUAGES.get(language) or _BY_COUNTRY.get(language, "") if not region else "")
+    return _OF_PLACE.get(region or language)
 
 
-def _alternatives() -> str:
-    signs = {*_SYMBOLS, *(shared for shared in _SHARED if shared != "r")}
-    # A lone letter of a common alphabet means a currency only as a word of its own; these few letters are signs.
-    words = {word for word in signs if word.isalpha() and len(word) > 1}
-    marks = {sign for sign in signs if not sign.isalpha()} | set("đƒ元圓円원")
-    codes = "|".join(sorted(CODES | _RETIRED))
-    spelled = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    signed = "|".join(re.escape(sign) for sign in sorted(marks, key=len, reverse=True))
-    dollars = r"(?:(?<![^\W\d_])[A-Z]{1,3}\s?)?\$(?:U\b)?"
-    return rf"(?:{dollars}|{signed}|دينار\s?أردني|(?<![^\W\d_])(?:{codes}|{spelled}|[рРRQLDD])(?![^\W\d_])\.?)"
+_SIGNS = {sign for sign in {*_SYMBOLS, *_SHARED} if not sign.isalpha() and sign not in "$£"} | set("đƒ元圓円원£")
+_NAMES = {name for name in {*_SYMBOLS, *_SHARED} if name.isalpha() and len(name) > 1}
+# Codes that are words in some language: "all 5", "aus dem 3.", "top 10". In capitals only they mean money.
+_WORDS = frozenset(
+    ("ALL", "BAM", "COP", "CUP", "DEM", "GEL", "KES", "LAK", "MAD", "MOP", "PEN", "RON", "SOS", "TOP", "TRY")
+)
 
 
-#: Finds a currency in text: signs anywhere, codes and names as whole words.
-CURRENCY = re.compile(_alternatives(), re.IGNORECASE)
+def _either(words: set[str] | frozenset[str]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word)))
+
+
+_DOLLARS = r"(?:(?<![^\W\d_])[A-Z]{1,3}\s?)?\$(?:U\b)?"
+_LETTER_BEFORE, _LETTER_AFTER = r"(?<![^\W\d_])", r"(?![^\W\d_])"
+_ALWAYS = rf"{_DOLLARS}|{_either(_SIGNS)}|دينار\s?أردني"
+
+#: A currency beside a number, with no case: signs; codes, names and letters that are used as signs, as whole words.
+BESIDE_NUMBER = (
+    rf"(?:{_ALWAYS}|{_LETTER_BEFORE}(?:{_either((CODES | _RETIRED) - _WORDS)}|(?-i:{_either(_WORDS)})|{_either(_NAMES)}|"
+    rf"(?-i:[рРRQLDd])){_LETTER_AFTER}\.?)"
+)
+#: A currency anywhere in text: signs, and codes in capitals.
+ANYWHERE = re.compile(rf"{_ALWAYS}|{_LETTER_BEFORE}(?-i:{_either(CODES | _RETIRED)}){_LETTER_AFTER}", re.IGNORECASE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from processors.extraction.fields import CompiledField, Fields
@@ -78,13 +79,14 @@ def _readable(
     unread: str | None = None
     failures = 0
     for raw in source.find(page):
-        value = read(field.kind, raw, field.hints, page, now)
+        text = raw.text if field.tidy is None else field.tidy(raw.text) or ""
+        value = read(field.kind, replace(raw, text=text), field.hints, page, now)
         if value is None:
             failures += 1
-            unread = raw.text.strip() if not unread else unread
+            unread = unread or raw.text.strip()
         elif value not in values:
             values.append(value)
-        if values and not field.many or len(values) == _MOST_ITEMS or failures == _MOST_TRIES:
+        if (values and not field.many) or len(values) == _MOST_ITEMS or failures == _MOST_TRIES:
             break
     return values, unread
 

@@ -72,6 +72,7 @@ class CompiledField:
     has_default: bool
     default: object
     hints: Hints
+    tidy: Callable[[str], str | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +128,15 @@ def _parsed(name: str, spec: object) -> Field:
         raise FieldError(f"field {name}: {error}; {known}") from error
 
 
-def _compiled(name: str, field: Field, rule: Callable[..., Any] | None) -> CompiledField:
+def _compiled(name: str, field: Field, rule: product.Rule | None) -> CompiledField:
     kind = (field.items or Type.TEXT) if field.type is Type.LIST else field.type
     try:
         found = tuple(_sources(field, kind))
         _check(field)
     except SourceError as error:
         raise FieldError(f"field {name}: {error}") from error
-    if rule is not None:
-        found = (*found, Guess("the preset's own rules", rule))
+    if rule is not None and rule.guess is not None:
+        found = (*found, Guess("the preset's own rules", rule.guess))
     if not found:
         raise FieldError(f"field {name}: it has no source; give one of {', '.join(_SOURCES)}")
     return CompiledField(
@@ -147,6 +148,7 @@ def _compiled(name: str, field: Field, rule: Callable[..., Any] | None) -> Compi
         has_default=field.default is not msgspec.UNSET,
         default=field.default,
         hints=Hints(field.currency, field.decimal, field.locale, tuple(field.languages), field.date_order),
+        tidy=rule.tidy if rule else None,
     )
 
 

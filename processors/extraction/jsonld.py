@@ -15,20 +15,28 @@ from typing import TypeAlias
 
 Node: TypeAlias = Mapping[str, object]
 
-# Types that are products to a shop. A path that asks for Product means these too.
+# Kinds of a type. A path that asks for Product means these too.
 _KINDS = {
     "Product": frozenset(
-        "Product ProductGroup ProductModel SomeProducts IndividualProduct Vehicle Car Motorcycle Book".split()
+        (
+            *("Product", "ProductGroup", "ProductModel", "SomeProducts", "IndividualProduct"),
+            *("Vehicle", "Car", "Motorcycle", "Book"),
+        )
     ),
-    "Offer": frozenset("Offer AggregateOffer OfferForPurchase OfferForLease".split()),
-    "Article": frozenset("Article NewsArticle BlogPosting TechArticle Report ScholarlyArticle".split()),
+    "Offer": frozenset(("Offer", "AggregateOffer", "OfferForPurchase", "OfferForLease")),
+    "Article": frozenset(("Article", "NewsArticle", "BlogPosting", "TechArticle", "Report", "ScholarlyArticle")),
 }
-_COMMENT = re.compile(r"<!--|-->|<!\[CDATA\[|\]\]>|^\s*//.*$", re.MULTILINE)
+#: Properties that lead from a product to others.
+RELATED = frozenset(
+    ("isRelatedTo", "isSimilarTo", "isAccessoryOrSparePartFor", "isConsumableFor", "itemListElement", "mentions")
+)
+_COMMENT = re.compile(r"/\*.{0,20}?\*/|<!--|-->|<!\[CDATA\[|\]\]>|^\s*//.*$", re.MULTILINE)
 # A string, kept as it is, or a comma with nothing after it, dropped. Strings first, so commas inside them survive.
 _STRING_OR_LOOSE_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
 _BAD_ESCAPE = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
 # Deeper than any shop nests; a bound keeps hostile pages from exhausting the stack.
 _MAX_DEPTH = 60
+_MOST_DIGITS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +93,27 @@ def _next_document(text: str, at: int) -> int | None:
 
 
 def nodes(documents: Iterable[object]) -> list[Node]:
-    """Every object in the documents, outer before inner, in document order; `@graph` and lists are seen through."""
-    found: list[Node] = []
+    """Every object in the documents, outer before inner, in document order; `@graph` and lists are seen through.
+
+    What is only related to the page's subject (similar products, lists of others) comes after everything else.
+    """
+    own: list[Node] = []
+    related: list[Node] = []
     for document in documents:
-        _collect(document, found, 0)
-    return found
+        _collect(document, own, related, 0)
+    return own + related
 
 
-def _collect(value: object, found: list[Node], depth: int) -> None:
+def _collect(value: object, own: list[Node], related: list[Node], depth: int) -> None:
     if depth > _MAX_DEPTH:
         return
     if isinstance(value, dict):
-        found.append(value)
-        for inner in value.values():
-            _collect(inner, found, depth + 1)
+        own.append(value)
+        for name, inner in value.items():
+            _collect(inner, related if name in RELATED else own, related, depth + 1)
     elif isinstance(value, list):
         for inner in value:
-            _collect(inner, found, depth + 1)
+            _collect(inner, own, related, depth + 1)
 
 
 def types_of(node: Node) -> frozenset[str]:
@@ -159,7 +171,7 @@ def plain(value: object) -> str | None:
         return "true" if value else "false"
     if isinstance(value, Decimal):
         # A hostile exponent would make gigabytes of zeros.
-        return format(value, "f") if abs(value.adjusted()) < 40 else None  # noqa: PLR2004
+        return format(value, "f") if abs(value.adjusted()) < _MOST_DIGITS else None
     if isinstance(value, int):
-        return str(value) if value.bit_length() < 256 else None  # noqa: PLR2004
+        return str(value) if abs(value) < 10**_MOST_DIGITS else None
     return html.unescape(value) if isinstance(value, str) else None

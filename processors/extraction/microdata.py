@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lxml import etree
 
+from processors.extraction.jsonld import RELATED
 from processors.extraction.text import text_of
 
 _URL_ATTRIBUTES = {"a": "href", "link": "href", "area": "href", "img": "src", "source": "src", "iframe": "src"}
@@ -15,9 +16,10 @@ def items(root: etree._Element) -> list[dict[str, object]]:
     """Every item of the page in document order, nested ones too; a property given twice is a list.
 
     A property outside any item belongs to none, though shops that forget `itemscope` mean the product: those are
-    gathered in one last item of type Product.
+    gathered in one more item of type Product. Items that are only related to others come last.
     """
     found = {element: _new_item(element) for element in _ITEMS(root)}
+    related = [item for element, item in found.items() if _is_related(element)]
     stray: dict[str, object] = {}
     for element in _PROPERTIES(root):
         owner = next((found[above] for above in element.iterancestors() if above in found), stray)
@@ -26,8 +28,13 @@ def items(root: etree._Element) -> list[dict[str, object]]:
             _add(owner, name, value)
     if stray:
         stray["@type"] = "Product"
-        return [*found.values(), stray]
-    return list(found.values())
+    own = [item for item in found.values() if not any(item is other for other in related)]
+    return [*own, *([stray] if stray else []), *related]
+
+
+def _is_related(element: etree._Element) -> bool:
+    above = (element, *element.iterancestors())
+    return any(not RELATED.isdisjoint((inner.get("itemprop") or "").split()) for inner in above)
 
 
 def _new_item(element: etree._Element) -> dict[str, object]:

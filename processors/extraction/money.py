@@ -8,11 +8,14 @@ from decimal import Decimal
 
 from price_parser import Price
 
-from processors.extraction.currencies import CURRENCY, WITHOUT_DECIMALS, code_of
+from processors.extraction.currencies import ANYWHERE, BESIDE_NUMBER, WITHOUT_DECIMALS, code_of
 
-_NUMBER = r"\d[\d.,'\u2019\u00a0\u202f ]*(?:(?<=[.,])[-\u2013]+)?|[.,]\d+"
-_AT_CURRENCY = re.compile(
-    rf"(?P<before>{CURRENCY.pattern})\s*(?P<number>{_NUMBER})|(?P<number2>{_NUMBER})\s*(?P<after>{CURRENCY.pattern})",
+_NUMBER = (
+    r"(?:\d{1,3}(?: \d{3})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,'\u2019]\d+)*)(?:[.,] \d\d(?!\d))?(?:[.,][-\u2013]+)?|[.,]\d+"
+)
+#: An amount beside a currency, on either side.
+AT_CURRENCY = re.compile(
+    rf"(?P<before>{BESIDE_NUMBER})\s*(?P<number>{_NUMBER})|(?P<number2>{_NUMBER})\s*(?P<after>{BESIDE_NUMBER})",
     re.IGNORECASE,
 )
 _CENTS = re.compile(r"\s?\d\d(?![\w.,/])")
@@ -26,10 +29,13 @@ _MOST = Decimal(10) ** 12
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What decides where text alone is ambiguous: codes in order of trust, countries or languages, decimal mark."""
+    """What decides where text alone is ambiguous, each tuple in order of trust.
+
+    `currencies` are codes, `places` country domains or language tags, `assumed` is the code where text has none.
+    """
 
     currencies: tuple[str, ...] = ()
-    countries: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
     decimal: str | None = None
     assumed: str | None = None
 
@@ -70,7 +76,7 @@ def _structured(text: str, currency: str | None) -> Decimal:
 
 def _at_currency(text: str) -> str:
     """The part of the text around the number that touches a currency, or the text itself."""
-    match = _AT_CURRENCY.search(text)
+    match = AT_CURRENCY.search(text)
     if match is None:
         return text
     if match["before"]:
@@ -81,13 +87,13 @@ def _at_currency(text: str) -> str:
 
 
 def _currency(text: str, symbol: str, setting: Setting) -> str | None:
-    touching = _AT_CURRENCY.search(text)
+    touching = AT_CURRENCY.search(text)
     spelled = [touching["before"] or touching["after"]] if touching else []
-    spelled += [match[0] for match in (CURRENCY.search(text),) if match]
+    spelled += [match[0] for match in (ANYWHERE.search(text),) if match]
     for word in (*spelled, symbol):
-        if code := code_of(word, near=setting.currencies, countries=setting.countries):
+        if code := code_of(word, near=setting.currencies, places=setting.places):
             return code
     known = Price.fromstring(None, symbol or None).currency if symbol else None
-    if known and (code := code_of(known, near=setting.currencies, countries=setting.countries)):
+    if known and (code := code_of(known, near=setting.currencies, places=setting.places)):
         return code
     return None

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
+from typing import NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from lxml import etree
 
 from processors.extraction import jsonld, microdata
+from processors.extraction.currencies import code_of
 from processors.extraction.text import text_of
 
 _SCRIPTS = etree.XPath("//script[contains(translate(@type, 'LDJSON', 'ldjson'), 'ld+json')]")
 _METAS = etree.XPath("//meta[@content]")
+_TEXTS = etree.XPath(
+    "//body//text()[normalize-space() and not(parent::script or parent::style or parent::noscript or parent::template)]"
+)
+_NAMED = etree.XPath("//body//*[@class or @id or @itemprop]")
+_INLINE = etree.XPath("//script[not(@src)]/text()")
+_CURRENCY_METAS = ("og:price:currency", "product:price:currency", "pricecurrency")
+_NAMING = ("class", "id", "itemprop", "data-testid")
 _BASE = etree.XPath("string(//base[@href][1]/@href)")
+_MOST_HEADINGS = 8
+_SHORTEST_HEADING = 6
 _EMPTY = b"<html></html>"
+
+
+class Shown(NamedTuple):
+    """A piece of visible text, with the element that it stands in."""
+
+    text: str
+    element: etree._Element
 
 
 class Page:
@@ -55,6 +76,15 @@ class Page:
         return found
 
     @cached_property
+    def currency(self) -> str | None:
+        """The ISO 4217 code that the page declares for its prices: JSON-LD, microdata, then <meta>."""
+        declared = (
+            *(node.get("priceCurrency") for node in (*self.jsonld, *self.microdata)),
+            *(code for name in _CURRENCY_METAS for code in self.meta.get(name, ())),
+        )
+        return next((code for text in declared if isinstance(text, str) and (code := code_of(text))), None)
+
+    @cached_property
     def language(self) -> str:
         """The page's language tag in lower case, such as `en-gb`, or empty."""
         html = next(self.root.iter("html"), self.root)
@@ -75,9 +105,71 @@ class Page:
         return (self.address.hostname or "").rpartition(".")[2]
 
     @cached_property
-    def heading(self) -> str:
-        """The text of the first <h1> that has any."""
-        return next((text for element in self.root.iter("h1") if (text := text_of(element))), "")
+    def titles(self) -> str:
+        """The page's <title> with its og:title and its main heading."""
+        declared = next((text_of(element) for element in self.root.iter("title")), "")
+        return " ".join((declared, *self.meta.get("og:title", ())[:1], "" if self._h1 is None else text_of(self._h1)))
+
+    @cached_property
+    def _h1(self) -> etree._Element | None:
+        """The <h1> that shares most words with the <title>: logos, dialogs and shelves have theirs too."""
+        declared = next((text_of(element) for element in self.root.iter("title")), "")
+        title = {*declared.casefold().split(), *" ".join(self.meta.get("og:title", ())).casefold().split()}
+        shared: list[tuple[int, etree._Element]] = []
+        for element in islice(self.root.iter("h1"), _MOST_HEADINGS):
+            words = {*text_of(element).casefold().split()}
+            shared.append((len(words & title), element))
+        best = max(shared, key=lambda pair: pair[0], default=(0, None))
+        return best[1] if best[0] else None
+
+    @cached_property
+    def _named(self) -> list[tuple[str, etree._Element]]:
+        # Lower case in one pass: XPath's translate() in every search took seconds on large pages.
+        return [
+            (" ".join([name for key in _NAMING if (name := element.get(key))]).lower(), element)
+            for element in _NAMED(self.root)
+        ]
+
+    def named(self, words: re.Pattern[str]) -> Iterator[etree._Element]:
+        """Elements in whose class, id, itemprop or test id (in lower case) the pattern is found, in document order."""
+        return (element for names, element in self._named if words.search(names))
+
+    @cached_property
+    def scripts(self) -> str:
+        """The source of all inline scripts."""
+        return "\n".join(map(str, _INLINE(self.root)))
+
+    @cached_property
+    def texts(self) -> list[Shown]:
+        """Every piece of text that a reader sees, in document order, white space made plain."""
+        shown = ((" ".join(text.split()), text.getparent(), text.is_tail) for text in _TEXTS(self.root))
+        return [Shown(text, above.getparent() if tail else above) for text, above, tail in shown if text]
+
+    @cached_property
+    def places(self) -> dict[etree._Element, int]:
+        """Where in `texts` each element that directly holds text has its first."""
+        places: dict[etree._Element, int] = {}
+        for at, shown in enumerate(self.texts):
+            places.setdefault(shown.element, at)
+        return places
+
+    def place_of(self, element: etree._Element) -> int:
+        """Where in `texts` the element's text begins; 0 if it has none."""
+        places = self.places
+        return next((places[inner] for inner in element.iter() if inner in places), 0)
+
+    @cached_property
+    def heading_place(self) -> int:
+        """Where in `texts` the product's heading is: its <h1>, else the longest text that the title has too, else 0."""
+        if self._h1 is not None:
+            return self.place_of(self._h1)
+        title = self.titles.casefold()
+        told = [
+            (len(shown.text), -at)
+            for at, shown in enumerate(self.texts)
+            if len(shown.text) >= _SHORTEST_HEADING and shown.text.casefold() in title
+        ]
+        return -max(told)[1] if told else 0
 
     @cached_property
     def base(self) -> str:

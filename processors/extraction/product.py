@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
+from processors.extraction.money import Setting, read_money
 from processors.extraction.page import Page
+from processors.extraction.product_brand import brands, tidy_brand
+from processors.extraction.product_codes import gtins, skus, tidy_gtin, tidy_sku
+from processors.extraction.product_price import prices, tidy_price
+from processors.extraction.product_stock import is_gone, stock
 from processors.extraction.values import Raw
 
 _OFFER = "Product.offers"
@@ -51,6 +57,8 @@ FIELDS: Mapping[str, Mapping[str, object]] = {
             "Product.gtin14",
             "Product.gtin12",
             "Product.gtin8",
+            f"{_OFFER}.gtin13",
+            f"{_OFFER}.gtin",
             "Product.isbn",
         ],
         "microdata": ["Product.gtin13", "Product.gtin", "Product.gtin14", "Product.gtin12", "Product.gtin8"],
@@ -72,5 +80,34 @@ FIELDS: Mapping[str, Mapping[str, object]] = {
     },
 }
 
-#: Rules of thumb, asked where the page declares nothing.
-RULES: Mapping[str, Callable[[Page], Iterator[Raw]]] = {}
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What the preset knows of a field beyond selectors: where else to look, and how its text is made tidy."""
+
+    guess: Callable[[Page], Iterator[Raw]] | None = None
+    tidy: Callable[[str], str | None] | None = None
+
+
+def _price_if_sold(page: Page) -> Iterator[Raw]:
+    """No guess where the product is gone: amounts on such a page are those of other products."""
+    if not is_gone(page):
+        yield from prices(page)
+
+
+def _stock_or_price(page: Page) -> Iterator[Raw]:
+    """Last, a page that asks a price and nowhere says that the product is gone offers it for sale."""
+    yield from stock(page)
+    declared = (Raw(text, structured=True) for text in page.meta.get("product:price:amount", ()))
+    if any(read_money(raw.text, Setting(), structured=raw.structured) for raw in (*declared, *_price_if_sold(page))):
+        yield Raw("InStock")
+
+
+#: By the preset's field.
+RULES: Mapping[str, Rule] = {
+    "price": Rule(guess=_price_if_sold, tidy=tidy_price),
+    "availability": Rule(guess=_stock_or_price),
+    "sku": Rule(guess=skus, tidy=tidy_sku),
+    "brand": Rule(guess=brands, tidy=tidy_brand),
+    "gtin": Rule(guess=gtins, tidy=tidy_gtin),
+}

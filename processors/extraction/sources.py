@@ -21,10 +21,15 @@ _EMPTY = etree.fromstring("<html/>", etree.HTMLParser())
 _NAMESPACES = {"re": "http://exslt.org/regular-expressions", "set": "http://exslt.org/sets"}
 # What may be called in an expression: XPath 1.0 with its node tests, EXSLT's regular expressions, parsel's own.
 _FUNCTIONS = frozenset(
-    "last position count id local-name namespace-uri name string concat starts-with contains substring-before "
-    "substring-after substring string-length normalize-space translate boolean not true false lang number sum floor "
-    "ceiling round node text comment processing-instruction and or div mod has-class re:test re:match re:replace "
-    "set:difference set:distinct set:has-same-node set:intersection set:leading set:trailing".split()
+    (
+        *("last", "position", "count", "id", "local-name", "namespace-uri", "name"),
+        *("string", "concat", "starts-with", "contains", "substring-before", "substring-after", "substring"),
+        *("string-length", "normalize-space", "translate", "boolean", "not", "true", "false"),
+        *("lang", "number", "sum", "floor", "ceiling", "round", "node"),
+        *("text", "comment", "processing-instruction", "and", "or", "div", "mod"),
+        *("has-class", "re:test", "re:match", "re:replace", "set:difference", "set:distinct", "set:has-same-node"),
+        *("set:intersection", "set:leading", "set:trailing"),
+    )
 )
 _LITERAL = re.compile(r"\"[^\"]*\"|'[^']*'")
 _CALL = re.compile(r"([A-Za-z_][\w.-]*(?::[A-Za-z_][\w.-]*)?)\s*\(")

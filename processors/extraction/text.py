@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import re
+
 from lxml import etree
 
 _UNSEEN = frozenset(("script", "style", "noscript", "template"))
 _INLINE = frozenset(
-    "a abbr b bdi bdo big cite code data del dfn em font i ins kbd label mark q s samp small span strike strong sub "
-    "sup time tt u var".split()
+    (
+        *("a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins", "kbd"),
+        *(
+            "label",
+            "mark",
+            "q",
+            "s",
+            "samp",
+            "small",
+            "span",
+            "strike",
+            "strong",
+            "sub",
+            "sup",
+            "time",
+            "tt",
+            "u",
+            "var",
+        ),
+    )
 )
+# "12<sup>99</sup>" is 12.99 to a reader; its plain text would be 1299.
+_CENTS_CLASS = re.compile(r"cent|fraction|decimal|penn", re.IGNORECASE)
+_CENTS = re.compile(r"\s*\d\d\s*")
 
 
 def text_of(element: etree._Element) -> str:
@@ -24,10 +47,18 @@ def text_of(element: etree._Element) -> str:
                 continue
             if node.tag not in _INLINE:
                 parts.append(" ")
-            parts.append(node.text or "")
+            if _is_cents(node) and parts and parts[-1][-1:].isdigit():
+                parts.append(".")
+            parts.append((node.text or "").lstrip() if parts and parts[-1] == "." else node.text or "")
             continue
         if event == "end" and node.tag not in _INLINE:
             parts.append(" ")
         if node is not element:
             parts.append(node.tail or "")
     return " ".join("".join(parts).split())
+
+
+def _is_cents(node: etree._Element) -> bool:
+    if node.text is None or not _CENTS.fullmatch(node.text):
+        return False
+    return node.tag == "sup" or _CENTS_CLASS.search(node.get("class", "")) is not None

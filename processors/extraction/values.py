@@ -12,15 +12,24 @@ from typing import assert_never
 from price_parser.parser import parse_number
 
 from processors.extraction.availability import read_availability
-from processors.extraction.currencies import code_of
 from processors.extraction.dates import known_languages, read_date
 from processors.extraction.money import Setting, read_money
 from processors.extraction.page import Page
 
 _NUMBER = re.compile(r"(?<![\w.,])[-+\u2212]?(?:\d[\d.,'\u2019\u00a0\u202f ]*\d|\d|[.,]\d+)")
 _GROUPED_DOTS = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d{1,2})?", re.ASCII)
-_TRUE = frozenset("true yes y 1 on ja oui si sí sim да tak ano igen da evet はい 是 ✓ ✔ instock".split())
-_FALSE = frozenset("false no n 0 off nein non não nao нет nie ne nem hayır いいえ 否 ✗ ✘ outofstock".split())
+_TRUE = frozenset(
+    (
+        *("true", "yes", "y", "1", "on", "ja", "oui", "si", "sí", "sim", "да", "tak"),
+        *("ano", "igen", "da", "evet", "はい", "是", "✓", "✔", "instock"),
+    )
+)
+_FALSE = frozenset(
+    (
+        *("false", "no", "n", "0", "off", "nein", "non", "não", "nao", "нет", "nie", "ne"),
+        *("nem", "hayir", "いいえ", "否", "✗", "✘", "outofstock"),
+    )
+)
 # JavaScript's and JSON readers' exact integers end here; a longer number is an identifier, to be taken as text.
 _MOST = Decimal(2**53)
 
@@ -93,25 +102,12 @@ def page_languages(page: Page) -> tuple[str, ...]:
 
 
 def _money(raw: Raw, hints: Hints, page: Page) -> object | None:
-    declared = page_currency(page)
-    near = tuple(code for code in (hints.currency, declared) if code)
-    countries = (page.top_level_domain, page.language)
-    setting = Setting(near, countries, hints.decimal, assumed=hints.currency or declared)
+    near = tuple(code for code in (hints.currency, page.currency) if code)
+    setting = Setting(
+        near, (page.top_level_domain, page.language), hints.decimal, assumed=hints.currency or page.currency
+    )
     money = read_money(raw.text, setting, structured=raw.structured, symbol=raw.currency)
     return None if money is None else money.to_json()
-
-
-def page_currency(page: Page) -> str | None:
-    """The ISO 4217 code that the page declares for its prices: JSON-LD, microdata, OpenGraph, in this order."""
-    declared = (
-        *(node.get("priceCurrency") for node in (*page.jsonld, *page.microdata)),
-        *(
-            code
-            for name in ("og:price:currency", "product:price:currency", "pricecurrency")
-            for code in page.meta.get(name, ())
-        ),
-    )
-    return next((code for text in declared if isinstance(text, str) and (code := code_of(text))), None)
 
 
 def _number(raw: Raw, hints: Hints) -> Decimal | None:

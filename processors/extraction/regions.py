@@ -1,0 +1,33 @@
+"""Which parts of a page are not about its product."""
+
+from __future__ import annotations
+
+import re
+
+from lxml import etree
+
+_ASIDE = re.compile(
+    r"relat(?:ed|ion)|recommend|recom\b|carousel|similar|upsell|cross-?sell|slider|slick|swiper|teaser|tile|footer|"
+    r"(?:site|page|main|global|top)-?header|\bheader\b|nav\b|navbar|menu|sidebar|\balso|recent|bundle|sponsor|accessor|"
+    r"compar|viewed|popular|bestsell|suggest|modal|popup|product-?(?:list|grid|card|item)|mini-?cart|shopping-?cart|"
+    r"cart-?(?:preview|summary|content)|promo|banner|filter|cookie|consent",
+    re.IGNORECASE,
+)
+_TAGS = frozenset(("nav", "footer", "aside"))
+# A word such as "cart" far above an element is the name of the whole page's layout.
+_LEVELS = 8
+
+
+def is_aside(element: etree._Element) -> bool:
+    """Whether the element stands in a menu, a footer, a list of other products, judged by the names around it."""
+    for level, above in enumerate((element, *element.iterancestors())):
+        if level > _LEVELS or above.tag in ("main", "body"):
+            return False
+        if above.tag in _TAGS or _ASIDE.search(names_of(above)):
+            return True
+    return False
+
+
+def names_of(element: etree._Element) -> str:
+    """The element's class with its id."""
+    return f"{element.get('class', '')} {element.get('id', '')}"
