@@ -31,6 +31,8 @@ _SETTINGS: Mapping[str, str | int | bool] = MappingProxyType(
         # A transaction that somebody else left open must not hide what follows it.
         "isolation.level": "read_uncommitted",
         "auto.offset.reset": "error",
+        # It would write to stderr, several times a second while Kafka is away. What matters is raised here.
+        "log_level": 0,
         # The default of 500 ms is waited for at the end of each partition.
         "fetch.wait.max.ms": 50,
         # A second by default, in which a partition that was read faster than it came stands still.

@@ -22,7 +22,7 @@ from faust.types.transports import ConsumerT
 from processors.errors import ConfigurationError
 from processors.transport.changelog_reader import ChangelogReader, ReadInterrupted
 from processors.transport.outbox import Outbox
-from processors.transport.table import OnRestored, OnRevoked, SagaTable
+from processors.transport.table import OnRestored, OnRevoked, PartitionNotHeld, SagaTable
 
 
 def add_saga_table(
@@ -42,7 +42,7 @@ def add_saga_table(
     `client` holds librdkafka's `bootstrap.servers` and security settings, `settings` what SagaTable takes besides.
     """
     if bulk:
-        app.conf.TableManager = BulkTables  # type: ignore[assignment]  # a setting is typed as its descriptor
+        app.conf.TableManager = BulkTables
         if not isinstance(app.tables, BulkTables):
             raise ConfigurationError("The saga table has to be added before anything else asks the app for its tables.")
     changelog = app.topic(
@@ -54,6 +54,7 @@ def add_saga_table(
         changelog_topic=changelog,
         outbox=outbox,
         client=client,
+        bulk=bulk,
         on_restored=on_restored,
         on_revoked=on_revoked,
         **settings,
@@ -91,6 +92,7 @@ class BulkRecovery(Recovery):
 
     _stop_reading = threading.Event()
     _reading: asyncio.Future[None] | None = None
+    _rebalancing = False
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Restore the saga tables, then have Faust start the streams; a rebalance meanwhile starts all over."""
@@ -101,8 +103,17 @@ class BulkRecovery(Recovery):
 
     def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Interrupt the reading: the next assignment begins it again."""
+        self._rebalancing = True
         self._stop_reading.set()
         super().on_partitions_revoked(revoked)
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Start restoring, now that the tables have let go of what was revoked."""
+        # As Faust does, which then expects the next rebalance.
+        self._rebalancing = generation_id != self.app.consumer_generation_id
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
     async def interrupt(self) -> None:
         """Return once nothing reads into a table any more."""
@@ -112,25 +123,36 @@ class BulkRecovery(Recovery):
 
     async def _restore(self, table: SagaTable, partitions: set[int]) -> None:
         began = monotonic()
-        async with await table.restoring(partitions):
-            await self._read(table, partitions)
-            for partition in sorted(partitions):
-                await table.announce(partition)
+        try:
+            async with await table.restoring(partitions):
+                stop = await self._read(table, partitions)
+                for partition in sorted(partitions):
+                    if stop.is_set():
+                        raise RebalanceAgain
+                    await table.announce(partition)
+                    # Announcing takes as long as the walk over the states, and heartbeats have to get through.
+                    await asyncio.sleep(0)
+        except (ReadInterrupted, PartitionNotHeld) as error:
+            raise RebalanceAgain from error
         self.log.info(
             "Saga table restored: %d partitions, %d sagas, %.1f s", len(partitions), len(table), monotonic() - began
         )
 
-    async def _read(self, table: SagaTable, partitions: set[int]) -> None:
+    async def _read(self, table: SagaTable, partitions: set[int]) -> threading.Event:
+        """Read to the end; the result is set once that isn't worth anything any more."""
         await self.interrupt()
+        if self._rebalancing:
+            # This recovery was on its way when the rebalance began, and its partitions may be gone.
+            raise RebalanceAgain
         stop = self._stop_reading = threading.Event()
         self._reading = asyncio.ensure_future(asyncio.to_thread(read_in_bulk, table, partitions, stop))
         try:
             await asyncio.shield(self._reading)
-        except ReadInterrupted as error:
-            raise RebalanceAgain from error
-        finally:
-            # When cancelled, too: a thread that goes on would write into a table that was given away.
+        except asyncio.CancelledError:
+            # A thread that goes on would write into a table that was given away.
             await self.interrupt()
+            raise
+        return stop
 
     # Faust reads nothing for partitions whose end it doesn't know.
 

@@ -6,11 +6,9 @@ values are Avro single-object encoded SagaStates; of their content the table rea
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NoReturn, cast
 
@@ -19,11 +17,12 @@ from faust.types import TP, AppT, EventT
 from mode import Service
 from yarl import URL
 
-from processors.errors import ConfigurationError, ProtocolViolation
-from processors.transport.changelog import SEQ_HEADER, Change, Memory, peek, seq_in, seq_of
+from processors.errors import ConfigurationError
+from processors.transport.changelog import Change, peek, seq_in
 from processors.transport.changelog_reader import ReadFailed
-from processors.transport.foreign import Account, ForeignWatch
-from processors.transport.outbox import Outbox, Outgoing
+from processors.transport.foreign import ForeignWatch
+from processors.transport.outbox import Outbox
+from processors.transport.saga_partition import SagaPartition
 from processors.transport.saga_store import ROCKSDB_OPTIONS, MemoryStore, PartitionNotHeld, RocksDBStore, SagaStore
 
 __all__ = ["OnRestored", "OnRevoked", "PartitionNotHeld", "SagaTable", "peek"]
@@ -34,20 +33,6 @@ OnRevoked = Callable[[int], None]
 # How often the end of each partition is looked at. A zombie's record is healed long before compaction can reach it: the
 # topic's min.compaction.lag.ms has to be far above this.
 _LOOK_EVERY = timedelta(seconds=10)
-
-
-@dataclass(slots=True)
-class _Partition:
-    """What the table knows of one partition besides its states."""
-
-    memory: Memory = field(default_factory=Memory)
-    account: Account = field(default_factory=Account)
-    # Held while the partition is written, restored or examined: the offsets of own writes tell who wrote what.
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    active: bool = False
-    """Restored and announced; the log has nothing to add but what somebody else writes."""
-    changed: bool = True
-    """Restoring has read something since it was last announced."""
 
 
 class SagaTable(faust.Table[bytes, bytes]):
@@ -67,6 +52,7 @@ class SagaTable(faust.Table[bytes, bytes]):
         *,
         outbox: Outbox,
         client: Mapping[str, str | int | bool],
+        bulk: bool = True,
         on_restored: OnRestored | None = None,
         on_revoked: OnRevoked | None = None,
         look_every: timedelta = _LOOK_EVERY,
@@ -74,21 +60,25 @@ class SagaTable(faust.Table[bytes, bytes]):
         **settings: Any,
     ) -> None:
         """`client`: librdkafka's `bootstrap.servers` and security. `patience`: how long another writer may be ahead.
+        `bulk`: BulkRecovery restores and announces, else Faust's own recovery.
 
         `settings` are faust.Table's; `name`, `changelog_topic` and `store` (memory:// or rocksdb://) are needed.
         """
         settings.setdefault("key_type", bytes)
         settings.setdefault("value_type", bytes)
+        # Without it a crash here would not be the app's.
+        settings.setdefault("beacon", app.tables.beacon)
         if settings.get("options") is None:
             settings["options"] = dict(ROCKSDB_OPTIONS)
         super().__init__(app, **settings)
         self.client = client
+        self._bulk = bulk
         self._outbox = outbox
         self._on_restored = on_restored
         self._on_revoked = on_revoked
         self._look_every = look_every
         self._watch = ForeignWatch(self.changelog_topic_name, client, patience=patience)
-        self._partitions: dict[int, _Partition] = {}
+        self._partitions: dict[int, SagaPartition] = {}
 
     # -- reading and writing
 
@@ -105,7 +95,7 @@ class SagaTable(faust.Table[bytes, bytes]):
 
     def forgotten_seq(self, key: bytes, partition: int) -> int | None:
         """The seq above which a saga must begin under a forgotten key; None if the table knows of nothing forgotten."""
-        return self._hold(partition).memory.graves.get(key)
+        return self._held(partition).forgotten_seq(key)
 
     async def save(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Publish states, None to forget a saga, and apply them once Kafka has acknowledged all.
@@ -114,13 +104,7 @@ class SagaTable(faust.Table[bytes, bytes]):
         PartitionNotHeld if the partition was revoked, and then the states may be published nevertheless;
         ProtocolViolation, with nothing sent, if a seq goes back.
         """
-        held = self._hold(partition)
-        async with held.lock:
-            self._check_still_held(partition, held)
-            changes = self._changes(partition, held, items)
-            await self._publish(partition, held, changes)
-            if held.account.gaps:
-                await self._examine(partition, held)
+        await self._held(partition).save(items)
 
     def __setitem__(self, key: bytes, value: bytes) -> NoReturn:
         raise TypeError("A saga table is written by save(): assignment would not wait for Kafka.")
@@ -145,11 +129,7 @@ class SagaTable(faust.Table[bytes, bytes]):
 
     def known_offset(self, partition: int) -> int | None:
         """The offset up to which the table holds what the log says; None if it holds nothing."""
-        held = self._partitions.get(partition)
-        if held is not None and held.account.last >= 0:
-            return held.account.known
-        self.store.hold(partition)
-        return self.store.kept_offset(partition)
+        return self._held_or_new(partition).known_offset
 
     def persisted_offset(self, tp: TP) -> int | None:
         """Where Faust's own recovery continues."""
@@ -159,34 +139,22 @@ class SagaTable(faust.Table[bytes, bytes]):
         """Wait for writes under way and keep new ones out until the stack that this returns is closed."""
         async with AsyncExitStack() as stack:
             for number in sorted(partitions):
-                self.store.hold(number)
-                held = self._partitions.setdefault(number, _Partition())
+                held = self._held_or_new(number)
                 await stack.enter_async_context(held.lock)
                 held.active = False
             return stack.pop_all()
 
     def absorb(self, partition: int, changes: Sequence[Change], last: int) -> None:
         """Apply records of the log up to the offset `last`; called from a thread while restoring()."""
-        held = self._partitions.setdefault(partition, _Partition())
-        account, memory = held.account, held.memory
-        # Reading begins before what was open, so it is read now. An interrupted read goes on from here.
-        account.last = last
-        account.gaps.clear()
-        account.suspects.clear()
-        # A crash before the repair must read the stale record again.
-        self.store.fold(partition, memory, changes, None if memory.stale or last < 0 else last)
-        held.changed = held.changed or bool(changes)
+        self._held_or_new(partition).absorb(changes, last)
 
     async def announce(self, partition: int) -> None:
-        """Publish again what compaction would lose, then say that the partition is ready; DeliveryFailed."""
-        self.store.hold(partition)
-        held = self._partitions.setdefault(partition, _Partition())
-        if held.memory.stale:
-            await self._publish_again(partition, held, sorted(held.memory.stale))
-            held.memory.stale.clear()
-        if held.account.known >= 0:
-            self.store.fold(partition, held.memory, (), held.account.known)
-        held.memory.trim()
+        """Repair the log, then say that the partition is ready.
+
+        Raises DeliveryFailed, and PartitionNotHeld when a rebalance was faster.
+        """
+        held = self._held(partition)
+        await held.repair()
         held.active = True
         if held.changed and self._on_restored is not None:
             self._on_restored(partition, self.store.scan(partition))
@@ -198,24 +166,30 @@ class SagaTable(faust.Table[bytes, bytes]):
         for event in batch:
             by_partition[event.message.partition].append(event)
         for number, events in by_partition.items():
-            held = self._partitions.get(number)
-            if held is not None and (held.active or held.lock.locked()):
-                # A standby's that came late: what is read in bulk, or owned, has it already.
-                continue
-            self.store.hold(number)
-            self.absorb(number, [_change_of(event) for event in events], events[-1].message.offset)
+            held = self._held_or_new(number)
+            # A standby's that came late: what is read in bulk, or owned, has it already.
+            if not held.active and not held.lock.locked():
+                held.absorb([_change_of(event) for event in events], events[-1].message.offset)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Announce every partition that isn't yet; an error stops the process."""
+        """Announce what Faust's own recovery has restored; an error stops the process."""
         try:
-            for tp in sorted(active_tps):
-                held = self._partitions.get(tp.partition)
-                if held is None or not held.active:
-                    await self.announce(tp.partition)
+            if not self._bulk:
+                await self._announce_all(sorted(tp.partition for tp in active_tps))
             await self.call_recover_callbacks()
+        except PartitionNotHeld:
+            # A rebalance came in between, and another recovery will follow it.
+            return
         except Exception as error:  # noqa: BLE001  # whatever it is, the process must not go on
             # Faust only waits for this, and would go on without a word.
             await self.crash(error)
+
+    async def _announce_all(self, partitions: Iterable[int]) -> None:
+        holding = {number: self._held_or_new(number) for number in partitions}
+        for number, held in holding.items():
+            if self._partitions.get(number) is not held:
+                raise PartitionNotHeld(number)
+            await self.announce(number)
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
@@ -229,8 +203,7 @@ class SagaTable(faust.Table[bytes, bytes]):
                 self._on_revoked(number)
             held.active = False
             if number not in kept:
-                del self._partitions[number]
-                self.store.drop(number)
+                self._partitions.pop(number).drop()
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
     # -- inside
@@ -253,66 +226,18 @@ class SagaTable(faust.Table[bytes, bytes]):
             options=self.options,
         )
 
-    def _hold(self, partition: int) -> _Partition:
+    def _held(self, partition: int) -> SagaPartition:
         try:
             return self._partitions[partition]
         except KeyError:
             raise PartitionNotHeld(partition) from None
 
-    def _check_still_held(self, partition: int, held: _Partition) -> None:
-        if self._partitions.get(partition) is not held:
-            raise PartitionNotHeld(partition)
-
-    def _changes(self, partition: int, held: _Partition, items: Sequence[tuple[bytes, bytes | None]]) -> list[Change]:
-        """The records to send; a tombstone gets the seq of the state that it forgets."""
-        states = self.store.load(partition, {key for key, _ in items})
-        seqs = {key: seq_of(value) for key, value in states.items()}
-        changes: list[Change] = []
-        for key, value in items:
-            if value is None:
-                if key in seqs:
-                    changes.append((key, None, seqs.pop(key)))
-                continue
-            seq = peek(value)[0]
-            lowest = seqs[key] if key in seqs else held.memory.graves.get(key, -1) + 1
-            if seq < lowest:
-                raise ProtocolViolation(
-                    f"Saga {key!r} can't be saved with seq {seq}: {lowest} or more is due after what the log has. "
-                    "A saga that begins again after it was forgotten must begin above its last seq."
-                )
-            seqs[key] = seq
-            changes.append((key, value, -1))
-        return changes
-
-    async def _publish(self, partition: int, held: _Partition, changes: Sequence[Change]) -> None:
-        offsets = await self._send(partition, changes)
-        self._check_still_held(partition, held)
-        held.account.wrote(offsets)
-        self.store.fold(partition, held.memory, changes, held.account.known)
-        held.memory.trim()
-
-    async def _publish_again(self, partition: int, held: _Partition, keys: Sequence[bytes]) -> None:
-        held.account.wrote(await self._send(partition, [self._now(partition, held, key) for key in keys]))
-
-    async def _send(self, partition: int, changes: Sequence[Change]) -> list[int]:
-        topic = self.changelog_topic_name
-        return await self._outbox.send([Outgoing(topic, partition, *_written(change)) for change in changes])
-
-    def _now(self, partition: int, held: _Partition, key: bytes) -> Change:
-        value = self.store.look_up(partition, key)
-        return (key, None, held.memory.graves[key]) if value is None else (key, value, -1)
-
-    async def _examine(self, partition: int, held: _Partition) -> None:
-        def state_of(key: bytes) -> tuple[bytes | None, int | None]:
-            self._check_still_held(partition, held)
-            return self.store.look_up(partition, key), held.memory.graves.get(key)
-
-        async def publish(keys: list[bytes]) -> list[int]:
-            return await self._send(partition, [self._now(partition, held, key) for key in keys])
-
-        await self._watch.examine(partition, held.account, state_of, publish)
-        self._check_still_held(partition, held)
-        self.store.fold(partition, held.memory, (), held.account.known)
+    def _held_or_new(self, partition: int) -> SagaPartition:
+        held = self._partitions.get(partition)
+        if held is None:
+            held = SagaPartition(partition, self.changelog_topic_name, self.store, self._outbox, self._watch)
+            self._partitions[partition] = held
+        return held
 
     @Service.task
     async def _look_at_ends(self) -> None:
@@ -322,12 +247,9 @@ class SagaTable(faust.Table[bytes, bytes]):
 
     async def look_for_foreign_writes(self) -> None:
         """Examine every partition up to its end; OwnershipLost, DeliveryFailed."""
-        for number, held in list(self._partitions.items()):
+        for held in list(self._partitions.values()):
             try:
-                async with held.lock:
-                    if held.active:
-                        await self._watch.look_at_end(number, held.account)
-                        await self._examine(number, held)
+                await held.look_for_foreign_writes()
             except PartitionNotHeld:
                 continue
             except ReadFailed as error:
@@ -337,11 +259,6 @@ class SagaTable(faust.Table[bytes, bytes]):
     async def on_stop(self) -> None:
         """Close the connection that looks for foreign writes."""
         await self._watch.close()
-
-
-def _written(change: Change) -> tuple[bytes, bytes | None, tuple[tuple[str, bytes], ...]]:
-    key, value, seq = change
-    return key, value, ((SEQ_HEADER, b"%d" % seq),) if value is None else ()
 
 
 def _change_of(event: EventT[Any]) -> Change:
