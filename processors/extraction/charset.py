@@ -13,7 +13,12 @@ def decode(body: bytes, content_type: str | None) -> tuple[str, str]:
     In this order: byte-order mark, `charset` of the Content-Type header, the page's own <meta>, UTF-8 if the bytes
     are valid UTF-8, Windows-1252 (what browsers fall back to).
     """
-    encoding, text = html_to_unicode(_header(content_type), body, auto_detect_fun=_utf8_if_valid)
+    try:
+        encoding, text = html_to_unicode(_header(content_type), body, auto_detect_fun=_utf8_if_valid)
+    except (LookupError, ValueError):
+        # Python has codecs that are no charsets (hex, idna), and a page may name them.
+        encoding = _utf8_if_valid(body)
+        text = body.decode(encoding, "replace")
     return text.removeprefix("\ufeff"), encoding
 
 

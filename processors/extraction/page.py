@@ -174,15 +174,17 @@ class Page:
     @cached_property
     def base(self) -> str:
         """The address that relative links start from."""
-        return self.resolved(self.url, str(_BASE(self.root)))
+        return self.resolved(self.url, str(_BASE(self.root))) or self.url
 
     @staticmethod
     def resolved(base: str, link: str) -> str:
-        """The link made absolute, or as it is where it cannot be."""
+        """The link made absolute, or nothing where it is no address."""
         try:
-            return urljoin(base, link)
+            absolute = urljoin(base, link)
+            urlsplit(absolute)
         except ValueError:
-            return link
+            return ""
+        return absolute
 
 
 def _parsed(body: bytes) -> etree._Element:
