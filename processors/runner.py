@@ -52,6 +52,7 @@ class Job:
     record: Record
     batch: Batch
     superseded: bool = False
+    attempting: bool = False
     taken_at: float = field(default_factory=time.monotonic)
 
 
@@ -156,7 +157,10 @@ class StepRunner:
         running = lane.running
         if running is not None and running.command.action is Action.EXECUTE and lane.task is not None:
             running.superseded = True
-            lane.task.cancel()
+            # Only the attempt may be cut off: a task that is cancelled before it began, or while it sends its answer,
+            # would leave its command without one, and its job waiting for ever.
+            if running.attempting:
+                lane.task.cancel()
 
     def _schedule(self, lane: Lane) -> None:
         if lane.running is not None or not lane.waiting:
@@ -243,6 +247,7 @@ class StepRunner:
 
     async def _attempt(self, job: Job) -> Reply:
         command = job.command
+        job.attempting = True
         try:
             plan = await self._plan(command.plan_hash)
             planned = plan.steps[plan.index(command.step)]
@@ -274,6 +279,8 @@ class StepRunner:
             metrics.surprises.labels(self.step).inc()
             log.exception("a step raised", extra={"job_id": command.job_id, "step": self.step, "seq": command.seq})
             return self._failed(command, f"surprise: {error!r}"[:2_000], retryable=True, unknown=True)
+        finally:
+            job.attempting = False
 
     async def _perform(self, step: Step, call: StepCall, command: StepCommand) -> Reply:
         where = (command.job_id, command.run, command.step, command.seq)

@@ -1,0 +1,150 @@
+"""The step runner: one command at a time for a job, every command answered, undo before new work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from processors.plans import Plans
+from processors.runner import StepRunner
+from processors.saga.commands import StepCommand
+from processors.saga.events import Event, Failed, Succeeded, Undone
+from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
+from processors.saga.state import Action
+from processors.step import Step, StepCall, StepOutput
+from processors.transport.outbox import Outgoing
+from processors.transport.record import Batch, Part, Record
+from processors.wire import decode_event, encode_command
+from tests.fakes import MemoryHost
+from topics.catalogue import Catalogue
+
+RETRY = RetryPolicy(attempts=3, base_ms=10, cap_ms=10, total_ms=60_000)
+
+
+class Slow(Step):
+    """A step that waits until it is let go, and counts what happened."""
+
+    gate: asyncio.Event
+    happened: list[str]
+
+    async def run(self, call: StepCall) -> StepOutput:
+        """Wait, then succeed."""
+        self.happened.append(f"run {call.seq}")
+        await self.gate.wait()
+        return StepOutput(data={"seq": call.seq})
+
+    async def compensate(self, call: StepCall) -> None:
+        """Count."""
+        self.happened.append(f"undo {call.seq}")
+
+
+class Answers:
+    """An outbox that keeps what was sent, and may be told to take its time."""
+
+    def __init__(self) -> None:
+        self.sent: list[Outgoing] = []
+        self.takes_time = False
+
+    async def send(self, items: Sequence[Outgoing]) -> list[int]:
+        """Keep the records."""
+        if self.takes_time:
+            await asyncio.sleep(0)
+        self.sent.extend(items)
+        return [0] * len(items)
+
+    def events(self, plan: Plan) -> list[Event]:
+        """Return what the coordinator would read."""
+        return [decode_event(one.value, lambda _: plan) for one in self.sent if one.topic.endswith(".events")]
+
+
+class Done:
+    """The ledger of one partition."""
+
+    open = True
+
+    def __init__(self) -> None:
+        self.offsets: set[int] = set()
+
+    def done(self, offset: int) -> None:
+        """Note one."""
+        self.offsets.add(offset)
+
+    def done_run(self, offsets: Sequence[int]) -> None:
+        """Note all."""
+        self.offsets.update(offsets)
+
+
+def plan() -> Plan:
+    """Return a plan of one slow step."""
+    step = StepPlan("slow", f"{Slow.__module__}:Slow", "{}", True, False, 5_000, 60_000, RETRY, 5_000, RETRY)
+    return pin(Plan("p", "{}", (step,), 0, 1_000))
+
+
+def command(of: Plan, seq: int, action: Action = Action.EXECUTE, job: str = "job") -> StepCommand:
+    """Return a command for the slow step."""
+    return StepCommand(job, 1, seq, "slow", action, 1, f"{job}:1:slow", of.hash, "http://a", b"", "", 0, {}, b"", "")
+
+
+async def run(commands: Sequence[StepCommand], of: Plan, *, takes_time: bool = False) -> tuple[Answers, Done]:
+    """Give a runner one batch of commands, wait until all are acknowledged, and return what it did."""
+    host = MemoryHost()
+    log = host.log("plans")
+    await log.append(b"plan:" + of.hash.encode(), encode_plan(of))
+    plans = Plans(host.log("plans"))
+    await plans.refresh()
+    answers, done = Answers(), Done()
+    answers.takes_time = takes_time
+    runner = StepRunner("slow", host, answers, plans, Catalogue(steps=("slow",)))
+    records = [
+        Record("c", 0, offset, 1, one.job_id.encode(), encode_command(one), ()) for offset, one in enumerate(commands)
+    ]
+
+    async def batches() -> AsyncIterator[Batch]:
+        yield Batch(records, [Part(0, done, range(len(records)))])
+        async with asyncio.timeout(5):
+            while len(done.offsets) < len(records):
+                await asyncio.sleep(0)
+
+    await runner.serve(batches())
+    return answers, done
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Any:
+    """Each test has a gate of its own, open."""
+    Slow.gate, Slow.happened = asyncio.Event(), []
+    Slow.gate.set()
+
+
+@pytest.mark.parametrize("takes_time", [False, True])
+async def test_an_undo_that_comes_with_its_action_leaves_none_unanswered(takes_time: bool) -> None:
+    """Redelivered together, the action is answered as never started and the undo is done: the partition goes on."""
+    of = plan()
+    answers, done = await run(
+        [command(of, 1), command(of, 2, Action.COMPENSATE)], of, takes_time=takes_time
+    )
+    assert done.offsets == {0, 1}
+    first, second = answers.events(of)
+    assert isinstance(first, Failed) and not first.unknown
+    assert isinstance(second, Undone)
+    assert Slow.happened == ["undo 2"]
+
+
+async def test_a_repeated_command_is_done_once() -> None:
+    """A command that was seen is acknowledged and not run again."""
+    of = plan()
+    answers, done = await run([command(of, 1), command(of, 1)], of)
+    assert done.offsets == {0, 1}
+    assert Slow.happened == ["run 1"]
+    assert {type(event) for event in answers.events(of)} == {Succeeded}
+
+
+async def test_jobs_do_not_wait_for_each_other() -> None:
+    """Commands of several jobs run side by side, and each is answered."""
+    of = plan()
+    answers, done = await run([command(of, 1, job=f"job-{n}") for n in range(20)], of)
+    assert len(done.offsets) == 20
+    assert len(answers.events(of)) == 20
