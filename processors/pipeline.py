@@ -214,6 +214,11 @@ def plan_pipeline(spec: PipelineSpec, folder: Path) -> Plan:
         schema = RecordSchema.load(record)
     except RecordSchemaError as error:
         raise PipelineError(f"{where}: record: {error}") from error
+    for step in steps:
+        try:
+            find_step(step.use).check_record(load_params(step), schema)
+        except PipelineError as error:
+            raise PipelineError(f"{where}: step {step.name!r}: {error}") from error
     return pin(
         Plan(
             pipeline=spec.name,

@@ -27,6 +27,8 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
+from schemas.record import RecordSchema
+
 #: What JSON can say. Outputs travel between processes as JSON.
 Json = Any
 
@@ -201,6 +203,11 @@ class Step(ABC):
     @classmethod
     def check(cls, params: Any) -> None:
         """Refuse parameters that can't work (say which, and why) by raising PipelineError; called by `pipeline lint`."""
+        return None
+
+    @classmethod
+    def check_record(cls, params: Any, schema: RecordSchema) -> None:
+        """Refuse parameters that don't fit the pipeline's record by raising PipelineError; called by `pipeline lint`."""
         return None
 
     @abstractmethod
