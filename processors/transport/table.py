@@ -100,7 +100,7 @@ class SagaTable(faust.Table[bytes, bytes]):
     async def save(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Publish states, None to forget a saga, and apply them once Kafka has acknowledged all.
 
-        Forgetting what isn't there does nothing. Raises DeliveryFailed or OwnershipLost: the process has to stop;
+        Forgetting what isn't there does nothing. Raises DeliveryFailed, ReadFailed, OwnershipLost: the process has to stop;
         PartitionNotHeld if the partition was revoked, and then the states may be published nevertheless;
         ProtocolViolation, with nothing sent, if a seq goes back.
         """
