@@ -43,7 +43,7 @@ class SagaTable(faust.Table[bytes, bytes]):
 
     `on_restored(partition, items)` is called when a partition is ready, before its events are delivered, and again
     whenever restoring changed it: what was derived from it before has to be thrown away. `on_revoked(partition)` is
-    called when it goes, even if it comes back at once.
+    called when an announced partition goes to another process, or is only a standby from then on.
     """
 
     def __init__(
