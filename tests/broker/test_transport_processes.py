@@ -25,6 +25,14 @@ def world(broker: EmbeddedKafka, request: pytest.FixtureRequest) -> Iterator[Wor
         yield made
 
 
+@pytest.fixture
+def fast_world(broker: EmbeddedKafka) -> Iterator[World]:
+    # Order and the amount of repeats are promises of the fast transport alone: on a loaded machine Faust's own was seen to
+    # hand out a partition's later records before its first ones, and to repeat a hundred after a graceful hand-over.
+    with World(broker.bootstrap_servers, "fast") as made:
+        yield made
+
+
 def numbered(count: int, partitions: int, first: int = 0) -> list[tuple[int, bytes]]:
     return [(i % partitions, str(i).encode()) for i in range(first, first + count)]
 
@@ -45,8 +53,9 @@ def values(copies: list[Copy]) -> set[int]:
     return {int(copy.value) for copy in copies}
 
 
-def test_records_are_copied_in_order_and_committed(world: World) -> None:
+def test_records_are_copied_in_order_and_committed(fast_world: World) -> None:
     """Each partition is handled in order, once, and its end is committed by the stop at the latest."""
+    world = fast_world
     world.create(4)
     world.produce(numbered(2_000, 4))
     copier = world.copier()
@@ -132,8 +141,9 @@ def test_an_exception_in_another_partition_holds_back_only_its_own(world: World)
     assert world.committed(2)[0] in (-1001, 1)
 
 
-def test_processes_that_come_and_go_under_load_lose_nothing_and_never_share_a_partition(world: World) -> None:
+def test_processes_that_come_and_go_under_load_lose_nothing_and_never_share_a_partition(fast_world: World) -> None:
     """1 -> 2 -> 1 processes: every record is copied, and each partition passes from one process to the next."""
+    world = fast_world
     world.create(4)
     first = world.copier("--max-records=20", "--pause-ms=5")
     first.until("ready")
