@@ -54,7 +54,7 @@ def demo(
     urls: Annotated[int, typer.Option(min=1, help="Product pages to scrape.")] = 300,
     fault_rate: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of answers that fail.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Same seed, same shop and same faults.")] = 1,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the data in place afterwards.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the data in place after a clean verdict too.")] = False,
 ) -> None:
     """Scrape a sample shop with failures all along, and judge the result from outside: 4 if it isn't clean."""
     from processors.local.demo import run_demo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -70,7 +71,7 @@ _PRICE = {
 
 
 def run_demo(*, urls: int, fault_rate: float, data_dir: Path, seed: int = 1, keep: bool = False) -> int:
-    """Run the demo; return 0 if the verdict is clean, else 4."""
+    """Run the demo; return 0 if the verdict is clean, else 4. Its data goes with a clean verdict, unless `keep`."""
     console = Console()
     folder = data_dir.absolute() / "demo" / f"{seed}-{urls}-{time.strftime('%Y%m%d%H%M%S')}"
     folder.mkdir(parents=True)
@@ -92,9 +93,12 @@ def run_demo(*, urls: int, fault_rate: float, data_dir: Path, seed: int = 1, kee
             engine.start()
         try:
             console.print(f"up after {time.monotonic() - started:.1f} s; logs in {engine.data_dir / 'logs'}")
-            return _run(console, engine, world, urls)
+            status = _run(console, engine, world, urls)
         finally:
             engine.stop()
+    if status == 0 and not keep:
+        shutil.rmtree(data_dir / "demo", ignore_errors=True)
+    return status
 
 
 def _run(console: Console, engine: LocalEngine, world: World, urls: int) -> int:
