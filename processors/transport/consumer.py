@@ -243,6 +243,7 @@ class FastConsumer(LoopConsumer):
         """Let agents finish what they have within the bound, and commit; when stopping they get nothing more."""
         self._drop_queued()
         await self._settle()
+        # Again in on_stop(), unless the stop is cut short.
         await self.commit()
         if self.app.should_stop:
             for inbox in self._inboxes.values():

@@ -65,7 +65,7 @@ class Progress:
     def done(self, offset: int) -> None:
         """Note that a record is finished."""
         handed = self._handed
-        if not self.open or not handed or offset < handed[0]:
+        if not handed or offset < handed[0]:
             return
         self._done.add(offset)
         if offset == handed[0]:
@@ -75,7 +75,7 @@ class Progress:
     def done_run(self, offsets: Sequence[int]) -> None:
         """Note that a whole run of records, as it was handed out, is finished."""
         handed = self._handed
-        if not self.open or not handed:
+        if not handed:
             return
         if not self._done and len(offsets) == len(handed) and offsets[0] == handed[0]:
             # Nearly always: one batch in flight, finished at once.
