@@ -236,6 +236,7 @@ def encode_saga(saga: Saga) -> bytes:
             "reason": saga.reason,
             "failed_step": saga.failed_step,
             "previous": saga.previous,
+            "withdraws": saga.withdraws,
             "acts": saga.acts,
             "trace": saga.trace,
         }

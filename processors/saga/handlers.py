@@ -133,8 +133,17 @@ def resubmit(saga: Saga, event: Submitted, now: int) -> Answer:
         )
     fresh = start(event, event.plan, saga.run + 1, saga.seq, now)
     origins = remembered(saga, event).origins
-    fresh = replace(fresh, origins=origins, previous=saga.phase, acts=saga.acts)
+    fresh = replace(
+        fresh, origins=origins, previous=saga.phase, withdraws=stands(saga), acts=saga.acts
+    )
     return Answer(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
+
+
+def stands(saga: Saga) -> bool:
+    """True if an ended saga has something published: it completed, or it failed but reused what had been."""
+    if saga.phase is Phase.COMPLETED:
+        return True
+    return saga.withdraws and any(step.status is Status.REUSED for step in saga.steps)
 
 
 def redrive(saga: Saga, event: Redriven, now: int) -> Answer:
@@ -163,6 +172,7 @@ def redrive(saga: Saga, event: Redriven, now: int) -> Answer:
         plan=event.plan,
         steps=steps,
         previous=saga.phase,
+        withdraws=stands(saga),
         reason="",
         failed_step="",
         started_ms=now,

@@ -112,12 +112,11 @@ def abort(saga: Saga, reason: str, now: int) -> Saga:
     compensated job has none: the steps that it didn't reach are compensated as well (they find nothing, or an old row).
     Reused results stay: they belong to the run that made them, and the next redrive needs them.
     """
-    withdraws = saga.previous is Phase.COMPLETED
     steps = tuple(
         replace(step, undo=Undo.NEEDED)
         if planned.undoable
         and step.status is not Status.REUSED
-        and (withdraws or maybe_happened(step))
+        and (saga.withdraws or maybe_happened(step))
         else step
         for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
     )

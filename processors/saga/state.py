@@ -86,7 +86,8 @@ class Saga(msgspec.Struct, frozen=True):
 
     `offset` is the place in scrape.events of the last event that changed it. `cursor`, `action`, `attempt` and
     `command_seq` say what is under way; `command_seq` is 0 while a retry waits; of a parked saga it names the command
-    that it stopped at. `due_ms` is when TimedOut is due (0: never). Times are milliseconds of the broker's clock.
+    that it stopped at. `due_ms` is when TimedOut is due (0: never). `withdraws` says that an earlier run completed and
+    what it published still stands: if this run fails, that goes too. Times are milliseconds of the broker's clock.
     """
 
     seq: int
@@ -113,6 +114,7 @@ class Saga(msgspec.Struct, frozen=True):
     reason: str = ""
     failed_step: str = ""
     previous: Phase = Phase.NEW
+    withdraws: bool = False
     acts: tuple[str, ...] = ()
     trace: str = ""
 

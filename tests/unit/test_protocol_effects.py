@@ -355,3 +355,17 @@ def test_a_command_carries_what_its_step_needs() -> None:
     assert job.command is not None
     assert (job.command.output, job.command.expires_ms) == (b'{"data":{"n":1}}', 0)
     assert job.command.plan_hash == plan().hash
+
+
+def test_what_a_failed_redrive_left_is_withdrawn_by_the_next_failure() -> None:
+    """A redrive that reused a published step and failed leaves it; the next run that doesn't reuse it and fails does not."""
+    job = completed(steps="abc")
+    job.redrive("c")
+    job.fail("c")
+    job.undone("c")
+    assert (job.phase, job.of("b").status) == (Phase.COMPENSATED, Status.REUSED)
+    job.redrive("b")
+    job.fail("b")
+    assert job.asked == ("COMPENSATE", "c")
+    job.undone("c")
+    assert job.asked == ("COMPENSATE", "b")

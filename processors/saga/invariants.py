@@ -1,0 +1,291 @@
+"""What must hold of every saga, checked from outside the rules: over single states, single decisions and whole logs.
+
+The simulator, the exhaustive walk, chaos runs and the audit of a live log all call these functions. They share no code
+with the handlers: a rule that is wrong there must not be wrong here in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from processors.saga.commands import Command, Note, StepCommand
+from processors.saga.events import Cancelled, Event, Redriven, Resumed, ResumeMode, Submitted, TimedOut
+from processors.saga.protocol import Decision, advance, poisoned
+from processors.saga.state import ENDED, Action, Phase, Saga, Status, StepState, Undo, idempotency_key
+
+
+class Violation(NamedTuple):
+    """One broken promise: which rule, of which job, how."""
+
+    rule: str
+    job_id: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: job {self.job_id}: {self.detail}"
+
+
+class Record(NamedTuple):
+    """One record of scrape.events: its offset, the broker's timestamp, the event."""
+
+    offset: int
+    timestamp_ms: int
+    event: Event
+
+
+# --- a state ----------------------------------------------------------------------------------------------------------
+
+
+def check_state(saga: Saga) -> list[Violation]:
+    """Return what is wrong with a state by itself."""
+    broken = []
+
+    def rule(name: str, detail: str) -> None:
+        broken.append(Violation(name, saga.job_id, detail))
+
+    if len(saga.steps) != len(saga.plan.steps):
+        rule("one state per step", f"{len(saga.steps)} of {len(saga.plan.steps)}")
+        return broken
+    if saga.phase is Phase.COMPLETED:
+        for planned, step in zip(saga.plan.steps, saga.steps, strict=True):
+            if step.status not in (Status.SUCCEEDED, Status.REUSED):
+                rule("completed means every step succeeded", f"{planned.name} is {step.status}")
+    if saga.phase is Phase.COMPENSATED:
+        for planned, step in zip(saga.plan.steps, saga.steps, strict=True):
+            if step.undo is Undo.NEEDED:
+                rule("compensated means nothing is left to undo", f"{planned.name} still needs it")
+            if step.status is Status.SUCCEEDED and planned.undoable and step.undo is Undo.NONE:
+                rule("compensated means nothing is left to undo", f"{planned.name} succeeded and was never undone")
+    if saga.phase is Phase.RUNNING and any(step.undo is not Undo.NONE for step in saga.steps):
+        rule("nothing is undone while a run goes on", str([step.undo.value for step in saga.steps]))
+    if saga.phase in (Phase.RUNNING, Phase.COMPENSATING) and not saga.due_ms:
+        rule("what is under way has a timer", f"{saga.phase} without one would wait for ever")
+    if saga.phase is Phase.PARKED and not saga.reason:
+        rule("parked is never silent", "no reason")
+    if saga.offset >= 0 and saga.seq > saga.offset + 1:
+        rule("numbers stay below the inbox", f"seq {saga.seq} at offset {saga.offset}: the job's next life may be below")
+    return broken
+
+
+# --- a decision ---------------------------------------------------------------------------------------------------------
+
+
+def check_decision(before: Saga | None, event: Event, now: int, decision: Decision) -> list[Violation]:
+    """Return what is wrong with one transition and with what it asks for."""
+    after = decision.saga
+    broken = [] if after is None else check_state(after)
+    job_id = event.job_id
+
+    def rule(name: str, detail: str) -> None:
+        broken.append(Violation(name, job_id, detail))
+
+    if before is not None and after is not None:
+        if decision.changed and after.seq != before.seq + 1:
+            rule("seq grows by one", f"{before.seq} to {after.seq}")
+        if after.run not in (before.run, before.run + 1):
+            rule("runs are counted", f"{before.run} to {after.run}")
+        if after.run == before.run:
+            broken += _check_same_run(before, after)
+        else:
+            broken += _check_new_run(before, after, event)
+    if after is None and before is not None and before.phase not in ENDED:
+        rule("nothing is forgotten before its end", f"in {before.phase}")
+    if isinstance(event, TimedOut) and decision.changed and before is not None and _is_early(before, event, now):
+        rule("no timer early", f"timer {event.seq} at {now}; the state's is {before.seq} at {before.due_ms}")
+    if isinstance(event, Cancelled | Resumed | Redriven) and decision.note in _ACTED and not _is_recorded(after, event):
+        rule("every manual act is recorded", f"{type(event).__name__} by {event.by}")
+    if isinstance(event, Resumed) and event.mode is ResumeMode.SKIP and decision.changed and not event.reason:
+        rule("every manual act is recorded", "skipped without a reason")
+    if after is not None:
+        for command in decision.commands:
+            broken += check_command(before, after, command)
+    return broken
+
+
+_ACTED = frozenset({Note.ABORTED, Note.RESUMED, Note.STARTED})
+
+
+def _is_early(before: Saga, event: TimedOut, now: int) -> bool:
+    return now < before.due_ms or event.seq != before.seq
+
+
+def _is_recorded(after: Saga | None, event: Cancelled | Resumed | Redriven) -> bool:
+    return after is not None and bool(after.acts) and event.by in after.acts[-1]
+
+
+def _check_same_run(before: Saga, after: Saga) -> list[Violation]:
+    broken = []
+
+    def rule(name: str, detail: str) -> None:
+        broken.append(Violation(name, after.job_id, detail))
+
+    if before.phase is Phase.COMPLETED and after.phase is not Phase.COMPLETED:
+        rule("one outcome per run", f"COMPLETED to {after.phase}")
+    if before.phase in (Phase.COMPENSATED, Phase.COMPENSATING) and after.phase in (Phase.RUNNING, Phase.COMPLETED):
+        rule("one outcome per run", f"{before.phase} to {after.phase}")
+    if after.plan.hash != before.plan.hash:
+        rule("the plan is pinned", f"{before.plan.hash} to {after.plan.hash}")
+    for planned, old, new in zip(after.plan.steps, before.steps, after.steps, strict=True):
+        if old.status is Status.SUCCEEDED and new.status is not Status.SUCCEEDED:
+            rule("a success is not unlearned", f"{planned.name} became {new.status}")
+        if old.undo is Undo.NEEDED and new.undo is Undo.NONE:
+            rule("compensations never vanish", f"that of {planned.name} did")
+        if old.unsure and not new.unsure:
+            rule("an unknown outcome is not unlearned", planned.name)
+    aborting = after.phase in (Phase.COMPENSATING, Phase.COMPENSATED) and after.action is not Action.CONFIRM
+    if aborting and before.phase in (Phase.RUNNING, Phase.PARKED) and before.action is Action.EXECUTE:
+        for planned, old, new in zip(after.plan.steps, before.steps, after.steps, strict=True):
+            if planned.undoable and old.status is Status.SUCCEEDED and new.undo is Undo.NONE:
+                rule("what was done is undone", f"{planned.name} succeeded and isn't marked")
+            if planned.undoable and _may_be_done(old, new) and new.undo is Undo.NONE:
+                rule("unknown means undo", f"{planned.name} isn't marked")
+    return broken
+
+
+def _may_be_done(old: StepState, new: StepState) -> bool:
+    """True if the step was commanded, and an attempt of it has an unknown outcome or none yet."""
+    return old.status is not Status.PENDING and old.status is not Status.REUSED and (new.unsure or bool(new.open))
+
+
+def _check_new_run(before: Saga, after: Saga, event: Event) -> list[Violation]:
+    broken = []
+
+    def rule(name: str, detail: str) -> None:
+        broken.append(Violation(name, after.job_id, detail))
+
+    if before.phase not in ENDED:
+        rule("duplicates never start a second run", f"while the first is {before.phase}")
+    if not isinstance(event, Submitted | Redriven):
+        rule("duplicates never start a second run", f"{type(event).__name__} started one")
+    if isinstance(event, Submitted) and event.origin in before.origins:
+        rule("duplicates never start a second run", f"{event.origin} was accepted before")
+    if any(step.open for step in before.steps):
+        rule("no new run beside unanswered commands", f"run {before.run} has some")
+    for planned, step in zip(after.plan.steps, after.steps, strict=True):
+        if step.status is not Status.REUSED:
+            continue
+        old = before.plan.index(planned.name)
+        source = before.steps[old] if old >= 0 else None
+        if source is None or source.undo is not Undo.NONE or source.status not in (Status.SUCCEEDED, Status.REUSED):
+            rule("only standing results are reused", planned.name)
+    return broken
+
+
+def check_command(before: Saga | None, after: Saga, command: Command) -> list[Violation]:
+    """Return what is wrong with a command that the state `after` issued."""
+    if not isinstance(command, StepCommand):
+        return []
+    broken = []
+
+    def rule(name: str, detail: str) -> None:
+        broken.append(Violation(name, after.job_id, detail))
+
+    place = after.plan.index(command.step)
+    if command.seq != after.seq or command.run != after.run:
+        rule("a command carries its state's number", f"{command.run}/{command.seq}, {after.run}/{after.seq}")
+    if command.key != idempotency_key(after.job_id, after.run, command.step):
+        rule("one key for all attempts", command.key)
+    if command.action is Action.EXECUTE:
+        if after.phase is not Phase.RUNNING:
+            rule("no Execute after an abort", f"{command.step} in {after.phase}")
+        for planned, step in zip(after.plan.steps[:place], after.steps[:place], strict=True):
+            if step.status not in (Status.SUCCEEDED, Status.REUSED):
+                rule("an Execute only after all before it succeeded", f"{command.step}: {planned.name} is {step.status}")
+    elif command.action is Action.COMPENSATE:
+        step = after.steps[place]
+        if step.status is Status.PENDING and not after.withdraws:
+            rule("Compensate only what was commanded", command.step)
+        if step.status is Status.REUSED:
+            rule("Compensate only what was commanded", f"{command.step} belongs to an earlier run")
+        # What is under way is finished first, also when a late effect of a later step was reported meanwhile.
+        goes_on = before is not None and before.action is Action.COMPENSATE and before.cursor == place
+        for planned, later in zip(after.plan.steps[place + 1 :], after.steps[place + 1 :], strict=True):
+            if later.undo is Undo.NEEDED and not goes_on:
+                rule("Compensate in reverse", f"{command.step} before {planned.name}")
+    else:
+        for planned, step in zip(after.plan.steps, after.steps, strict=True):
+            if step.status not in (Status.SUCCEEDED, Status.REUSED):
+                rule("confirm last", f"{command.step} while {planned.name} is {step.status}")
+    return broken
+
+
+# --- a saga at rest, seen from outside --------------------------------------------------------------------------------
+
+
+class Effect(NamedTuple):
+    """What stands outside for one step of one run: how often its effect is there, and how often it was paid."""
+
+    standing: int
+    paid: int = 0
+
+
+def check_rest(saga: Saga, effects: Mapping[str, Effect], excused: Iterable[str] = ()) -> list[Violation]:
+    """Return what the outside shows that the saga's phase doesn't allow, once all is answered and nothing is under way.
+
+    `effects` holds what stands for each step of the present run by name; `excused` are steps for which a person has
+    taken over: skipped with a reason, or reported as a late effect in the dead-letter topic.
+    """
+    broken = []
+    passed_over = set(excused)
+    for planned, step in zip(saga.plan.steps, saga.steps, strict=True):
+        effect = effects.get(planned.name)
+        if effect is None:
+            continue
+        if effect.paid > 1:
+            broken.append(Violation("paid at most once per key", saga.job_id, f"{planned.name}: {effect.paid} times"))
+        if planned.name in passed_over or step.status is Status.REUSED or step.undo is Undo.SKIPPED:
+            continue
+        if saga.phase is Phase.COMPLETED and effect.standing != 1:
+            detail = f"{planned.name} has {effect.standing}"
+            broken.append(Violation("completed means every effect once", saga.job_id, detail))
+        if saga.phase is Phase.COMPENSATED and planned.undoable and effect.standing:
+            broken.append(Violation("compensated means no effect left", saga.job_id, f"{planned.name} has one"))
+    return broken
+
+
+_NO_POISON: Mapping[int, str] = MappingProxyType({})
+
+
+# --- a whole log -----------------------------------------------------------------------------------------------------
+
+
+def check_log(
+    records: Iterable[Record],
+    states: Mapping[int, Saga],
+    commands: Mapping[int, StepCommand],
+    job_id: str,
+    poison: Mapping[int, str] = _NO_POISON,
+) -> list[Violation]:
+    """Return where what was saved and sent for one job differs from the fold of its inbox.
+
+    `states` and `commands` are by seq: two that differ under one seq can't both be the fold's. `poison` says with which
+    error the records at some offsets could not be decided when they were met (their dead letters tell).
+    """
+    broken = []
+    saga: Saga | None = None
+    starts: dict[tuple[int, int], int] = {}
+    for record in records:
+        if record.offset in poison:
+            if saga is not None and record.offset > saga.offset:
+                saga = poisoned(saga, record.offset, poison[record.offset], record.timestamp_ms)
+            continue
+        decision = advance(saga, record.offset, record.event, record.timestamp_ms)
+        if decision.note is Note.STARTED and isinstance(record.event, Submitted):
+            place = record.event.origin.partition, record.event.origin.offset
+            starts[place] = starts.get(place, 0) + 1
+        saga = decision.saga
+        if not decision.changed or saga is None:
+            continue
+        if saga.seq in states and states[saga.seq] != saga:
+            broken.append(Violation("state is the fold of its events", job_id, f"seq {saga.seq} was saved otherwise"))
+        for command in decision.commands:
+            if isinstance(command, StepCommand) and commands.get(command.seq, command) != command:
+                broken.append(Violation("same seq, same command", job_id, f"seq {command.seq} was sent otherwise"))
+    broken += [
+        Violation("duplicates never start a second run", job_id, f"{place} started {count}")
+        for place, count in starts.items()
+        if count > 1
+    ]
+    return broken
