@@ -15,6 +15,7 @@ _NAMES |= {"available": "InStock", "availableforpreorder": "PreOrder", "oos": "O
 _NAMES |= {"unavailable": "OutOfStock", "notavailable": "OutOfStock"}
 _NAMES |= {"yes": "InStock", "true": "InStock", "no": "OutOfStock", "false": "OutOfStock"}
 
+_LACKS = frozenset(("Discontinued", "OutOfStock"))
 _LONGEST = 400
 _NOT_STOCK = re.compile(
     r"image|\bbild|photo|\bfoto|immagine|imagen|imagem|\blist\b|review|rezension|video", re.IGNORECASE
@@ -80,3 +81,9 @@ def stock_in_words(text: str) -> str | None:
     if _NOT_STOCK.search(text):
         return None
     return next((name for name, words in _WORDS if words.search(text)), None)
+
+
+def lack_in_words(text: str) -> bool:
+    """Whether a shop's own words say that the product cannot be had; quicker than to ask which word it is."""
+    text = text[:_LONGEST]
+    return any(words.search(text) for name, words in _WORDS if name in _LACKS) and not _NOT_STOCK.search(text)

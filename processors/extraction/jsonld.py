@@ -31,8 +31,9 @@ RELATED = frozenset(
     ("isRelatedTo", "isSimilarTo", "isAccessoryOrSparePartFor", "isConsumableFor", "itemListElement", "mentions")
 )
 _COMMENT = re.compile(r"/\*.{0,20}?\*/|<!--|-->|<!\[CDATA\[|\]\]>|^\s*//.*$", re.MULTILINE)
-# A string, kept as it is, or a comma with nothing after it, dropped. Strings first, so commas inside them survive.
-_STRING_OR_LOOSE_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
+# A string, kept as it is, or a comma with nothing after it, dropped. Strings first, so commas inside them survive;
+# one without an end runs to the end of the script: to try again at each of its quotes takes minutes on hostile pages.
+_STRING_OR_LOOSE_COMMA = re.compile(r'("(?:[^"\\]|\\.)*(?:"|\\?\Z))|,(?=\s*[}\]])', re.DOTALL)
 _BAD_ESCAPE = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
 # Deeper than any shop nests; a bound keeps hostile pages from exhausting the stack.
 _MAX_DEPTH = 60

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from lxml import etree
 
 from processors.extraction.jsonld import RELATED
 from processors.extraction.text import text_of
 
 _URL_ATTRIBUTES = {"a": "href", "link": "href", "area": "href", "img": "src", "source": "src", "iframe": "src"}
-_ITEMS = etree.XPath("//*[@itemscope]")
-_PROPERTIES = etree.XPath("//*[@itemprop]")
+_MARKED = etree.XPath("descendant-or-self::*[@itemscope or @itemprop]")
+# A property's item is looked for this far up; pages nest some thirty deep, hostile ones without end.
+_MOST_LEVELS = 200
 
 
 def items(root: etree._Element) -> list[dict[str, object]]:
@@ -18,27 +21,27 @@ def items(root: etree._Element) -> list[dict[str, object]]:
     A property outside any item belongs to none, though shops that forget `itemscope` mean the product: those are
     gathered in one more item of type Product. Items that are only related to others come last.
     """
-    found = {element: _new_item(element) for element in _ITEMS(root)}
-    related = [item for element, item in found.items() if _is_related(element)]
+    own: list[dict[str, object]] = []
+    related: list[dict[str, object]] = []
     stray: dict[str, object] = {}
-    for element in _PROPERTIES(root):
-        owner = next((found[above] for above in element.iterancestors() if above in found), stray)
-        value: object = found[element] if element in found else value_of(element)
-        for name in element.get("itemprop", "").split():
+    # Of each element with `itemscope`: its item, with the list that items inside it go to.
+    found: dict[etree._Element, tuple[dict[str, object], list[dict[str, object]]]] = {}
+    for element in _MARKED(root):
+        above = islice(element.iterancestors(), _MOST_LEVELS)
+        owner, place = next((found[parent] for parent in above if parent in found), (stray, own))
+        names = (element.get("itemprop") or "").split()
+        if element.get("itemscope") is None:
+            value: object = value_of(element)
+        else:
+            value = item = {"@type": (element.get("itemtype") or "").split()}
+            place = place if RELATED.isdisjoint(names) else related
+            place.append(item)
+            found[element] = (item, place)
+        for name in names:
             _add(owner, name, value)
     if stray:
-        stray["@type"] = "Product"
-    own = [item for item in found.values() if not any(item is other for other in related)]
-    return [*own, *([stray] if stray else []), *related]
-
-
-def _is_related(element: etree._Element) -> bool:
-    above = (element, *element.iterancestors())
-    return any(not RELATED.isdisjoint((inner.get("itemprop") or "").split()) for inner in above)
-
-
-def _new_item(element: etree._Element) -> dict[str, object]:
-    return {"@type": (element.get("itemtype") or "").split()}
+        own.append(stray | {"@type": "Product"})
+    return own + related
 
 
 def _add(owner: dict[str, object], name: str, value: object) -> None:

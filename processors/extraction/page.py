@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
+from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -17,10 +18,11 @@ from processors.extraction.text import text_of
 
 _SCRIPTS = etree.XPath("//script[contains(translate(@type, 'LDJSON', 'ldjson'), 'ld+json')]")
 _METAS = etree.XPath("//meta[@content]")
+# `descendant::`, not `//` with a predicate: libxml2 sorts what `//` finds, in quadratic time for many siblings.
 _TEXTS = etree.XPath(
-    "//body//text()[normalize-space() and not(parent::script or parent::style or parent::noscript or parent::template)]"
+    "//body/descendant::text()[normalize-space() and not(parent::script or parent::style or parent::noscript or parent::template)]"
 )
-_NAMED = etree.XPath("//body//*[@class or @id or @itemprop]")
+_NAMED = etree.XPath("//body/descendant::*[@class or @id or @itemprop]")
 _INLINE = etree.XPath("//script[not(@src)]/text()")
 _CURRENCY_METAS = ("og:price:currency", "product:price:currency", "pricecurrency")
 _NAMING = ("class", "id", "itemprop", "data-testid")
@@ -123,16 +125,19 @@ class Page:
         return best[1] if best[0] else None
 
     @cached_property
-    def _named(self) -> list[tuple[str, etree._Element]]:
-        # Lower case in one pass: XPath's translate() in every search took seconds on large pages.
-        return [
-            (" ".join([name for key in _NAMING if (name := element.get(key))]).lower(), element)
-            for element in _NAMED(self.root)
-        ]
+    def _named(self) -> dict[str, list[tuple[int, etree._Element]]]:
+        # By their names, since a page has far fewer of these than elements. In lower case once, here: XPath's
+        # translate() in every search took seconds on large pages.
+        named: dict[str, list[tuple[int, etree._Element]]] = {}
+        for at, element in enumerate(_NAMED(self.root)):
+            names = " ".join([name for key in _NAMING if (name := element.get(key))]).lower()
+            named.setdefault(names, []).append((at, element))
+        return named
 
     def named(self, words: re.Pattern[str]) -> Iterator[etree._Element]:
         """Elements in whose class, id, itemprop or test id (in lower case) the pattern is found, in document order."""
-        return (element for names, element in self._named if words.search(names))
+        found = [place for names, places in self._named.items() if words.search(names) for place in places]
+        return (element for _, element in sorted(found, key=itemgetter(0)))
 
     @cached_property
     def scripts(self) -> str:

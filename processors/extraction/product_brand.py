@@ -48,7 +48,7 @@ def brands(page: Page) -> Iterator[Raw]:
 
 def _elements(page: Page) -> Iterator[tuple[str, int]]:
     for element in islice(page.named(_NAMED), _MOST):
-        text = text_of(element) or next((inner.get("alt", "") for inner in element.iter("img")), "")
+        text = text_of(element, _LONGEST) or next((inner.get("alt", "") for inner in element.iter("img")), "")
         if text and len(text) <= _LONGEST and not is_aside(element):
             yield text, page.place_of(element)
 

@@ -20,7 +20,7 @@ from processors.extraction.values import Raw
 
 _CODE = re.compile(r"(?=\S*\d)[A-Za-z0-9][\w./-]{1,29}(?![\w])")
 _FIELDS = etree.XPath(
-    "//body//*[@data-sku or @data-product-sku or @data-product-code or @data-article-number or @data-item-number]"
+    "//body/descendant::*[@data-sku or @data-product-sku or @data-product-code or @data-article-number or @data-item-number]"
 )
 _DATA_NAMES = ("data-product-code", "data-sku", "data-product-sku", "data-article-number", "data-item-number")
 _NAMED = re.compile(r"sku|(?:product|article|item|cat)[-_]?(?:code|n(?:o\b|r|um))|artnr")
@@ -53,7 +53,7 @@ def skus(page: Page) -> Iterator[Raw]:
     for value in _INPUTS(page.root):
         yield Raw(str(value))
     for element in islice(page.named(_NAMED), _MOST):
-        text = element.get("content") or text_of(element)
+        text = element.get("content") or text_of(element, _LONGEST)
         if len(text) <= _LONGEST and (codes := _CODE.findall(text)) and not is_aside(element):
             yield Raw(codes[-1])
     for element in _FIELDS(page.root)[:3]:

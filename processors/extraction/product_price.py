@@ -18,7 +18,7 @@ from processors.extraction.text import text_of
 from processors.extraction.values import Raw
 
 _NAMED = re.compile(r"price|preis|prix|precio|prezzo|preco|cena|amount|cijena|hind|kaina")
-_DATA = etree.XPath("//body//@*[starts-with(name(), 'data-') and contains(name(), 'price')]")
+_DATA = etree.XPath("//body/descendant::*/@*[starts-with(name(), 'data-') and contains(name(), 'price')]")
 _FOR_SALE = re.compile(
     r"our|sale|final|current|actual|special|new|now|buy|main|product|detail|big|aktu|action|akcni", re.IGNORECASE
 )
@@ -68,7 +68,7 @@ def tidy_price(text: str) -> str | None:
 def _named(page: Page) -> list[_Candidate]:
     found: list[tuple[str, etree._Element]] = []
     for element in islice(page.named(_NAMED), _MOST):
-        text = element.get("content") or text_of(element)
+        text = element.get("content") or text_of(element, _LONGEST)
         if len(text) <= _LONGEST and any(map(str.isdigit, text)):
             found.append((text, element))
     seen = Counter(_digits(text) for text, _ in found)

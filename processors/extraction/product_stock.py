@@ -8,7 +8,7 @@ from itertools import islice
 
 from lxml import etree
 
-from processors.extraction.availability import stock_in_words
+from processors.extraction.availability import lack_in_words, stock_in_words
 from processors.extraction.page import Page
 from processors.extraction.product_words import BUY_TEXT
 from processors.extraction.regions import is_aside
@@ -16,11 +16,12 @@ from processors.extraction.scripted import keys
 from processors.extraction.text import text_of
 from processors.extraction.values import Raw
 
-_DECLARED = etree.XPath("//@href[contains(., 'schema.org/')] | //@content[contains(., 'schema.org/')]")
+_DECLARED = etree.XPath("descendant::*/@*[(name() = 'href' or name() = 'content') and contains(., 'schema.org/')]")
 _SCHEMA = re.compile(r"schema\.org/(?:In|Out|Sold|Pre|Back|Limited|Disc)\w+\s*$")
 _NAMED = re.compile(r"availab|stock|inventory|disponib|verfueg|lager|skladom|dostupn|sold-?out")
 _BUTTONS = etree.XPath(
-    "//button | //input[@type='submit' or @type='button' or @type='image'] | //a[@class or @id] | //form[@action]"
+    "descendant::*[self::button or self::input[@type='submit' or @type='button' or @type='image'] or "
+    "self::a[@class or @id] or self::form[@action]]"
 )
 _BUY_NAME = re.compile(
     r"add[-_]?(?:to)?[-_]?(?:cart|basket|bag|trolley)|buy[-_]?(?:now|button|box)?$|cart/add|checkout/cart|tocart|"
@@ -60,19 +61,17 @@ def is_gone(page: Page) -> bool:
 
 def _named(page: Page) -> Iterator[Raw]:
     for element in islice(page.named(_NAMED), _MOST):
-        text = text_of(element)
+        text = text_of(element, _LONGEST)
         if text and len(text) <= _LONGEST and stock_in_words(text) and not is_aside(element):
             yield Raw(text)
 
 
 def _lack(page: Page) -> str | None:
     """A short text soon after the heading that says that the product cannot be had."""
-    start = page.heading_place
-    for shown in page.texts[start : start + _NEAR]:
-        if len(shown.text) <= _LONGEST and shown.element.tag not in ("option", "a", "label"):
-            gone = stock_in_words(shown.text) in _GONE
-            if gone and not is_aside(shown.element):
-                return shown.text
+    for shown in page.texts[page.heading_place : page.heading_place + _NEAR]:
+        is_short = len(shown.text) <= _LONGEST and shown.element.tag not in ("option", "a", "label")
+        if is_short and lack_in_words(shown.text) and not is_aside(shown.element):
+            return shown.text
     return None
 
 
@@ -86,4 +85,4 @@ def _is_buy(element: etree._Element) -> bool:
     names = " ".join(filter(None, map(element.get, _BUTTON_NAMES)))
     if any(map(_BUY_NAME.search, names.split())):
         return True
-    return element.tag != "form" and BUY_TEXT.match(element.get("value") or text_of(element)[:_LONGEST]) is not None
+    return element.tag != "form" and BUY_TEXT.match(element.get("value") or text_of(element, _LONGEST)) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from lxml import etree
 
@@ -34,11 +35,26 @@ _CENTS_CLASS = re.compile(r"cent|fraction|decimal|penn", re.IGNORECASE)
 _CENTS = re.compile(r"\s*\d\d\s*")
 
 
-def text_of(element: etree._Element) -> str:
-    """The text inside the element: no scripts, styles or comments; blocks and line breaks part words."""
+def text_of(element: etree._Element, enough: int | None = None) -> str:
+    """The text inside the element: no scripts, styles or comments; blocks and line breaks part words.
+
+    Past `enough` characters the rest may be left out, for callers that refuse longer text anyway.
+    """
     if len(element) == 0:
         return " ".join((element.text or "").split()) if isinstance(element.tag, str) else ""
     parts: list[str] = []
+    length = 0
+    for piece in _pieces(element):
+        if piece and parts and _is_joined(parts[-1], piece):
+            parts.append(".")
+        parts.append(piece)
+        length += len(piece.strip())
+        if enough is not None and length > enough:
+            break
+    return " ".join("".join(parts).split())
+
+
+def _pieces(element: etree._Element) -> Iterator[str]:
     walker = etree.iterwalk(element, events=("start", "end", "comment", "pi"))
     for event, node in walker:
         if event == "start":
@@ -46,16 +62,23 @@ def text_of(element: etree._Element) -> str:
                 walker.skip_subtree()
                 continue
             if node.tag not in _INLINE:
-                parts.append(" ")
-            if _is_cents(node) and parts and parts[-1][-1:].isdigit():
-                parts.append(".")
-            parts.append((node.text or "").lstrip() if parts and parts[-1] == "." else node.text or "")
+                yield " "
+            yield _Cents(node.text.strip()) if _is_cents(node) else node.text or ""
             continue
         if event == "end" and node.tag not in _INLINE:
-            parts.append(" ")
+            yield " "
         if node is not element:
-            parts.append(node.tail or "")
-    return " ".join("".join(parts).split())
+            yield node.tail or ""
+
+
+class _Cents(str):
+    """Digits that are decimals of the number before them."""
+
+    __slots__ = ()
+
+
+def _is_joined(before: str, piece: str) -> bool:
+    return isinstance(piece, _Cents) and before[-1:].isdigit()
 
 
 def _is_cents(node: etree._Element) -> bool:

@@ -19,6 +19,12 @@ def test_a_plain_string_is_a_css_selector() -> None:
     assert found("<h1> Desk\n <b>lamp</b></h1><h1>no</h1>", title="h1") == {"title": "Desk lamp"}
 
 
+def test_text_is_what_a_reader_sees() -> None:
+    """Scripts, styles and comments are no text; blocks part words, inline elements don't."""
+    html = "<div><b>De</b>sk<script>x</script> <style>y</style><!-- z -->lamp<br>40<p>cm</p>high</div>"
+    assert found(html, text="div") == {"text": "Desk lamp 40 cm high"}
+
+
 def test_pseudo_elements_and_attr_take_what_they_name() -> None:
     """`::text`, `::attr()` and `attr` reach text nodes and attributes."""
     html = '<h1>own <b>inner</b></h1><a href="/x" title="t">link</a>'
