@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not listed in its __all__
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,6 @@ class World:
         self.transport = transport
         unique = uuid.uuid4().hex[:8]
         self.source, self.sink, self.group = f"source-{unique}", f"sink-{unique}", f"group-{unique}"
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
         self._copiers: list[Copier] = []
 
     def __enter__(self) -> Self:
@@ -57,7 +56,9 @@ class World:
     def create(self, partitions: int, **config: str) -> None:
         """Make source and sink."""
         topics = [NewTopic(name, partitions, config=config) for name in (self.source, self.sink)]
-        for made in self.admin.create_topics(topics).values():
+        # Not kept longer: the client may crash when its broker restarts.
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        for made in admin.create_topics(topics).values():
             made.result(20)
 
     def produce(self, values: Iterable[tuple[int, bytes]]) -> None:
@@ -76,16 +77,20 @@ class World:
 
     def committed(self, partitions: int) -> list[int]:
         """The committed offset of each partition of the source; -1001 if there is none."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.group})
         tps = [TopicPartition(self.source, partition) for partition in range(partitions)]
-        wanted = [ConsumerGroupTopicPartitions(self.group, tps)]
+        give_up = time.monotonic() + 20
         try:
-            found = self.admin.list_consumer_group_offsets(wanted)[self.group].result(20)
-        except KafkaException as error:
-            # A broker that just started loads its groups first.
-            if not error.args[0].retriable() and "COORDINATOR" not in error.args[0].name():
-                raise
-            return [-1001] * partitions
-        return [tp.offset for tp in sorted(found.topic_partitions, key=lambda tp: tp.partition)]
+            while True:
+                try:
+                    return [tp.offset for tp in consumer.committed(tps, timeout=20)]
+                except KafkaException as error:
+                    # A broker that just started loads its groups first.
+                    if "COORDINATOR" not in error.args[0].name() or time.monotonic() > give_up:
+                        raise
+                    time.sleep(0.1)
+        finally:
+            consumer.close()
 
     def copies(self, partitions: int) -> list[Copy]:
         """Everything in the sink, in order within each partition."""
