@@ -11,7 +11,19 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from processors.saga.commands import Command, Note, StepCommand
-from processors.saga.events import Cancelled, Event, Redriven, Resumed, ResumeMode, Submitted, TimedOut
+from processors.saga.events import (
+    Cancelled,
+    Event,
+    Failed,
+    Redriven,
+    Reply,
+    Resumed,
+    ResumeMode,
+    Submitted,
+    Succeeded,
+    TimedOut,
+    Undone,
+)
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Action, Phase, Saga, Status, StepState, Undo, idempotency_key
 
@@ -88,6 +100,7 @@ def check_decision(before: Saga | None, event: Event, now: int, decision: Decisi
             rule("runs are counted", f"{before.run} to {after.run}")
         if after.run == before.run:
             broken += _check_same_run(before, after)
+            broken += _check_answers(before, event, after, decision)
         else:
             broken += _check_new_run(before, after, event)
     if after is None and before is not None and before.phase not in ENDED:
@@ -96,6 +109,10 @@ def check_decision(before: Saga | None, event: Event, now: int, decision: Decisi
         rule("no timer early", f"timer {event.seq} at {now}; the state's is {before.seq} at {before.due_ms}")
     if isinstance(event, Cancelled | Resumed | Redriven) and decision.note in _ACTED and not _is_recorded(after, event):
         rule("every manual act is recorded", f"{type(event).__name__} by {event.by}")
+    if isinstance(event, Failed) and decision.note is Note.RETRYING and after is not None:
+        earliest = now + event.retry_after_ms
+        if (now if after.command_seq else after.due_ms) < earliest:
+            rule("Retry-After is honoured", f"the next attempt is due {earliest - after.due_ms} ms too early")
     if isinstance(event, Resumed) and event.mode is ResumeMode.SKIP and decision.changed and not event.reason:
         rule("every manual act is recorded", "skipped without a reason")
     if after is not None:
@@ -123,6 +140,8 @@ def _check_same_run(before: Saga, after: Saga) -> list[Violation]:
 
     if before.phase is Phase.COMPLETED and after.phase is not Phase.COMPLETED:
         rule("one outcome per run", f"COMPLETED to {after.phase}")
+    if before.action is Action.CONFIRM and after.action is Action.COMPENSATE:
+        rule("what is being confirmed is not aborted", f"in {before.phase}")
     if before.phase in (Phase.COMPENSATED, Phase.COMPENSATING) and after.phase in (Phase.RUNNING, Phase.COMPLETED):
         rule("one outcome per run", f"{before.phase} to {after.phase}")
     if after.plan.hash != before.plan.hash:
@@ -142,6 +161,43 @@ def _check_same_run(before: Saga, after: Saga) -> list[Violation]:
             if planned.undoable and _may_be_done(old, new) and new.undo is Undo.NONE:
                 rule("unknown means undo", f"{planned.name} isn't marked")
     return broken
+
+
+def _check_answers(before: Saga, event: Event, after: Saga, decision: Decision) -> list[Violation]:
+    """Replies say what they say of their own command, and nothing else changes what is known of an attempt."""
+    broken = []
+
+    def rule(name: str, detail: str) -> None:
+        broken.append(Violation(name, after.job_id, detail))
+
+    reply = event if isinstance(event, Reply) else None
+    place = -1 if reply is None else before.plan.index(reply.step)
+    if reply is not None and reply.run != before.run:
+        if decision.changed:
+            rule("a reply belongs to its run", f"one of run {reply.run} changed run {before.run}")
+        return broken
+    for at, (planned, old, new) in enumerate(zip(after.plan.steps, before.steps, after.steps, strict=True)):
+        lost = [seq for seq in old.open if seq not in new.open]
+        if lost and (reply is None or at != place or lost != [reply.seq]):
+            rule("an unanswered attempt is not forgotten", f"{planned.name}: {lost}")
+        if old.status is Status.REUSED and new != old:
+            rule("a reused result stays as it is", planned.name)
+        if old.undo is Undo.NEEDED and new.undo is Undo.DONE and not _undoes(reply, planned.name, old):
+            rule("an undo is done when a late enough one says so", f"{planned.name} by {event}")
+    current = before.phase is Phase.RUNNING and before.action is Action.EXECUTE and place == before.cursor
+    if current and isinstance(reply, Succeeded) and after.steps[place].status is not Status.SUCCEEDED:
+        rule("a success of any attempt settles the step", reply.step)
+    if current and isinstance(reply, Failed) and reply.seq != before.command_seq:
+        same = (after.phase, after.command_seq, after.due_ms) == (before.phase, before.command_seq, before.due_ms)
+        if not same:
+            rule("a superseded attempt's failure changes nothing", f"{reply.seq}, current {before.command_seq}")
+    if decision.note is Note.RETRYING and after.command_seq == after.seq and after.attempt != before.attempt + 1:
+        rule("attempts are counted", f"{before.attempt} to {after.attempt}")
+    return broken
+
+
+def _undoes(reply: Reply | None, name: str, step: StepState) -> bool:
+    return isinstance(reply, Undone) and reply.step == name and reply.seq > step.evidence
 
 
 def _may_be_done(old: StepState, new: StepState) -> bool:
@@ -265,16 +321,18 @@ def check_log(
     """
     broken = []
     saga: Saga | None = None
-    starts: dict[tuple[int, int], int] = {}
+    met: set[tuple[int, int]] = set()
     for record in records:
         if record.offset in poison:
             if saga is not None and record.offset > saga.offset:
                 saga = poisoned(saga, record.offset, poison[record.offset], record.timestamp_ms)
             continue
         decision = advance(saga, record.offset, record.event, record.timestamp_ms)
-        if decision.note is Note.STARTED and isinstance(record.event, Submitted):
+        if isinstance(record.event, Submitted):
             place = record.event.origin.partition, record.event.origin.offset
-            starts[place] = starts.get(place, 0) + 1
+            if decision.note is Note.STARTED and place in met:
+                broken.append(Violation("a submission is decided once", job_id, f"{place} started a run later"))
+            met.add(place)
         saga = decision.saga
         if not decision.changed or saga is None:
             continue
@@ -283,9 +341,4 @@ def check_log(
         for command in decision.commands:
             if isinstance(command, StepCommand) and commands.get(command.seq, command) != command:
                 broken.append(Violation("same seq, same command", job_id, f"seq {command.seq} was sent otherwise"))
-    broken += [
-        Violation("duplicates never start a second run", job_id, f"{place} started {count}")
-        for place, count in starts.items()
-        if count > 1
-    ]
     return broken

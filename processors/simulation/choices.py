@@ -107,6 +107,8 @@ def _time(world: World, moves: list[Move], ordinary: bool) -> None:
     if saga.phase in ENDED:
         if not ordinary and not world.pending and _left(world, Fault.FORGET):
             moves.append(Move("ring", 0, Fault.FORGET))
+            if _left(world, Fault.EARLY_TIMER):
+                moves.append(Move("ring_early", 0, Fault.EARLY_TIMER))
         return
     if not world.pending:
         moves.append(RING)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from processors.errors import ProtocolViolation
 from processors.saga.commands import Note, Reject, StepCommand
 from processors.saga.events import (
     Cancelled,
@@ -78,6 +79,8 @@ class World:
         "flights",
         "hit",
         "inbox",
+        "last_run",
+        "last_seq",
         "life_run",
         "log",
         "memories",
@@ -120,6 +123,7 @@ class World:
         self.accepted = 0
         # --- what is known about this history
         self.life_run = 0
+        self.last_run = self.last_seq = 0
         self.excused: frozenset[str] = frozenset()
         self.broken: tuple[Violation, ...] = ()
         self.hit: tuple[Fault, ...] = ()
@@ -226,7 +230,11 @@ class World:
             self.old_write = decision.saga
 
     def _decide(self, before: Saga | None, record: Record) -> Decision:
-        decision = advance(before, record.offset, record.event, record.timestamp_ms)
+        try:
+            decision = advance(before, record.offset, record.event, record.timestamp_ms)
+        except ProtocolViolation as error:
+            self.violate("no transition outside the table", str(error))
+            return Decision(before, (), Note.IGNORED, False)
         self.note, self.decided = decision.note, max(self.decided, record.offset)
         if decision.note is not Note.REPEATED:
             broken = check_decision(before, record.event, record.timestamp_ms, decision)
@@ -260,13 +268,19 @@ class World:
         if after is None:
             return
         if before is None:
+            if after.run <= self.last_run:
+                self.violate("a forgotten job comes back with new keys", f"run {after.run} was there before")
+            if after.seq <= self.last_seq:
+                self.violate("a forgotten job comes back with higher numbers", f"{after.seq} after {self.last_seq}")
             self.life_run = after.run
+        self.last_run, self.last_seq = after.run, after.seq
         if isinstance(record.event, Resumed) and record.event.mode is ResumeMode.SKIP and before is not None:
             self.excused |= {before.current.name}
 
     def _forgotten(self) -> None:
         # What a forgotten saga left outside stays there: its next life answers only for its own.
         self.excused = frozenset()
+        self.life_run = 0
         # Acknowledged long before: a retention outlasts every redelivery.
         self.recent = ()
 
@@ -375,6 +389,8 @@ class World:
     def judge(self) -> None:
         """At rest, compare the outside with what the saga's phase promises."""
         saga = self.saga
+        if saga is None and self.life_run:
+            self.violate("nothing is lost", "a saga that was never forgotten has no state")
         if saga is None or saga.phase not in ENDED:
             return
         ended_well = saga.phase is Phase.COMPLETED
