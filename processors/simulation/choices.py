@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors.saga.events import Redriven, Reply, ResumeMode, Submitted, TimedOut
+from processors.saga.events import Event, Failed, Redriven, Reply, ResumeMode, Submitted, TimedOut
 from processors.saga.state import ENDED, Action, Phase
 from processors.simulation.faults import LIMIT_OF, Fault
 from processors.simulation.outside import Kind, kind_of
-from processors.simulation.world import RETRY_AFTER_MS, Delivery, World, failed, succeeded
+from processors.simulation.parts import Delivery, failed, succeeded
+from processors.simulation.world import RETRY_AFTER_MS, World
 
 #: A longer inbox adds interleavings that differ in nothing but the order of independent records.
 INBOX_LIMIT = 3
@@ -183,7 +184,7 @@ def perform(world: World, move: Move) -> None:
     """Make a move; at rest afterwards, the outside is compared with what was promised."""
     name, about, fault = move
     if world.told:
-        world.say(f"{name} {about}".rstrip(" 0") + (f" ({fault})" if fault else ""))
+        world.say(describe(world, move))
     if fault is not None:
         world.suffer(fault)
     match name, about:
@@ -210,8 +211,46 @@ def perform(world: World, move: Move) -> None:
             world.repeat_reply(which)
         case _:
             getattr(world, name)()
+    if world.told and name in ("apply", "apply_unsaved", "apply_poison"):
+        world.say(f"    {world.note}: {_standing(world)}")
     if world.at_rest:
         world.judge()
+
+
+def describe(world: World, move: Move) -> str:
+    """Return what a move is about to do, for a story."""
+    name, about, fault = move
+    mishap = f" ({fault})" if fault else ""
+    match name, about:
+        case ("work" | "supersede" | "expire" | "repeat_answer"), int(place):
+            return f"worker {_command(world.commands[place][0])}: {name.replace('_', ' ')}{mishap}"
+        case ("land" | "land_unknown"), int(which):
+            return f"worker {_command(world.flights[which])}: {name.replace('_', ' ')}, late"
+        case ("apply" | "apply_unsaved" | "apply_poison"), _:
+            record = world.inbox[0]
+            return f"coordinator: offset {record.offset}, {_event(record.event)}{mishap}"
+        case "repeat_reply", int(which):
+            return f"{_event(world.said[which])}{mishap}"
+        case _:
+            return f"{name.replace('_', ' ')} {about or ''}".rstrip() + mishap
+
+
+def _command(delivery: Delivery) -> str:
+    command = delivery.command
+    return f"{command.action.lower()} {command.step}, seq {command.seq}, attempt {command.attempt}"
+
+
+def _event(event: Event) -> str:
+    step, seq = getattr(event, "step", ""), getattr(event, "seq", 0)
+    unknown = " unknown" if isinstance(event, Failed) and event.unknown else ""
+    return f"{type(event).__name__}{unknown}" + (f" {step}" if step else "") + (f" seq {seq}" if seq else "")
+
+
+def _standing(world: World) -> str:
+    saga = world.saga
+    if saga is None:
+        return "no saga"
+    return f"{saga.phase}, seq {saga.seq}, at {saga.current.name}"
 
 
 def _do_work(world: World, place: int, fault: Fault | None) -> None:

@@ -1,8 +1,5 @@
 """One seed, one history: a random walk through a world, the same whenever and wherever it is taken.
 
-    report = run(range(20_000), plan)
-    report.failures[0].story
-
 A history is random moves with mishaps until their number is reached or nothing happens any more; then the mishaps stop,
 and the saga must end or park.
 """
@@ -10,17 +7,14 @@ and the saga must end or park.
 from __future__ import annotations
 
 import random
-import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from processors.saga.commands import StepCommand
-from processors.saga.invariants import Violation, check_log
+from processors.saga.invariants import check_log
 from processors.saga.plan import Plan
-from processors.saga.state import ENDED, Phase, Saga
+from processors.saga.state import Saga
 from processors.simulation.choices import Move, choices, perform
-from processors.simulation.faults import GENEROUS, Fault, Limit
+from processors.simulation.faults import GENEROUS, Limit
 from processors.simulation.world import JOB, World
 
 #: Moves with mishaps; most sagas are over long before, the rest is a saga in trouble.
@@ -29,33 +23,6 @@ ROUGH_MOVES = 60
 CALM_MOVES = 600
 #: Mishaps are this much of all moves where both are possible, half of the histories having fewer.
 ROUGHNESS = (0.12, 0.45)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A history that broke a promise."""
-
-    seed: int
-    violations: tuple[Violation, ...]
-    moves: tuple[Move, ...]
-    story: str
-
-
-@dataclass(slots=True)
-class Report:
-    """What a number of histories came to."""
-
-    histories: int = 0
-    moves: int = 0
-    seconds: float = 0.0
-    faults: Counter[Fault] = field(default_factory=Counter)
-    ends: Counter[str] = field(default_factory=Counter)
-    failures: list[Failure] = field(default_factory=list)
-
-    @property
-    def per_minute(self) -> int:
-        """Histories a minute."""
-        return int(self.histories * 60 / self.seconds) if self.seconds else 0
 
 
 def wander(world: World, chance: random.Random, taken: list[Move]) -> None:
@@ -130,36 +97,3 @@ def replay(moves: Sequence[Move], plan: Plan, budget: Mapping[Limit, int] = GENE
     if not world.broken:
         check_told(world)
     return world
-
-
-def end_of(world: World) -> str:
-    """Say how a history ended: the phase, or that the saga was forgotten."""
-    if world.saga is None:
-        return "forgotten"
-    return world.saga.phase.value if world.saga.phase in ENDED or world.saga.phase is Phase.PARKED else "going on"
-
-
-def run(
-    seeds: Sequence[int], plan: Plan, budget: Mapping[Limit, int] = GENEROUS, *, stop_at: int = 1, seconds: float = 0
-) -> Report:
-    """Run one history a seed; stop after `stop_at` failures, or after `seconds` if given."""
-    from processors.simulation.shrink import shrunk
-    from processors.simulation.story import tell
-
-    report = Report()
-    started = time.perf_counter()
-    for seed in seeds:
-        world, taken = history(seed, plan, budget)
-        report.histories += 1
-        report.moves += len(taken)
-        report.faults.update(world.hit)
-        report.ends[end_of(world)] += 1
-        if world.broken:
-            moves, last = shrunk(taken, plan, budget)
-            report.failures.append(Failure(seed, (last or world).broken, tuple(moves), tell(seed, last or world)))
-            if len(report.failures) >= stop_at:
-                break
-        if seconds and time.perf_counter() - started > seconds:
-            break
-    report.seconds = time.perf_counter() - started
-    return report

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from processors.saga.plan import Plan
-from processors.simulation.history import Report
 from processors.simulation.world import World
 
 
@@ -25,19 +21,3 @@ def tell(seed: int, world: World) -> str:
 
 def _reason(reason: str) -> str:
     return f": {reason}" if reason else ""
-
-
-def summary(plan: Plan, report: Report, wall: Mapping[str, str] | None = None) -> str:
-    """Return a report as text: how many histories, how they ended, which mishaps they met, what failed."""
-    ends = ", ".join(f"{count} {name.lower()}" for name, count in report.ends.most_common())
-    lines = [
-        f"pipeline {plan.pipeline}: {report.histories} histories, {report.moves} moves in {report.seconds:.1f} s "
-        f"({report.per_minute} a minute)",
-        f"ended: {ends}",
-        *(f"{count:8} x {fault}" for fault, count in report.faults.most_common()),
-        *(f"{name}: {text}" for name, text in (wall or {}).items()),
-    ]
-    for failure in report.failures:
-        lines += ["", failure.story, "     reproduce with: --seed " + str(failure.seed)]
-    lines.append(f"{len(report.failures)} broken" if report.failures else "no promise was broken")
-    return "\n".join(lines)

@@ -9,14 +9,11 @@ value, so that a copy costs one assignment a field.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from processors.errors import ProtocolViolation
 from processors.saga.commands import Note, Reject, StepCommand
 from processors.saga.events import (
     Cancelled,
-    Confirmed,
-    ConfirmFailed,
     Event,
     Failed,
     Redriven,
@@ -26,8 +23,6 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    UndoFailed,
-    Undone,
 )
 from processors.saga.invariants import Effect, Record, Violation, check_decision, check_rest
 from processors.saga.plan import Plan
@@ -35,6 +30,7 @@ from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Action, Origin, Phase, Saga
 from processors.simulation.faults import LIMIT_OF, Fault, Limit
 from processors.simulation.outside import Kind, Outside, Refused, compensate, confirm, effect_of, execute, kind_of
+from processors.simulation.parts import Applied, Delivery, Memory, restored
 
 JOB = "job"
 START_MS = 1_700_000_000_000
@@ -42,28 +38,6 @@ RETRY_AFTER_MS = 1_000
 POISON = "ValueError()"
 #: How many applied records a coordinator may have acknowledged late, and a worker's replies may come again.
 REMEMBERED = 2
-
-
-class Delivery(NamedTuple):
-    """A command on its topic; `again` if an earlier worker may have begun it."""
-
-    command: StepCommand
-    again: bool = False
-
-
-class Memory(NamedTuple):
-    """What a step's worker process knows of the job: the last command's number and its reply."""
-
-    seq: int = 0
-    reply: Reply | None = None
-
-
-class Applied(NamedTuple):
-    """A record that was applied but not yet acknowledged, with the states before and after it."""
-
-    before: Saga | None
-    record: Record
-    after: Saga | None
 
 
 class World:
@@ -405,36 +379,3 @@ class World:
         broken = check_rest(saga, effects, self.excused)
         if broken:
             self.broken = (*self.broken, *broken)
-
-
-def restored(newest: Saga | None, last_written: Saga | None) -> Saga | None:
-    """Return the state that a new owner restores: the one with the highest seq, wherever it lies in the log."""
-    if newest is None or last_written is None:
-        return newest
-    return max(newest, last_written, key=lambda saga: saga.seq)
-
-
-def succeeded(command: StepCommand) -> Reply:
-    """Return the reply of a command that worked."""
-    where = (command.job_id, command.run, command.step, command.seq)
-    match command.action:
-        case Action.EXECUTE:
-            return Succeeded(*where, b"{}")
-        case Action.COMPENSATE:
-            return Undone(*where)
-        case Action.CONFIRM:
-            return Confirmed(*where)
-
-
-def failed(
-    command: StepCommand, reason: str, *, retryable: bool = False, unknown: bool = False, after_ms: int = 0
-) -> Reply:
-    """Return the reply of a command that didn't work."""
-    where = (command.job_id, command.run, command.step, command.seq)
-    match command.action:
-        case Action.EXECUTE:
-            return Failed(*where, reason, retryable, unknown, after_ms)
-        case Action.COMPENSATE:
-            return UndoFailed(*where, reason, not retryable, after_ms)
-        case Action.CONFIRM:
-            return ConfirmFailed(*where, reason, not retryable, after_ms)

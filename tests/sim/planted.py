@@ -23,7 +23,7 @@ from processors.saga.handlers import Answer
 from processors.saga.plan import Plan, Resubmit
 from processors.saga.protocol import PROTOCOL, Row
 from processors.saga.state import Action, Phase, Saga, Status, Undo
-from processors.simulation import choices, outside, world
+from processors.simulation import choices, outside, parts, world
 from processors.simulation.faults import Fault
 from processors.simulation.history import history
 from processors.simulation.outside import Kind, Paid
@@ -419,7 +419,7 @@ def timers_die_with_the_owner(world_: world.World, moves_: list[Any], ordinary: 
 
 
 def lies_about_the_unknown(command: Any, reason: str, *, unknown: bool = False, **how: Any) -> Any:
-    return world.failed(command, reason, **how)
+    return parts.failed(command, reason, **how)
 
 
 def skips_the_undo(world_: world.World, place: int, fault: Fault | None) -> None:
@@ -428,7 +428,7 @@ def skips_the_undo(world_: world.World, place: int, fault: Fault | None) -> None
     if fault is None and topic[0].command.action is Action.COMPENSATE and not topic[0].command.output:
         world_.take(place)
         world_.remember(place, topic[0].command.seq, None)
-        world_.reply(world.succeeded(topic[0].command))
+        world_.reply(parts.succeeded(topic[0].command))
         return
     _do_work(world_, place, fault)
 

@@ -24,7 +24,8 @@ from processors.saga.state import Saga
 from processors.simulation.choices import Move, choices, perform
 from processors.simulation.faults import Limit
 from processors.simulation.outside import Paid, Row
-from processors.simulation.world import Applied, Delivery, World
+from processors.simulation.parts import Applied, Delivery
+from processors.simulation.world import World
 
 NO_BUDGET: Mapping[Limit, int] = {limit: 0 for limit in Limit}
 
