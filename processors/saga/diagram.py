@@ -1,0 +1,67 @@
+"""docs/protocol.md, written from the table that production runs: the state diagram and every row."""
+
+from __future__ import annotations
+
+import inspect
+
+from processors.saga.events import EVENTS
+from processors.saga.protocol import PROTOCOL
+from processors.saga.state import Phase
+
+_HEAD = """\
+# The protocol
+
+<!-- Written by processors/saga/diagram.py from processors/saga/protocol.py: change the table there, then run
+     `python -m processors.saga.diagram > docs/protocol.md`. A test fails while this file is stale. -->
+
+A saga is the fold of its events: `decide(saga, event, now) -> (saga, commands)`.
+Each event in each phase is one row below; a transition outside its row raises.
+NEW stands for a job without state: never submitted, or forgotten after its retention.
+
+"""
+
+
+def transitions() -> dict[tuple[Phase, Phase], list[str]]:
+    """Return which events lead from one phase to another, by the table; rows that only stay are left out."""
+    found: dict[tuple[Phase, Phase], list[str]] = {}
+    for (phase, event), row in PROTOCOL.items():
+        for following in Phase:
+            if following in row.leads_to and following is not phase:
+                found.setdefault((phase, following), []).append(event.__name__)
+    return found
+
+
+def mermaid() -> str:
+    """Return the state diagram in Mermaid."""
+    lines = ["stateDiagram-v2", "    [*] --> NEW"]
+    for (phase, following), names in sorted(transitions().items(), key=_place):
+        lines.append(f"    {phase} --> {following}: {', '.join(names)}")
+    return "\n".join(lines)
+
+
+def _place(item: tuple[tuple[Phase, Phase], list[str]]) -> tuple[int, int]:
+    order = list(Phase)
+    return order.index(item[0][0]), order.index(item[0][1])
+
+
+def table(phase: Phase) -> str:
+    """Return one phase's rows as a Markdown table: the event, what it does, where it may lead."""
+    lines = ["| event | handler | what it does | leads to |", "|---|---|---|---|"]
+    for event in EVENTS:
+        row = PROTOCOL[phase, event]
+        leads_to = ", ".join(one.value for one in Phase if one in row.leads_to)
+        does = (inspect.getdoc(row.handler) or "").partition("\n")[0]
+        lines.append(f"| {event.__name__} | `{row.handler.__name__}` | {does} | {leads_to} |")
+    return "\n".join(lines)
+
+
+def render() -> str:
+    """Return the whole document."""
+    parts = [_HEAD, "```mermaid\n", mermaid(), "\n```\n"]
+    for phase in Phase:
+        parts += [f"\n## {phase}\n\n", table(phase), "\n"]
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    print(render(), end="")

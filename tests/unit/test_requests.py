@@ -1,0 +1,221 @@
+"""What people put on scrape.urls: understood, or refused with the reason; and the identity that a job gets from it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processors.errors import BadRecord
+from processors.requests import (
+    MAX_JOB_ID_CHARS,
+    MAX_URL_CHARS,
+    ScrapeRequest,
+    canonical_url,
+    check_job_id,
+    content_hash,
+    derived_job_id,
+    encode_request,
+    read_request,
+)
+from schemas.codec import codec
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+REQUESTS = st.builds(
+    ScrapeRequest,
+    url=TEXT,
+    pipeline=st.none() | TEXT,
+    job_id=st.none() | TEXT,
+    payload=st.none() | st.dictionaries(TEXT, JSON, max_size=3),
+    label=st.none() | TEXT,
+)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@given(REQUESTS)
+def test_avro_and_json_say_the_same(request: ScrapeRequest) -> None:
+    """A request in Avro and the same in JSON are one request."""
+    assert read_request(encode_request(request), None) == request
+    assert read_request(msgspec.json.encode(request), None) == request
+
+
+def test_a_bare_url_is_a_request() -> None:
+    """What `echo URL | kcat -P` sends is understood, with the newline that it ends in."""
+    assert read_request(b"https://shop.example/1\n", b"any key") == ScrapeRequest(url="https://shop.example/1")
+
+
+def test_json_may_be_surrounded_by_space() -> None:
+    """Pretty-printed JSON is JSON."""
+    assert read_request(b'\n  {"url": "http://x/"}\n', None).url == "http://x/"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "empty record"),
+        (b"", "empty record"),
+        (b"shop.example/1", "expected a ScrapeRequest"),
+        (b"ftp://shop.example/", "expected a ScrapeRequest"),
+        (b'"http://x/"', "expected a ScrapeRequest"),
+        (b"[1]", "expected a ScrapeRequest"),
+        (b"{", "not a ScrapeRequest"),
+        (b"{}", "url"),
+        (b'{"url": 1}', "url"),
+        (b'{"url": "http://x/", "pipline": "p"}', "pipline"),
+        (b'{"url": "http://x/", "payload": []}', "payload"),
+        (b'{"url": "http://x/\xff"}', "not a ScrapeRequest"),
+        (b"http://x/\xff", "no UTF-8"),
+        (b"\xc3\x01", "not a ScrapeRequest"),
+        (b"\xc3\x01\0\0\0\0\0\0\0\0", "not a ScrapeRequest"),
+        (b"\0\0\0\0\1abc", "expected a ScrapeRequest"),
+    ],
+)
+def test_what_is_no_request_is_refused(value: bytes | None, says: str) -> None:
+    """Each refusal names what was wrong."""
+    with pytest.raises(BadRecord, match=says):
+        read_request(value, None)
+
+
+@pytest.mark.parametrize("payload", ["[1]", "{", "1", "null"])
+def test_an_avro_payload_that_is_no_object_is_refused(payload: str) -> None:
+    """The payload travels as JSON text inside Avro; it has to be an object there, too."""
+    fields = {"url": "http://x/", "pipeline": None, "job_id": None, "payload": payload, "label": None}
+    with pytest.raises(BadRecord, match="not a ScrapeRequest"):
+        read_request(codec("scrape_request").encode(fields), None)
+
+
+@given(st.binary(max_size=80))
+@settings(max_examples=300)
+def test_any_bytes_are_read_or_refused(value: bytes) -> None:
+    """Nothing that lies on the topic raises anything but BadRecord."""
+    for candidate in (value, b"{" + value, b"http://" + value, b"\xc3\x01" + value):
+        try:
+            read_request(candidate, None)
+        except BadRecord as error:
+            assert str(error)
+
+
+# --- identity --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "canonical"),
+    [
+        ("http://x", "http://x/"),
+        ("HTTP://Shop.Example/A", "http://shop.example/A"),
+        ("http://x:80/", "http://x/"),
+        ("https://x:443/a", "https://x/a"),
+        ("https://x:80/", "https://x:80/"),
+        ("http://x:8080/", "http://x:8080/"),
+        ("http://x:/", "http://x/"),
+        ("http://[::1]:80/", "http://[::1]/"),
+        ("http://[::1]/", "http://[::1]/"),
+        ("http://x/?b=2&a=1", "http://x/?a=1&b=2"),
+        ("http://x/?a=", "http://x/?a="),
+        ("http://x/#part", "http://x/"),
+        (" http://x/ ", "http://x/"),
+        ("http://x/ä b", "http://x/%C3%A4%20b"),
+        ("http://x/%7euser", "http://x/~user"),
+    ],
+)
+def test_one_form_of_a_url(url: str, canonical: str) -> None:
+    """Spellings of one URL are one job. These forms are frozen: changing one makes known pages look new."""
+    assert canonical_url(url) == canonical
+
+
+URLS = st.builds(
+    lambda scheme, host, port, path, query: f"{scheme}://{host}{port}/{path}{query}",
+    st.sampled_from(["http", "https", "HTTP"]),
+    st.sampled_from(["x", "Shop.Example", "[::1]", "127.0.0.1", "münchen.example"]),
+    st.sampled_from(["", ":80", ":443", ":8080", ":"]),
+    st.text(max_size=12),
+    st.builds("?{}={}&{}".format, st.text(max_size=5), st.text(max_size=5), st.text(max_size=5)) | st.just(""),
+)
+
+
+@given(URLS)
+@settings(max_examples=300)
+def test_the_canonical_form_is_its_own(url: str) -> None:
+    """The canonical form of a canonical form is itself, and any URL has one or is refused."""
+    try:
+        canonical = canonical_url(url)
+    except BadRecord:
+        return
+    assert canonical_url(canonical) == canonical
+
+
+@given(st.text(max_size=60))
+@settings(max_examples=300)
+def test_any_text_is_a_url_or_refused(text: str) -> None:
+    """Nothing that somebody calls a URL raises anything but BadRecord."""
+    for candidate in (text, "http://" + text):
+        try:
+            assert canonical_url(candidate).startswith(("http://", "https://"))
+        except BadRecord as error:
+            assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("shop.example/1", "absolute"),
+        ("ftp://x/", "absolute"),
+        ("file:///etc/passwd", "absolute"),
+        ("javascript:alert(1)", "absolute"),
+        ("http://", "absolute"),
+        ("http:///path", "absolute"),
+        ("", "absolute"),
+        ("http://u:p@x/", "user name or password"),
+        ("http://u@x/", "user name or password"),
+        ("http://x/\n", "control characters"),
+        ("http://x/\0", "control characters"),
+        ("http://x/\x7f", "control characters"),
+        ("http://x:99999/", "not a URL"),
+        ("http://x:a/", "not a URL"),
+        ("http://[::1/", "not a URL"),
+        ("http://x/" + "a" * MAX_URL_CHARS, "at most"),
+    ],
+)
+def test_what_cannot_be_fetched_is_refused(url: str, says: str) -> None:
+    """Each refusal names what is wrong with the URL."""
+    with pytest.raises(BadRecord, match=says):
+        canonical_url(url)
+
+
+def test_a_derived_id_follows_pipeline_and_url() -> None:
+    """The same page in the same pipeline is the same job; in another pipeline it is another. The form is frozen."""
+    one = derived_job_id("shop-prices", "http://x/")
+    assert one == "shop-prices-190c54e3e57f00babe3c12a8"
+    assert one == derived_job_id("shop-prices", "http://x/")
+    assert one != derived_job_id("shop-prices", "http://x/a")
+    assert one != derived_job_id("shop", "http://x/")
+    check_job_id(one)
+
+
+@pytest.mark.parametrize("job_id", ["a", "abc-123", "ä", "with space", "x" * MAX_JOB_ID_CHARS])
+def test_good_ids(job_id: str) -> None:
+    """Any printable text is an id."""
+    check_job_id(job_id)
+
+
+@pytest.mark.parametrize("job_id", ["", "x" * (MAX_JOB_ID_CHARS + 1), "a\nb", "a\0", "\ud800", "\u202e"])
+def test_bad_ids(job_id: str) -> None:
+    """What can't be a key, a header or a log line is refused."""
+    with pytest.raises(BadRecord, match="printable"):
+        check_job_id(job_id)
+
+
+@given(TEXT, TEXT, st.binary(max_size=10), TEXT, TEXT, st.binary(max_size=10))
+def test_content_tells_requests_apart(p1: str, u1: str, b1: bytes, p2: str, u2: str, b2: bytes) -> None:
+    """Requests that differ in pipeline, URL or payload have different content."""
+    same = (p1, u1, b1) == (p2, u2, b2)
+    no_nul = not any("\0" in text for text in (p1, u1, p2, u2))
+    assert not no_nul or (content_hash(p1, u1, b1) == content_hash(p2, u2, b2)) == same
