@@ -1,6 +1,6 @@
 """The exhaustive walk: every world that a small plan can reach within its budget of mishaps, breadth first.
 
-    python -m tests.sim.walk [small|ci|large]
+    python -m tests.sim.walk [small|ci|large] [--write docs/verification.md]
 
 Worlds that differ only in numbers whose order is the same, or in times whose order is the same, are one: the rules
 compare numbers and times, and never compute with them (the plans here have no backoff). The walk is closed: it ends
@@ -9,10 +9,11 @@ when no new world is found. In each world every decision and every rest is check
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -268,21 +269,31 @@ def _reaching(resting: list[int], backwards: list[list[int]]) -> set[int]:
     return seen
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Walk the plans of a size and print what each came to; 1 if a promise was broken."""
     from tests.sim.plans import WALKS
+    from tests.sim.report import put_table
 
-    size = argv[0] if argv else "ci"
-    total, failed = 0, False
-    for name, plan, budget in WALKS[size]:
+    arguments = argparse.ArgumentParser(description="Visit every world that small plans can reach.")
+    arguments.add_argument("size", nargs="?", choices=sorted(WALKS), default="ci")
+    arguments.add_argument("--write", help="a Markdown file whose table is to be replaced")
+    chosen = arguments.parse_args(argv)
+    total, failed, rows = 0, False, []
+    for name, plan, budget in WALKS[chosen.size]:
         result = walk(name, plan, budget)
         total += result.worlds
         failed = failed or result.found is not None or not result.closed or result.stuck > 0
         print(result, flush=True)
-        if result.found:
-            for move in result.found.way:
-                print("   ", move)
-    print(f"{total} worlds in all")
+        for move in result.found.way if result.found else ():
+            print("   ", move)
+        allowed = ", ".join(f"{left} {limit.value.replace('_', ' ')}" for limit, left in budget.items())
+        outcome = "broken" if result.found else "closed" if result.closed else "cut off"
+        rows.append(f"| {name} | {len(plan.steps)} | {allowed} | {result.worlds:,} | {result.moves:,} | {outcome} |")
+    last = f"{total:,} worlds in all"
+    if chosen.write:
+        head = ["| walk | steps | mishaps allowed | worlds | moves | |", "|---|---:|---|---:|---:|---|"]
+        put_table(chosen.write, "walks", [*head, *rows, "", last + "."])
+    print(last)
     return int(failed)
 
 
