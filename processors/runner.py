@@ -234,10 +234,12 @@ class StepRunner:
         command = job.command
         metrics.queue_seconds.labels(self.step).observe(max(0.0, time.time() - job.record.timestamp_ms / 1000))
         started = time.perf_counter()
+        # Not started here; an earlier owner of the partition may have begun it and died without a word, so nobody can say
+        # that it had no effect.
         if job.superseded:
-            reply: Reply = self._failed(command, "superseded before it started", retryable=True)
+            reply: Reply = self._failed(command, "superseded, not started by this worker", retryable=True, unknown=True)
         elif command.expires_ms and time.time() * 1000 > command.expires_ms:
-            reply = self._failed(command, "expired in the queue, never started", retryable=True)
+            reply = self._failed(command, "expired in the queue", retryable=True, unknown=True)
         else:
             reply = await self._attempt(job)
         took = time.perf_counter() - started

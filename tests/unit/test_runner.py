@@ -83,9 +83,11 @@ def plan() -> Plan:
     return pin(Plan("p", "{}", (step,), 0, 1_000))
 
 
-def command(of: Plan, seq: int, action: Action = Action.EXECUTE, job: str = "job") -> StepCommand:
+def command(
+    of: Plan, seq: int, action: Action = Action.EXECUTE, job: str = "job", expires_ms: int = 0
+) -> StepCommand:
     """Return a command for the slow step."""
-    return StepCommand(job, 1, seq, "slow", action, 1, f"{job}:1:slow", of.hash, "http://a", b"", "", 0, {}, b"", "")
+    return StepCommand(job, 1, seq, "slow", action, 1, f"{job}:1:slow", of.hash, "http://a", b"", "", expires_ms, {}, b"", "")
 
 
 async def run(commands: Sequence[StepCommand], of: Plan, *, takes_time: bool = False) -> tuple[Answers, Done]:
@@ -121,16 +123,29 @@ def fresh() -> Any:
 
 @pytest.mark.parametrize("takes_time", [False, True])
 async def test_an_undo_that_comes_with_its_action_leaves_none_unanswered(takes_time: bool) -> None:
-    """Redelivered together, the action is answered as never started and the undo is done: the partition goes on."""
+    """Redelivered together, the action is answered, and the undo is done: the partition goes on.
+
+    An earlier owner may have begun the action, so this worker does not vouch that it had no effect.
+    """
     of = plan()
     answers, done = await run(
         [command(of, 1), command(of, 2, Action.COMPENSATE)], of, takes_time=takes_time
     )
     assert done.offsets == {0, 1}
     first, second = answers.events(of)
-    assert isinstance(first, Failed) and not first.unknown
+    assert isinstance(first, Failed) and first.unknown
     assert isinstance(second, Undone)
     assert Slow.happened == ["undo 2"]
+
+
+async def test_an_expired_action_is_not_run_and_its_outcome_is_unknown() -> None:
+    """What waited too long is answered without a start; what an earlier owner made of it nobody here can say."""
+    of = plan()
+    answers, done = await run([command(of, 1, expires_ms=1)], of)
+    assert done.offsets == {0}
+    (only,) = answers.events(of)
+    assert isinstance(only, Failed) and only.unknown and only.retryable
+    assert Slow.happened == []
 
 
 async def test_a_repeated_command_is_done_once() -> None:
