@@ -24,9 +24,10 @@ from processors.saga.events import Event, TimedOut
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Phase, Saga
 from processors.sender import Sender
+from processors.transport.changelog import peek
 from processors.transport.outbox import Outgoing
 from processors.transport.record import Batch, Record
-from processors.wire import decode_event, decode_saga, due_of, encode_command, encode_event, encode_saga, seq_of
+from processors.wire import decode_event, decode_saga, encode_command, encode_event, encode_saga
 from topics.catalogue import Catalogue
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ class Coordinator:
         """Rebuild the deadlines of a partition from its restored states."""
         deadlines = self._deadlines[partition] = Deadlines()
         for key, value in states:
-            deadlines.arm(key, seq_of(value), due_of(value))
+            seq, due_ms, _ = peek(value)
+            deadlines.arm(key, seq, due_ms)
         self._cache.clear()
         self._rearmed.set()
 

@@ -31,7 +31,7 @@ from processors.saga.events import (
 )
 from processors.saga.plan import Plan
 from processors.saga.state import Action, Origin, Phase, Saga, Status, StepState, Undo
-from schemas.codec import HEADER_BYTES, UndecodableMessage, codec, message_name
+from schemas.codec import UndecodableMessage, codec, message_name
 
 #: Finds a plan by its hash; raises BadRecord if there is none.
 Plans = Callable[[str], Plan]
@@ -289,24 +289,3 @@ def _step(value: dict[str, Any]) -> StepState:
         output=value["output"],
         reason=value["reason"],
     )
-
-
-def seq_of(data: bytes) -> int:
-    """Return a state's seq from its first bytes, without decoding the rest."""
-    return _varint(data, HEADER_BYTES)[0]
-
-
-def due_of(data: bytes) -> int:
-    """Return when a state's timer is due (0: never), without decoding the rest."""
-    return _varint(data, _varint(data, HEADER_BYTES)[1])[0]
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    shift = value = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return (value >> 1) ^ -(value & 1), at
-        shift += 7

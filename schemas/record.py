@@ -20,15 +20,13 @@ from typing import cast
 import fastavro
 from fastavro.schema import SchemaParseException, UnknownType, fingerprint, to_parsing_canonical_form
 
+from schemas.codec import HEADER_BYTES, MARKER
 from schemas.record_columns import Column, columns_of, row_of
 from schemas.record_types import Record, RecordSchemaError, record_shape
 from schemas.record_values import fit_record, jsonable
 
 __all__ = ["Column", "RecordMismatch", "RecordSchema", "RecordSchemaError", "UnreadableRecord"]
 
-# https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
-_MARKER = b"\xc3\x01"
-_HEADER_BYTES = 10
 # Tells a pipeline's records from the engine's own messages, whose schemas lie in the same folder.
 _BUNDLED_NAMESPACE = "scrapesaga.records."
 
@@ -134,22 +132,22 @@ class RecordSchema:
     def encode(self, record: Mapping[str, object]) -> bytes:
         """The record in Avro single-object encoding; it must come from `conform`."""
         out = BytesIO()
-        out.write(_MARKER + self.fingerprint)
+        out.write(MARKER + self.fingerprint)
         fastavro.schemaless_writer(out, self._avro, record)
         return out.getvalue()
 
     def decode(self, body: bytes, older: Iterable[RecordSchema] = ()) -> dict[str, object]:
         """The record that `encode` made, here or under one of the `older` schemas; raises UnreadableRecord."""
-        if body[:2] != _MARKER or len(body) < _HEADER_BYTES:
+        if body[:2] != MARKER or len(body) < HEADER_BYTES:
             raise UnreadableRecord(f"not an Avro single-object record: it starts with {body[:2].hex() or 'nothing'}")
-        mark = body[2:_HEADER_BYTES]
+        mark = body[2:HEADER_BYTES]
         writer = next((schema for schema in (self, *older) if schema.fingerprint == mark), None)
         if writer is None:
             raise UnreadableRecord(
                 f"written with schema {mark.hex()}, but {self.name} is {self.fingerprint.hex()}; "
                 f"give the schema that it was written with as an older one"
             )
-        payload = BytesIO(body[_HEADER_BYTES:])
+        payload = BytesIO(body[HEADER_BYTES:])
         try:
             record = fastavro.schemaless_reader(payload, writer._avro, None if writer is self else self._avro)
         except Exception as error:

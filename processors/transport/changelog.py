@@ -15,10 +15,7 @@ from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
 
 from processors.errors import BadRecord
-
-# Avro's single-object encoding: marker, 8 bytes of fingerprint, then the fields.
-_MARKER = b"\xc3\x01"
-_FIELDS_AT = 10
+from schemas.codec import HEADER_BYTES, MARKER
 
 # A tombstone's seq, in ASCII so that `kcat` shows it. A value says its own.
 SEQ_HEADER = "seq"
@@ -49,10 +46,10 @@ class Memory:
 
 def peek(value: bytes) -> tuple[int, int, int]:
     """Read seq, due_ms and the index of the phase from an encoded SagaState; BadRecord if it isn't one."""
-    if not value.startswith(_MARKER):
+    if not value.startswith(MARKER):
         raise BadRecord(f"Not a saga state: {value[:12]!r} is no Avro single-object encoding.")
     fields: list[int] = []
-    at = _FIELDS_AT
+    at = HEADER_BYTES
     try:
         for _ in range(3):
             number = shift = 0
@@ -70,10 +67,10 @@ def peek(value: bytes) -> tuple[int, int, int]:
 
 def seq_of(value: bytes) -> int:
     """The seq of an encoded SagaState; -1, less than any, if it isn't one."""
-    if not value.startswith(_MARKER):
+    if not value.startswith(MARKER):
         return -1
     number = shift = 0
-    at = _FIELDS_AT
+    at = HEADER_BYTES
     try:
         while (byte := value[at]) > 0x7F:
             number |= (byte & 0x7F) << shift
