@@ -25,56 +25,71 @@ class UnknownPlan(BadRecord):
         self.plan_hash = plan_hash
 
 
-class Plans:
-    """Plans by hash, and each pipeline's current one by name."""
+class PlanBook:
+    """What the plans topic says: plans by hash, and each pipeline's current one by name."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self) -> None:
         self._by_hash: dict[str, Plan] = {}
         self._current: dict[str, str] = {}
-        self._refreshing = asyncio.Lock()
 
     def __call__(self, plan_hash: str) -> Plan:
-        """Return a plan by hash. Raises UnknownPlan: refresh, and ask again."""
+        """Return a plan by hash. Raises UnknownPlan: there is none, or it was not read yet."""
         plan = self._by_hash.get(plan_hash)
         if plan is None:
             raise UnknownPlan(plan_hash)
         return plan
 
+    def __contains__(self, plan_hash: str) -> bool:
+        return plan_hash in self._by_hash
+
     def current(self, pipeline: str) -> Plan | None:
         """Return the plan that new submissions of a pipeline get."""
         return self._by_hash.get(self._current.get(pipeline, ""))
+
+    def is_current(self, plan: Plan) -> bool:
+        """Whether new submissions of the plan's pipeline get this very plan."""
+        return self._current.get(plan.pipeline) == plan.hash
 
     @property
     def pipelines(self) -> tuple[str, ...]:
         """Names of all pipelines that were ever published, sorted."""
         return tuple(sorted(self._current))
 
-    async def refresh(self) -> None:
-        """Read the topic to its present end."""
-        async with self._refreshing:
-            for _, key, value in await self._log.catch_up():
-                self._apply(key, value)
-
-    def _apply(self, key: bytes, value: bytes | None) -> None:
+    def apply(self, key: bytes, value: bytes | None) -> None:
+        """Take in one record of the topic."""
         if value is None:
             return
         if key.startswith(PLAN_KEY):
             try:
                 plan = decode_plan(value)
             except PipelineError:
-                # A plan of a newer version: sagas pinned to it are not for this process, and say so themselves.
+                # A plan of a newer version: what is pinned to it says so when it is asked for.
                 return
             self._by_hash[plan.hash] = plan
         elif key.startswith(PIPELINE_KEY):
             self._current[key[len(PIPELINE_KEY) :].decode()] = value.decode()
 
+
+class Plans(PlanBook):
+    """The book as a running process keeps it: read on from the topic when a hash is unknown, and written by intake."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+        self._refreshing = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Read the topic to its present end."""
+        async with self._refreshing:
+            for _, key, value in await self._log.catch_up():
+                self.apply(key, value)
+
     async def publish(self, plans: Iterable[Plan]) -> None:
         """Publish plans that aren't there yet, and make each its pipeline's current one."""
         await self.refresh()
         for plan in plans:
-            if plan.hash not in self._by_hash:
+            if plan.hash not in self:
                 await self._log.append(PLAN_KEY + plan.hash.encode(), encode_plan(plan))
-            if self._current.get(plan.pipeline) != plan.hash:
+            if not self.is_current(plan):
                 await self._log.append(PIPELINE_KEY + plan.pipeline.encode(), plan.hash.encode())
         await self.refresh()

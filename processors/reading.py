@@ -11,9 +11,8 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from processors.errors import ConfigurationError, PipelineError
-from processors.plans import PIPELINE_KEY, PLAN_KEY, UnknownPlan
-from processors.saga.plan import Plan, decode_plan
+from processors.errors import ConfigurationError
+from processors.plans import PlanBook
 from processors.transport.changelog import Memory, fold, seq_in
 from processors.transport.partitioner import partition_for
 from processors.transport.record import Record
@@ -226,48 +225,14 @@ def all_states(reader: Reader, topic: str) -> Newest:
     return Newest(reader.records(topic))
 
 
-class PlanBook:
-    """The plans on the plans topic: by hash, and each pipeline's current one."""
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._by_hash: dict[str, Plan] = {}
-        self._current: dict[str, str] = {}
-        for record in records:
-            self._add(record.key or b"", record.value)
-
-    def __call__(self, plan_hash: str) -> Plan:
-        """Return a plan by hash. Raises UnknownPlan."""
-        plan = self._by_hash.get(plan_hash)
-        if plan is None:
-            raise UnknownPlan(plan_hash)
-        return plan
-
-    def __contains__(self, plan_hash: str) -> bool:
-        return plan_hash in self._by_hash
-
-    def current(self, pipeline: str) -> Plan | None:
-        """Return the plan that new submissions of a pipeline get."""
-        return self._by_hash.get(self._current.get(pipeline, ""))
-
-    @property
-    def pipelines(self) -> tuple[str, ...]:
-        """Names of all pipelines that were ever published, sorted."""
-        return tuple(sorted(self._current))
-
-    def _add(self, key: bytes, value: bytes | None) -> None:
-        if value is None:
-            return
-        if key.startswith(PLAN_KEY):
-            try:
-                plan = decode_plan(value)
-            except PipelineError:
-                # A plan of a newer version; what is pinned to it says so when it is asked for.
-                return
-            self._by_hash[plan.hash] = plan
-        elif key.startswith(PIPELINE_KEY):
-            self._current[key[len(PIPELINE_KEY) :].decode()] = value.decode()
+def plan_book(records: Iterable[Record]) -> PlanBook:
+    """Return what records of the plans topic say."""
+    book = PlanBook()
+    for record in records:
+        book.apply(record.key or b"", record.value)
+    return book
 
 
 def read_plans(reader: Reader, topic: str) -> PlanBook:
     """Read all plans."""
-    return PlanBook(reader.records(topic))
+    return plan_book(reader.records(topic))

@@ -15,7 +15,8 @@ from processors.cli.context import Context, user_name
 from processors.cli.errors import CommandRefused
 from processors.cli.sending import Sender
 from processors.errors import BadRecord
-from processors.reading import PlanBook, all_states, job_partition, job_state, read_plans
+from processors.plans import PlanBook
+from processors.reading import all_states, job_partition, job_state, read_plans
 from processors.saga.events import Cancelled, Redriven, Resumed, ResumeMode
 from processors.saga.plan import Plan
 from processors.saga.state import ENDED, Phase

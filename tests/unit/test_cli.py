@@ -21,7 +21,7 @@ from processors.cli.submit import Defaults, identity, read_line, read_lines
 from processors.cli.verify import Audit, Kept, Report, Topics
 from processors.errors import BadRecord, ConfigurationError, PipelineError
 from processors.plans import UnknownPlan
-from processors.reading import Newest, PlanBook
+from processors.reading import Newest, plan_book
 from processors.requests import derived_job_id
 from processors.saga.commands import StepCommand
 from processors.saga.events import Cancelled, Submitted, Succeeded
@@ -191,7 +191,7 @@ def test_forgotten_job_has_no_state(log: Log) -> None:
 
 def test_plan_book_knows_plans_and_the_current_one() -> None:
     """Plans are found by hash, the current one by the pipeline's name; an unknown hash is a bad record."""
-    book = PlanBook(
+    book = plan_book(
         [
             record("plans", 0, encode_plan(PLAN), key=b"plan:" + PLAN.hash.encode()),
             record("plans", 1, PLAN.hash.encode(), key=b"pipeline:shop"),
