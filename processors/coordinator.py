@@ -170,8 +170,7 @@ class Coordinator:
         return Outgoing(topic, record.partition, record.key, encode_command(command))
 
     def _set_aside(self, record: Record, reason: str) -> Outgoing:
-        partition = record.partition % self._dead_letters.partitions
-        return dead_letter(self._dead_letters.name, partition, record, reason, "coordinator")
+        return dead_letter(self._dead_letters, record, reason, "coordinator")
 
     def _settle(self, key: bytes, partition: int, before: Saga | None, after: Saga | None) -> None:
         """Take a saved change into the cache, the deadlines and the gauges."""

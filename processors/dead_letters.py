@@ -7,12 +7,13 @@ import time
 from processors import metrics
 from processors.transport.outbox import Outgoing
 from processors.transport.record import Record
+from topics.catalogue import Topic
 
 # A poisoned record may be as large as its topic allows; its error must not push it over the dead-letter topic's limit.
 MAX_REASON_BYTES = 2_000
 
 
-def dead_letter(topic: str, partition: int, record: Record, reason: str, processor: str) -> Outgoing:
+def dead_letter(topic: Topic, record: Record, reason: str, processor: str) -> Outgoing:
     """Return the dead letter of a record: its bytes, key and headers untouched, with where it lay and what was wrong."""
     metrics.dead_letters.labels(record.topic).inc()
     about = {
@@ -25,8 +26,9 @@ def dead_letter(topic: str, partition: int, record: Record, reason: str, process
         "dead-letter-processor": processor.encode(),
     }
     return Outgoing(
-        topic=topic,
-        partition=partition,
+        topic=topic.name,
+        # Any will do: those of one source partition stay together, and in order.
+        partition=record.partition % topic.partitions,
         key=record.key,
         value=record.value,
         headers=(*record.headers, *about.items()),

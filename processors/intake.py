@@ -40,8 +40,7 @@ class Intake:
         try:
             submitted = self.accept(record)
         except BadRecord as error:
-            partition = record.partition % self._dead_letters.partitions
-            return dead_letter(self._dead_letters.name, partition, record, str(error), "intake")
+            return dead_letter(self._dead_letters, record, str(error), "intake")
         metrics.accepted.labels(submitted.plan.pipeline).inc()
         key = submitted.job_id.encode()
         partition = partition_for(key, self._events.partitions)

@@ -53,7 +53,6 @@ class Job:
     batch: Batch
     superseded: bool = False
     attempting: bool = False
-    taken_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -125,9 +124,7 @@ class StepRunner:
             if command.step != self.step:
                 raise BadRecord(f"a command for step {command.step!r} on the topic of {self.step!r}")
         except BadRecord as error:
-            partition = record.partition % self._dead_letters.partitions
-            letter = dead_letter(self._dead_letters.name, partition, record, str(error), f"step {self.step}")
-            await self._outbox.send([letter])
+            await self._outbox.send([dead_letter(self._dead_letters, record, str(error), f"step {self.step}")])
             batch.done_one(record)
             return
         lane = self._lanes.get(command.job_id)
@@ -173,9 +170,7 @@ class StepRunner:
         while self._undoing and self._busy(undoing=True) < self._limit:
             self._start(self._undoing.popleft())
         while self._doing and self._busy(undoing=False) < self._limit:
-            lane = self._doing.popleft()
-            # Superseded while it waited: its answer is quick, and what comes behind it may be an undo.
-            self._start(lane)
+            self._start(self._doing.popleft())
 
     def _busy(self, *, undoing: bool) -> int:
         if undoing:
@@ -197,8 +192,9 @@ class StepRunner:
     async def _work(self, job: Job, lane: Lane) -> None:
         try:
             reply = await self._answer(job)
-            lane.reply = self._outgoing(job, *reply) if job.command.seq == lane.seq else ()
-            await self._outbox.send(lane.reply or self._outgoing(job, *reply))
+            answer = self._outgoing(job, *reply)
+            lane.reply = answer if job.command.seq == lane.seq else ()
+            await self._outbox.send(answer)
             job.batch.done_one(job.record)
         except asyncio.CancelledError:
             # The worker stops. Without an answer the command is delivered again, to whoever owns the partition.

@@ -113,8 +113,12 @@ class LocalEngine:
 
     def settings(self) -> Settings:
         """Return the settings that the roles are started with."""
+        return Settings.from_env(self._whole_environment())
+
+    def _whole_environment(self) -> dict[str, str]:
+        # Settings of the surrounding shell are for another engine.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SCRAPESAGA_")}
-        return Settings.from_env({**kept, **self._extra, **self.environment()})
+        return {**kept, **self._extra, **self.environment()}
 
     def stop(self) -> tuple[str, ...]:
         """Stop the roles, then ClickHouse and Kafka, within ten seconds; return what had to be killed."""
@@ -127,8 +131,7 @@ class LocalEngine:
 
     def _start_role(self, role: str) -> None:
         port = self._ports[role] = free_port()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("SCRAPESAGA_")}
-        env = {**kept, **self._extra, **self.environment(), "SCRAPESAGA_HTTP_PORT": str(port)}
+        env = {**self._whole_environment(), "SCRAPESAGA_HTTP_PORT": str(port)}
         logs = self.data_dir / "logs"
         logs.mkdir(exist_ok=True)
         # -P: a user's own schemas/ folder in the working directory must not shadow ours.
