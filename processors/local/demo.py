@@ -17,6 +17,7 @@ from processors.local import outside
 from processors.local.engine import LocalEngine
 from processors.local.verdict import Observed, Verdict, judge
 from processors.local.world import World
+from processors.reading import Reader
 from processors.requests import ScrapeRequest, canonical_url, derived_job_id, encode_request
 
 PIPELINE = "demo"
@@ -93,7 +94,7 @@ def run_demo(*, urls: int, fault_rate: float, data_dir: Path, seed: int = 1, kee
             engine.start()
         try:
             console.print(f"up after {time.monotonic() - started:.1f} s; logs in {engine.data_dir / 'logs'}")
-            status = _run(console, engine, world, urls)
+            status = _run(console, engine, world)
         finally:
             engine.stop()
     if status == 0 and not keep:
@@ -101,7 +102,7 @@ def run_demo(*, urls: int, fault_rate: float, data_dir: Path, seed: int = 1, kee
     return status
 
 
-def _run(console: Console, engine: LocalEngine, world: World, urls: int) -> int:
+def _run(console: Console, engine: LocalEngine, world: World) -> int:
     settings = engine.settings()
     client = {"bootstrap.servers": engine.bootstrap_servers}
     prefix = settings.topic_prefix
@@ -114,43 +115,44 @@ def _run(console: Console, engine: LocalEngine, world: World, urls: int) -> int:
     # Left open, it would report the broker's end on standard error.
     del producer
     began = time.monotonic()
-    phases = _follow(console, client, f"{prefix}.sagas", len(expected))
+    reader = Reader(client)
+    _follow(console, reader, f"{prefix}.sagas", len(expected))
     took = time.monotonic() - began
-    states = outside.saga_states(client, f"{prefix}.sagas")
-    records = outside.compacted(client, f"{prefix}.records")
+    states = outside.saga_states(reader, f"{prefix}.sagas")
+    records = outside.compacted(reader, f"{prefix}.records")
     verdict = judge(
         Observed(
             expected=expected,
             phases={job: str(state["phase"]) for job, state in states.items()},
-            rejected=len(outside.compacted(client, f"{prefix}.dead-letters")),
+            rejected=len(outside.compacted(reader, f"{prefix}.dead-letters")),
             warehouse=outside.warehouse_jobs(engine.clickhouse_url, f"{PIPELINE}_live") & expected.keys(),
             records=frozenset(key.decode() for key in records),
             invoices=outside.invoices(world.api_url),
             reasons={job: f"{state['failed_step']}: {state['reason']}" for job, state in states.items()},
         )
     )
-    _print(console, verdict, took, phases)
+    _print(console, verdict, took)
     return 4 if verdict.problems else 0
 
 
-def _follow(console: Console, client: dict[str, str], topic: str, jobs: int) -> Counter[str]:
+def _follow(console: Console, reader: Reader, topic: str, jobs: int) -> None:
     """Show progress until every job has ended, or time is up."""
     give_up = time.monotonic() + GIVE_UP_S
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TextColumn("{task.fields[phases]}"), TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task("sagas", total=jobs, phases="")
         while True:
-            states = outside.saga_states(client, topic)
+            states = outside.saga_states(reader, topic)
             phases = Counter(str(state["phase"]) for state in states.values())
             ended = phases["COMPLETED"] + phases["COMPENSATED"] + phases["PARKED"]
             shown = " ".join(f"{phase.lower()} {count}" for phase, count in sorted(phases.items()))
             progress.update(task, completed=ended, phases=shown)
             if ended >= jobs or time.monotonic() > give_up:
-                return phases
+                return
             time.sleep(1)
 
 
-def _print(console: Console, verdict: Verdict, took_s: float, phases: Counter[str]) -> None:
+def _print(console: Console, verdict: Verdict, took_s: float) -> None:
     table = Table("what", "count", title="verdict, computed from outside", title_justify="left")
     for name, value in (
         ("jobs accepted", verdict.accepted),

@@ -2,66 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import clickhouse_connect
 import httpx
-from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from processors.wire import decode_saga_fields
+from processors.reading import Reader, all_states
 
 
-def compacted(client: Mapping[str, str], topic: str) -> dict[bytes, bytes]:
+def compacted(reader: Reader, topic: str) -> dict[bytes, bytes]:
     """Return the last value of every key of a topic, tombstones taken away: what a compacted view shows."""
     view: dict[bytes, bytes] = {}
-    for key, value in records(client, topic):
-        if value is None:
+    for record in reader.records(topic):
+        key = record.key or b""
+        if record.value is None:
             view.pop(key, None)
         else:
-            view[key] = value
+            view[key] = record.value
     return view
 
 
-def records(client: Mapping[str, str], topic: str) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yield (key, value) of all records of a topic up to its present end, in order within each partition."""
-    consumer = Consumer({**client, "group.id": "scrapesaga-outside", "enable.auto.commit": False})
-    try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        ends: dict[int, int] = {}
-        starts = []
-        for number in partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
-            if high > low:
-                ends[number] = high
-                starts.append(TopicPartition(topic, number, low))
-        consumer.assign(starts)
-        give_up = time.monotonic() + 60
-        while ends and time.monotonic() < give_up:
-            for message in consumer.consume(1_000, timeout=0.2):
-                if error := message.error():
-                    raise KafkaException(error)
-                yield message.key() or b"", message.value()
-            places = consumer.position([TopicPartition(topic, number) for number in ends])
-            ends = {place.partition: ends[place.partition] for place in places if place.offset < ends[place.partition]}
-        if ends:
-            raise TimeoutError(f"{topic} could not be read to its end within a minute")
-    finally:
-        consumer.close()
-
-
-def saga_states(client: Mapping[str, str], topic: str) -> dict[str, dict[str, object]]:
+def saga_states(reader: Reader, topic: str) -> dict[str, dict[str, Any]]:
     """Return the latest state of every job; a stale owner's late write (lower seq) doesn't count."""
-    latest: dict[str, dict[str, object]] = {}
-    for key, value in records(client, topic):
-        job = key.decode()
-        if value is None:
-            latest.pop(job, None)
-            continue
-        state = decode_saga_fields(value)
-        if job not in latest or int(str(latest[job]["seq"])) < state["seq"]:
-            latest[job] = state
-    return latest
+    return {state["job_id"]: state for state in all_states(reader, topic).all()}
 
 
 def warehouse_jobs(url: str, view: str) -> frozenset[str]:
