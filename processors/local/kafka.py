@@ -11,8 +11,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -21,10 +20,10 @@ from processors.local import child
 from processors.local.claim import Claim
 from processors.local.errors import LocalError, StartFailed
 from processors.local.jars import kafka_classpath
-from processors.local.ports import remembered_port, wait_until_free
+from processors.local.ports import remembered_port
+from processors.local.server import LocalServer
 
 _START_WITHIN = timedelta(seconds=60)
-_STOP_WITHIN = timedelta(seconds=15)
 _FORMAT_WITHIN = timedelta(seconds=30)
 _POLL_S = 0.05
 
@@ -82,13 +81,17 @@ rootLogger.appenderRef.out.ref = out
 """
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(LocalServer):
     """One Kafka broker that keeps its data, and its port, in `data_dir`.
 
     `port` is chosen on the first start and kept, unless given. `properties` are added to the broker's settings or
     replace them. With `fast_start` the JVM is up sooner; without it, faster once warm, as a benchmark wants it.
     With `die_with_parent` no broker outlives this process, however it ends.
     """
+
+    what = "Kafka"
+    port_name = "broker"
+    stop_within = timedelta(seconds=15)
 
     def __init__(
         self,
@@ -100,40 +103,15 @@ class EmbeddedKafka:
         properties: Mapping[str, str] = MappingProxyType({}),
         die_with_parent: bool = True,
     ) -> None:
-        self._dir = data_dir.absolute()
-        self._wanted_port = port
-        self._port: int | None = None
+        super().__init__(data_dir, port, die_with_parent)
         self._heap_mb = heap_mb
         self._jvm_options = _FAST_START if fast_start else _FAST_RUN
         self._properties = dict(properties)
-        self._die_with_parent = die_with_parent
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def port(self) -> int:
-        """The port; known once started, the same from then on."""
-        if self._port is None:
-            raise LocalError("The embedded Kafka has no port before its first start: call start() first.")
-        return self._port
 
     @property
     def bootstrap_servers(self) -> str:
         """Where clients connect; known once started, the same from then on."""
         return f"127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int | None:
-        """The broker's process id while it runs."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     @property
     def log_path(self) -> Path:
@@ -147,43 +125,20 @@ class EmbeddedKafka:
         """
         if self.pid is not None:
             return
-        jars = kafka_classpath()
-        claim = Claim(self._dir)
-        try:
-            settings = self._write_settings()
-            command = self._java(jars)
-            self._format_when_new(command, settings)
-            self._process = child.spawn(
-                [*command, "kafka.Kafka", str(settings)],
-                log_path=self.log_path,
-                pass_fds=(claim.fd,),
-                die_with_parent=self._die_with_parent,
-            )
-            claim.held_by(self._process.pid)
-        finally:
-            claim.close()
-        try:
-            self._wait_until_it_answers(self._process)
-        except BaseException:
-            self.kill()
-            raise
+        # Before the folder is claimed: they may have to be fetched first.
+        self._jars = kafka_classpath()
+        self._launch()
 
-    def stop(self) -> None:
-        """End the broker in order; kill it if that takes too long."""
-        if self._process is not None:
-            child.end(self._process, within=_STOP_WITHIN)
-            self._process = None
-
-    def kill(self) -> None:
-        """End the broker as a power cut would, except that what it had written stays in the page cache."""
-        if self._process is not None:
-            child.kill(self._process)
-            self._process = None
-
-    def restart(self) -> None:
-        """Stop, then start on the same port and data."""
-        self.stop()
-        self.start()
+    def _spawn(self, claim: Claim) -> subprocess.Popen[bytes]:
+        settings = self._write_settings()
+        command = self._java(self._jars)
+        self._format_when_new(command, settings)
+        return child.spawn(
+            [*command, "kafka.Kafka", str(settings)],
+            log_path=self.log_path,
+            pass_fds=(claim.fd,),
+            die_with_parent=self._die_with_parent,
+        )
 
     def _java(self, jars: tuple[Path, ...]) -> list[str]:
         try:
@@ -205,15 +160,12 @@ class EmbeddedKafka:
         ]
 
     def _write_settings(self) -> Path:
-        if self._port is not None:
-            wait_until_free(self._port)
-        ports = self._dir / "ports.json"
-        self._port = remembered_port(ports, "broker", wanted=self._port or self._wanted_port)
-        controller = remembered_port(ports, "controller")
+        broker = self._take_port()
+        controller = remembered_port(self._dir / "ports.json", "controller")
         settings = {
             **_SETTINGS,
-            "listeners": f"PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self._port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker}",
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "log.dirs": str(self._dir / "logs"),
             **self._properties,
