@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-broker test-all lint types imports check clean sim planted
+.PHONY: demo test test-broker test-all lint types imports check release-schemas clean
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,12 @@ imports: $(STAMP)
 	$(BIN)/lint-imports
 
 check: lint types imports
+
+# A released version's schemas are in somebody's log: they are copied once, and never again.
+release-schemas: $(STAMP)
+	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); folder=schemas/released/$$version; \
+	if [ -e $$folder ]; then echo "$$folder exists: set the next version in pyproject.toml first" >&2; exit 1; fi; \
+	mkdir -p $$folder && cp schemas/*.avsc $$folder && cd schemas/released && sha256sum */*.avsc > SHA256SUMS && echo "kept $$folder"
 
 clean:
 	rm -rf $(VENV) .scrapesaga build dist *.egg-info

@@ -49,9 +49,9 @@ class Codec:
         self._parsed = fastavro.parse_schema(cast(Any, dict(schema)))
         self._readers: dict[bytes, Any] = {self.fingerprint: None}
 
-    def add_reader(self, older: Codec) -> None:
-        """Let this codec read what an older version of its schema wrote."""
-        self._readers[older.fingerprint] = older._parsed
+    def add_reader(self, other: Codec) -> None:
+        """Let this codec read what another version of its schema wrote."""
+        self._readers[other.fingerprint] = other._parsed
 
     def encode(self, value: Mapping[str, Any]) -> bytes:
         """Return the header and the value. Raises ValueError if the value doesn't fit the schema."""
@@ -96,16 +96,21 @@ def schema_of(name: str) -> dict[str, Any]:
 
 @cache
 def codec(name: str) -> Codec:
-    """Return the codec of a message by name, for example "saga_state"; it reads all released versions."""
+    """Return the codec of a message by name, for example "saga_state".
+
+    It reads what all released versions wrote, and what the next one will write, where that is announced already: while
+    processes are replaced one by one, the old ones are handed what the new ones wrote.
+    """
     current = Codec(name, schema_of(name))
-    released = resources.files("schemas").joinpath("released")
-    if released.is_dir():
-        for version in sorted(released.iterdir(), key=lambda path: path.name):
-            path = version.joinpath(f"{name}.avsc")
-            if path.is_file():
-                older = Codec(name, json.loads(path.read_text("utf-8")))
-                if older.fingerprint != current.fingerprint:
-                    current.add_reader(older)
+    folder = resources.files("schemas")
+    released = folder.joinpath("released")
+    versions = [one for one in released.iterdir() if one.is_dir()]
+    for version in (*sorted(versions, key=lambda one: one.name), folder.joinpath("announced")):
+        path = version.joinpath(f"{name}.avsc")
+        if path.is_file():
+            other = Codec(name, json.loads(path.read_text("utf-8")))
+            if other.fingerprint != current.fingerprint:
+                current.add_reader(other)
     return current
 
 
