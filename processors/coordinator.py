@@ -11,7 +11,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 from processors import metrics
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 CACHED_SAGAS = 20_000
 # A timer whose event was judged early by the broker's clock rings again after this; clocks in a cluster differ by less.
 EARLY_MS = 50
+# The clock is looked at this often even if nothing is due: it may jump forward.
+LOOK_EVERY = timedelta(milliseconds=250)
 
 
 class Table(Protocol):
@@ -53,7 +56,16 @@ class Table(Protocol):
 class Coordinator:
     """Drives the sagas of the partitions that this process owns."""
 
-    def __init__(self, table: Table, outbox: Sender, plans: Plans, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        table: Table,
+        outbox: Sender,
+        plans: Plans,
+        catalogue: Catalogue,
+        *,
+        clock: Callable[[], float] = time.time,
+        look_every: timedelta = LOOK_EVERY,
+    ) -> None:
         self._table = table
         self._outbox = outbox
         self._plans = plans
@@ -64,6 +76,8 @@ class Coordinator:
         self._cache: OrderedDict[bytes, Saga] = OrderedDict()
         self._deadlines: dict[int, Deadlines] = {}
         self._rearmed = asyncio.Event()
+        self._clock = clock
+        self._look_every_s = look_every.total_seconds()
 
     # --- partitions come and go ---------------------------------------------------------------------------------
 
@@ -198,7 +212,7 @@ class Coordinator:
         if note is Note.EARLY and isinstance(event, TimedOut) and saga is not None:
             wait = max(saga.due_ms - record.timestamp_ms, EARLY_MS)
             deadlines = self._deadlines.setdefault(record.partition, Deadlines())
-            deadlines.arm(record.key or b"", saga.seq, _now_ms() + wait)
+            deadlines.arm(record.key or b"", saga.seq, self._now_ms() + wait)
             self._rearmed.set()
         if not decision.changed or saga is None:
             return
@@ -228,7 +242,7 @@ class Coordinator:
             sending = [
                 Outgoing(self._events, partition, key, encode_event(TimedOut(key.decode(), seq)))
                 for partition, deadlines in self._deadlines.items()
-                for key, seq in deadlines.due(_now_ms())
+                for key, seq in deadlines.due(self._now_ms())
             ]
             if sending:
                 await self._outbox.send(sending)
@@ -241,11 +255,10 @@ class Coordinator:
         if not upcoming:
             await self._rearmed.wait()
             return
-        wait = (min(upcoming) - _now_ms()) / 1000
+        wait = (min(upcoming) - self._now_ms()) / 1000
         if wait > 0:
             # Under load something is armed all the time; waking for each would cost more than a timer's precision.
-            await asyncio.sleep(min(wait, 0.05) if self._rearmed.is_set() else min(wait, 0.25))
+            await asyncio.sleep(min(wait, 0.05) if self._rearmed.is_set() else min(wait, self._look_every_s))
 
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)

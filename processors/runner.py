@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
@@ -24,7 +24,7 @@ from processors.pipeline import find_step, load_params
 from processors.plans import Plans, UnknownPlan
 from processors.saga.commands import StepCommand
 from processors.saga.events import Confirmed, ConfirmFailed, Failed, Reply, Succeeded, UndoFailed, Undone
-from processors.saga.plan import Plan
+from processors.saga.plan import Plan, StepPlan
 from processors.saga.state import Action
 from processors.sender import Sender
 from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
@@ -66,11 +66,29 @@ class Lane:
     task: asyncio.Task[None] | None = None
 
 
+#: Makes the step that a plan names, on a host.
+MakeStep = Callable[[StepPlan, Host], Step]
+
+
+def planned_step(planned: StepPlan, host: Host) -> Step:
+    """Return the installed step that a plan names, with the parameters that it pinned. Raises PipelineError."""
+    return find_step(planned.use)(planned.name, load_params(planned), host)
+
+
 class StepRunner:
     """The worker of one step name, for all plans that have a step of that name."""
 
     def __init__(
-        self, step: str, host: Host, outbox: Sender, plans: Plans, catalogue: Catalogue, *, max_in_flight: int = 64
+        self,
+        step: str,
+        host: Host,
+        outbox: Sender,
+        plans: Plans,
+        catalogue: Catalogue,
+        *,
+        max_in_flight: int = 64,
+        make_step: MakeStep = planned_step,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.step = step
         self._host = host
@@ -80,6 +98,8 @@ class StepRunner:
         self._results = catalogue.results(step).name
         self._dead_letters = catalogue.dead_letters
         self._limit = max_in_flight
+        self._make_step = make_step
+        self._clock = clock
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
         self._doing: deque[Lane] = deque()
         self._undoing: deque[Lane] = deque()
@@ -228,13 +248,13 @@ class StepRunner:
     async def _answer(self, job: Job) -> tuple[Reply, int]:
         """Do what the command says; return the reply and the microseconds that it took."""
         command = job.command
-        metrics.queue_seconds.labels(self.step).observe(max(0.0, time.time() - job.record.timestamp_ms / 1000))
+        metrics.queue_seconds.labels(self.step).observe(max(0.0, self._clock() - job.record.timestamp_ms / 1000))
         started = time.perf_counter()
         # Not started here; an earlier owner of the partition may have begun it and died without a word, so nobody can say
         # that it had no effect.
         if job.superseded:
             reply: Reply = self._failed(command, "superseded, not started by this worker", retryable=True, unknown=True)
-        elif command.expires_ms and time.time() * 1000 > command.expires_ms:
+        elif command.expires_ms and self._clock() * 1000 > command.expires_ms:
             reply = self._failed(command, "expired in the queue", retryable=True, unknown=True)
         else:
             reply = await self._attempt(job)
@@ -333,13 +353,13 @@ class StepRunner:
         opening = self._instances.get((use, params))
         if opening is None or (opening.done() and (opening.cancelled() or opening.exception())):
             planned = plan.steps[plan.index(self.step)]
-            opening = asyncio.ensure_future(self._open(find_step(use), load_params(planned)))
+            opening = asyncio.ensure_future(self._open(planned))
             self._instances[use, params] = opening
         # Shielded: a command that is cancelled must not close the step to its neighbours.
         return await asyncio.shield(opening)
 
-    async def _open(self, step_class: type[Step], params: Any) -> Step:
-        step = step_class(self.step, params, self._host)
+    async def _open(self, planned: StepPlan) -> Step:
+        step = self._make_step(planned, self._host)
         await step.open()
         return step
 
