@@ -14,6 +14,8 @@ from schemas.codec import MARKER, UndecodableMessage, codec
 
 MAX_URL_CHARS = 8_192
 MAX_JOB_ID_CHARS = 200
+# Python's parsers give up somewhere between 500 and 1,000, by how deep their caller already is.
+_TOO_DEEP = "a payload nested too deep: keep it below 500 levels"
 
 
 class ScrapeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,6 +40,8 @@ def read_request(value: bytes | None, key: bytes | None) -> ScrapeRequest:
             return msgspec.json.decode(text, type=ScrapeRequest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRecord(f"not a ScrapeRequest: {error}") from error
+        except RecursionError as error:
+            raise BadRecord(_TOO_DEEP) from error
     if text.startswith((b"http://", b"https://")):
         try:
             return ScrapeRequest(url=text.decode("utf-8"))
@@ -53,6 +57,8 @@ def _from_avro(value: bytes) -> ScrapeRequest:
             fields["payload"] = msgspec.json.decode(fields["payload"], type=dict[str, Any])
     except (UndecodableMessage, msgspec.DecodeError) as error:
         raise BadRecord(f"not a ScrapeRequest: {error}") from error
+    except RecursionError as error:
+        raise BadRecord(_TOO_DEEP) from error
     return ScrapeRequest(**fields)
 
 
@@ -79,14 +85,22 @@ def canonical_url(url: str) -> str:
         parts = urlsplit(canonical)
         port = parts.port
     except (ValueError, UnicodeError) as error:
-        raise BadRecord(f"not a URL: {url[:200]!r}: {error}") from error
+        raise BadRecord(f"not a URL: {_shown(url)!r}: {type(error).__name__}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadRecord(f"not an absolute http or https URL: {url[:200]!r}")
-    if parts.username or parts.password:
+        raise BadRecord(f"not an absolute http or https URL: {_shown(url)!r}")
+    # An empty user name is one, too: http://@x/ would be another job than http://x/.
+    if "@" in parts.netloc:
         raise BadRecord("a URL with a user name or password: it would be logged and stored; use the step's headers")
     if port == {"http": 80, "https": 443}[parts.scheme]:
         parts = parts._replace(netloc=parts.netloc.rpartition(":")[0])
     return parts.geturl()
+
+
+def _shown(url: str) -> str:
+    """Return what a message may show of a URL: no user, no password, no query."""
+    scheme, mark, rest = url.partition("#")[0].partition("?")[0].rpartition("://")
+    authority, slash, path = rest.lstrip("/").partition("/")
+    return (scheme + mark + authority.rpartition("@")[2] + slash + path)[:200]
 
 
 def derived_job_id(pipeline: str, url: str) -> str:

@@ -103,6 +103,28 @@ def test_any_bytes_are_read_or_refused(value: bytes) -> None:
             assert str(error)
 
 
+@pytest.mark.parametrize("levels", [5_000, 400_000])
+def test_a_payload_nested_without_end_is_refused(levels: int) -> None:
+    """One hostile record must not stop intake: it is set aside like any other that can't be read."""
+    payload = '{"a":' + "[" * levels + "]" * levels + "}"
+    with pytest.raises(BadRecord, match="nested too deep"):
+        read_request(f'{{"url": "http://x/", "payload": {payload}}}'.encode(), None)
+    fields = {"url": "http://x/", "pipeline": None, "job_id": None, "payload": payload, "label": None}
+    with pytest.raises(BadRecord, match="nested too deep"):
+        read_request(codec("scrape_request").encode(fields), None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:hunter2@x:99999999/", "//me:hunter2@x/", "me:hunter2@x", "ftp://x/?token=hunter2", "http://[::x/?hunter2"],
+)
+def test_a_refusal_shows_no_password_and_no_query(url: str) -> None:
+    """What a URL carries besides scheme, host and path may be a secret, and refusals are logged."""
+    with pytest.raises(BadRecord) as refusal:
+        canonical_url(url)
+    assert "hunter2" not in str(refusal.value)
+
+
 # --- identity --------------------------------------------------------------------------------------------------------
 
 
@@ -175,6 +197,8 @@ def test_any_text_is_a_url_or_refused(text: str) -> None:
         ("", "absolute"),
         ("http://u:p@x/", "user name or password"),
         ("http://u@x/", "user name or password"),
+        ("http://@x/", "user name or password"),
+        ("http://:@x/", "user name or password"),
         ("http://x/\n", "control characters"),
         ("http://x/\0", "control characters"),
         ("http://x/\x7f", "control characters"),
