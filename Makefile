@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-broker test-all lint types imports check release-schemas clean
+SCENARIOS ?= S1,S2,raw,S3,S4,S5,S6
+RUNS ?= 5
+
+.PHONY: bench demo test test-broker test-all lint types imports check release-schemas clean
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -15,6 +18,9 @@ $(STAMP): pyproject.toml requirements.lock
 
 demo: $(STAMP)  ## a real Kafka, a real ClickHouse engine, 300 URLs, and a verdict
 	$(BIN)/scrapesaga demo
+
+bench: $(STAMP)  ## how fast the engine is here: make bench SCENARIOS=S1,S2 RUNS=3
+	$(BIN)/python -m bench --scenarios $(SCENARIOS) --runs $(RUNS)
 
 test: $(STAMP)  ## the fast tests: pure rules, steps against real HTTP
 	$(BIN)/pytest -q tests/unit $(wildcard tests/sim)

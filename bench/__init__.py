@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench` measures the whole engine; the other scripts here measure single parts."""

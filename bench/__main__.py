@@ -1,0 +1,113 @@
+"""Measure the engine on this machine: `python -m bench [--scenarios S1,S2] [--runs 5]`, or `make bench SCENARIOS=S1 RUNS=5`.
+
+    S1 throughput                      S4 kill -9 of the coordinator in mid-load
+    S2 one saga at a time              S5 sagas in flight that wait on timers
+    S3 every fifth fails and is undone S6 the full pipeline: shop, paid API, ClickHouse
+    raw  what confluent-kafka alone does with S1's messages and bytes
+
+Everything runs on two cores, Kafka included. Prints a table, writes bench/results.json and bench/results.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.engine import LAYOUTS, Engine
+from bench.rows import Row, plot, save, show
+from bench.scenarios import FAILS_EVERY, IN_FLIGHT, Load, Run
+
+_HERE = Path(__file__).parent
+_ENGINE = ("S2", "S1", "raw", "S3", "S4")
+ALL = (*_ENGINE, "S5", "S6")
+
+
+def main() -> None:
+    """Run what is asked for."""
+    options = _options()
+    if hasattr(os, "sched_setaffinity"):
+        # Inherited by everything that is started from here.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    console = Console()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="scrapesaga-bench-", dir=options.folder) as folder:
+        wanted = [one for one in _ENGINE if one in options.scenarios]
+        if wanted:
+            rows += _on_one_engine(console, Path(folder), wanted, options)
+    show(console, rows)
+    save(options.out, rows)
+    plot(options.out.with_suffix(".png"), rows)
+    console.print(f"written: {options.out}, {options.out.with_suffix('.png')}")
+
+
+def _on_one_engine(console: Console, folder: Path, wanted: list[str], options: argparse.Namespace) -> list[Row]:
+    rows: list[Row] = []
+    settings = dict(one.split("=", 1) for one in options.set)
+    with Engine(folder, layout=options.layout, settings=settings) as engine:
+        run = Run(engine)
+        # A JVM that has just started compiles what it runs, on the cores that are measured.
+        run.carry(Load(options.warm_up, in_flight=options.in_flight), "warm-up", warm_up=True)
+        if options.idle:
+            console.print("idle CPU in % of a core:", {n: round(v, 2) for n, v in run.idle(options.idle).items()})
+        for number in range(options.runs):
+            for scenario in wanted:
+                row = _one(run, scenario, options)
+                console.print(f"run {number + 1} {scenario}: {_brief(row)}", soft_wrap=True)
+                rows.append(row)
+    return rows
+
+
+def _one(run: Run, scenario: str, options: argparse.Namespace) -> Row:
+    sagas = options.sagas
+    match scenario:
+        case "S1":
+            return run.carry(Load(sagas, in_flight=options.in_flight), "S1")
+        case "S2":
+            return run.one_at_a_time(options.one_at_a_time)
+        case "S3":
+            return run.carry(Load(sagas, FAILS_EVERY, options.in_flight), "S3")
+        case "S4":
+            return run.carry(Load(sagas, in_flight=options.in_flight), "S4", kill_at=sagas // 3)
+        case _:
+            return run.raw_limit(sagas)
+
+
+def _brief(row: Row) -> str:
+    numbers = {
+        "sagas/s": row.sagas_per_s,
+        "p50": row.p50_ms,
+        "p99": row.p99_ms,
+        "CPU ms": row.cpu_ms_per_saga,
+        **row.more,
+    }
+    shown = "  ".join(f"{name} {value:,.4g}" for name, value in numbers.items() if value is not None)
+    return f"{shown}  (" + ", ".join(f"{name} {value:.3f}" for name, value in row.cpu.items()) + ")"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenarios", default=",".join(ALL), help="which, by comma")
+    parser.add_argument("--runs", type=int, default=1, help="how often; the table shows medians (1)")
+    parser.add_argument("--sagas", type=int, default=12_000, help="sagas of S1, S3 and S4 (12000)")
+    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help=f"unfinished sagas at most ({IN_FLIGHT})")
+    parser.add_argument("--one-at-a-time", type=int, default=200, help="sagas of S2 (200)")
+    parser.add_argument("--warm-up", type=int, default=4_000, help="sagas before anything is measured (4000)")
+    parser.add_argument("--layout", choices=sorted(LAYOUTS), default="two", help="which roles share a process (two)")
+    parser.add_argument("--set", action="append", default=[], metavar="SCRAPESAGA_X=Y", help="a setting to change")
+    parser.add_argument("--idle", type=float, default=0.0, metavar="SECONDS", help="measure idle CPU for so long first")
+    parser.add_argument("--cores", type=int, default=2, help="cores for everything together (2)")
+    parser.add_argument("--folder", help="where to put the broker's data (the system's temporary folder)")
+    parser.add_argument("--out", type=Path, default=_HERE / "results.json", help="where to write the rows")
+    options = parser.parse_args()
+    options.scenarios = options.scenarios.split(",")
+    if unknown := [one for one in options.scenarios if one not in ALL]:
+        parser.error(f"no scenario {', '.join(unknown)}; there are: {', '.join(ALL)}")
+    return options
+
+
+if __name__ == "__main__":
+    main()
