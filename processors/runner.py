@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
@@ -53,6 +53,8 @@ class Job:
     batch: Batch
     superseded: bool = False
     attempting: bool = False
+    repeats: list[tuple[Batch, Record]] = field(default_factory=list)
+    """The same command, delivered again before it was answered: acknowledged with it, not before."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,12 @@ class Lane:
     waiting: deque[Job] = field(default_factory=deque)
     running: Job | None = None
     task: asyncio.Task[None] | None = None
+
+    def unanswered(self) -> Iterator[Job]:
+        """The jobs taken in and not answered yet."""
+        if self.running is not None:
+            yield self.running
+        yield from self.waiting
 
 
 #: Makes the step that a plan names, on a host.
@@ -162,6 +170,11 @@ class StepRunner:
 
     async def _repeat(self, job: Job, lane: Lane) -> None:
         """Answer a command that was seen already: the latest from memory, an older one not at all (it was answered)."""
+        unanswered = next((one for one in lane.unanswered() if one.command.seq == job.command.seq), None)
+        if unanswered is not None:
+            # Acknowledged now, a crash before the answer would lose the command.
+            unanswered.repeats.append((job.batch, job.record))
+            return
         if job.command.seq == lane.seq and lane.reply:
             await self._outbox.send(lane.reply)
         job.batch.done_one(job.record)
@@ -216,6 +229,8 @@ class StepRunner:
             lane.reply = answer if job.command.seq == lane.seq else ()
             await self._outbox.send(answer)
             job.batch.done_one(job.record)
+            for batch, record in job.repeats:
+                batch.done_one(record)
         except asyncio.CancelledError:
             # The worker stops. Without an answer the command is delivered again, to whoever owns the partition.
             raise
@@ -258,6 +273,9 @@ class StepRunner:
             reply = self._failed(command, "expired in the queue", retryable=True, unknown=True)
         else:
             reply = await self._attempt(job)
+            if isinstance(reply, Failed) and not reply.unknown and job.batch.inherited(job.record):
+                # Our attempt had no effect; that of an owner who died before answering may have had one.
+                reply = msgspec.structs.replace(reply, unknown=True)
         took = time.perf_counter() - started
         outcome = "succeeded" if isinstance(reply, Succeeded | Undone | Confirmed) else "failed"
         metrics.step_seconds.labels(self.step, command.action, outcome).observe(took)

@@ -11,6 +11,7 @@ what is done is committed and the rest is delivered again. An acknowledgement th
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,6 +57,8 @@ class FastConsumer(LoopConsumer):
         self._inboxes: dict[str, Inbox] = {}
         self._progress: dict[TP, Progress] = {}
         self._committing = asyncio.Lock()
+        # Where each partition ended when it was assigned.
+        self._ends: dict[TP, int] = {}
         # Between an assignment and perform_seek(): Faust may resume partitions before it has set their positions.
         self._positioned = False
         # Some topic is not fetched because its inbox is full.
@@ -154,7 +157,7 @@ class FastConsumer(LoopConsumer):
                 continue
             progress = self._progress.get(tp)
             if progress is None:
-                progress = self._progress[tp] = Progress(self._note_done)
+                progress = self._progress[tp] = Progress(self._note_done, self._ends.get(tp, sys.maxsize))
             self.inbox(tp.topic).put(progress, records)
 
     async def _deliver_changelog(self, tp: TP, records: list[Any]) -> None:
@@ -214,7 +217,20 @@ class FastConsumer(LoopConsumer):
         self._drop_queued()
         self._forget()
         await super().perform_seek()
+        self._ends = await self._inherited_ends()
         self._positioned = True
+
+    async def _inherited_ends(self) -> dict[TP, int]:
+        """Where the partitions end now, before anything of them is fetched."""
+        tps = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
+        if not tps:
+            return {}
+        try:
+            return dict(await self.highwaters(*tps))
+        except KafkaError as error:
+            # Without them every record counts as begun by an earlier owner: more is undone than was done, never less.
+            self.log.warning("The ends of the assigned partitions could not be read: %r", error)
+            return {}
 
     def _drop_queued(self) -> None:
         for inbox in self._inboxes.values():

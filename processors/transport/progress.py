@@ -18,15 +18,18 @@ class Progress:
         "_done",
         "_handed",
         "_handed_at",
+        "_inherited_below",
         "_on_done",
         "committed",
         "open",
     )
 
-    def __init__(self, on_done: Callable[[], None]) -> None:
+    def __init__(self, on_done: Callable[[], None], inherited_below: int = 0) -> None:
         self.open = True
         self.committed: int | None = None
         self._on_done = on_done
+        # The partition's end when it was assigned: an earlier owner may have begun whatever lies below.
+        self._inherited_below = inherited_below
         # Offsets that were handed out, from the lowest that isn't done.
         self._handed: deque[int] = deque()
         # Done, but a lower offset isn't.
@@ -52,6 +55,10 @@ class Progress:
     def oldest_handed_at(self) -> float | None:
         """When the oldest record that isn't done was handed out."""
         return self._handed_at[0][1] if self._handed_at else None
+
+    def inherited(self, offset: int) -> bool:
+        """Whether the record was there before this assignment, so that an earlier owner may have begun it."""
+        return offset < self._inherited_below
 
     def hand_out(self, offsets: Sequence[int], now: float) -> None:
         """Note that records go to the agent; offsets rise."""

@@ -29,6 +29,9 @@ class Ledger(Protocol):
     def open(self) -> bool:
         """Whether this process still owns the partition as it did when the records were handed out."""
 
+    def inherited(self, offset: int) -> bool:
+        """Whether an earlier owner of the partition may have begun this record: it was there before this process was."""
+
     def done(self, offset: int) -> None:
         """Note that one record is finished; a second time, or after the partition was revoked, changes nothing."""
 
@@ -73,6 +76,10 @@ class Batch:
     def owns(self, record: Record) -> bool:
         """Whether the record's partition is still this process's, so that its acknowledgement will count."""
         return self._ledger(record).open
+
+    def inherited(self, record: Record) -> bool:
+        """Whether an earlier owner of the record's partition may have begun it and died without a word."""
+        return self._ledger(record).inherited(record.offset)
 
     def _ledger(self, record: Record) -> Ledger:
         if self._ledgers is None:

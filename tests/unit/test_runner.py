@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from processors.errors import StepFailed
 from processors.plans import Plans
 from processors.runner import StepRunner
 from processors.saga.commands import StepCommand
@@ -29,11 +30,14 @@ class Slow(Step):
 
     gate: asyncio.Event
     happened: list[str]
+    refuses: bool
 
     async def run(self, call: StepCall) -> StepOutput:
         """Wait, then succeed."""
         self.happened.append(f"run {call.seq}")
         await self.gate.wait()
+        if self.refuses:
+            raise StepFailed("no such page")
         return StepOutput(data={"seq": call.seq})
 
     async def compensate(self, call: StepCall) -> None:
@@ -65,8 +69,13 @@ class Done:
 
     open = True
 
-    def __init__(self) -> None:
+    def __init__(self, inherited_below: int = 0) -> None:
         self.offsets: set[int] = set()
+        self._inherited_below = inherited_below
+
+    def inherited(self, offset: int) -> bool:
+        """Whether it was there before."""
+        return offset < self._inherited_below
 
     def done(self, offset: int) -> None:
         """Note one."""
@@ -90,16 +99,22 @@ def command(
     return StepCommand(job, 1, seq, "slow", action, 1, f"{job}:1:slow", of.hash, "http://a", b"", "", expires_ms, {}, b"", "")
 
 
-async def run(commands: Sequence[StepCommand], of: Plan, *, takes_time: bool = False) -> tuple[Answers, Done]:
-    """Give a runner one batch of commands, wait until all are acknowledged, and return what it did."""
+async def runner_of(of: Plan, answers: Answers) -> StepRunner:
+    """Return a runner that knows one plan."""
     host = MemoryHost()
-    log = host.log("plans")
-    await log.append(b"plan:" + of.hash.encode(), encode_plan(of))
+    await host.log("plans").append(b"plan:" + of.hash.encode(), encode_plan(of))
     plans = Plans(host.log("plans"))
     await plans.refresh()
-    answers, done = Answers(), Done()
+    return StepRunner("slow", host, answers, plans, Catalogue(steps=("slow",)))
+
+
+async def run(
+    commands: Sequence[StepCommand], of: Plan, *, takes_time: bool = False, inherited_below: int = 0
+) -> tuple[Answers, Done]:
+    """Give a runner one batch of commands, wait until all are acknowledged, and return what it did."""
+    answers, done = Answers(), Done(inherited_below)
     answers.takes_time = takes_time
-    runner = StepRunner("slow", host, answers, plans, Catalogue(steps=("slow",)))
+    runner = await runner_of(of, answers)
     records = [
         Record("c", 0, offset, 1, one.job_id.encode(), encode_command(one), ()) for offset, one in enumerate(commands)
     ]
@@ -117,7 +132,7 @@ async def run(commands: Sequence[StepCommand], of: Plan, *, takes_time: bool = F
 @pytest.fixture(autouse=True)
 def fresh() -> Any:
     """Each test has a gate of its own, open."""
-    Slow.gate, Slow.happened = asyncio.Event(), []
+    Slow.gate, Slow.happened, Slow.refuses = asyncio.Event(), [], False
     Slow.gate.set()
 
 
@@ -163,3 +178,42 @@ async def test_jobs_do_not_wait_for_each_other() -> None:
     answers, done = await run([command(of, 1, job=f"job-{n}") for n in range(20)], of)
     assert len(done.offsets) == 20
     assert len(answers.events(of)) == 20
+
+
+@pytest.mark.parametrize(("inherited_below", "unknown"), [(1, True), (0, False)])
+async def test_no_worker_vouches_for_an_earlier_owner(inherited_below: int, unknown: bool) -> None:
+    """A definite failure is definite only of a command that no earlier owner of the partition can have begun."""
+    Slow.refuses = True
+    of = plan()
+    answers, _ = await run([command(of, 1)], of, inherited_below=inherited_below)
+    (only,) = answers.events(of)
+    assert isinstance(only, Failed) and only.unknown is unknown and not only.retryable
+
+
+async def test_a_command_delivered_again_while_it_runs_is_acknowledged_with_its_answer() -> None:
+    """Acknowledged before, a crash between the two would leave the command without an answer."""
+    of = plan()
+    Slow.gate.clear()
+    answers, first, second = Answers(), Done(), Done()
+    runner = await runner_of(of, answers)
+    again = asyncio.Event()
+
+    async def batches() -> AsyncIterator[Batch]:
+        record = Record("c", 0, 0, 1, b"job", encode_command(command(of, 1)), ())
+        yield Batch([record], [Part(0, first, [0])])
+        await asyncio.sleep(0)
+        yield Batch([record], [Part(0, second, [0])])
+        again.set()
+        async with asyncio.timeout(5):
+            while not second.offsets:
+                await asyncio.sleep(0)
+
+    async def let_go() -> None:
+        await again.wait()
+        assert not second.offsets
+        Slow.gate.set()
+
+    await asyncio.gather(runner.serve(batches()), let_go())
+    assert first.offsets == second.offsets == {0}
+    assert Slow.happened == ["run 1"]
+    assert len(answers.events(of)) == 1
