@@ -8,7 +8,7 @@ import msgspec
 
 from processors import metrics
 from processors.dead_letters import dead_letter
-from processors.errors import BadRecord
+from processors.errors import BadRecord, ConfigurationError
 from processors.requests import canonical_url, check_job_id, content_hash, derived_job_id, read_request
 from processors.saga.events import Submitted
 from processors.saga.plan import Plan
@@ -23,9 +23,19 @@ DEFAULT_PIPELINE = "default"
 
 
 class Intake:
-    """Accepts requests for the pipelines that it was given."""
+    """Accepts requests for the pipelines that it was given; `default` is that of requests that name none.
 
-    def __init__(self, outbox: Sender, pipelines: Mapping[str, Plan], catalogue: Catalogue) -> None:
+    Without it that is the only pipeline, else the one named `default`. Raises ConfigurationError if it isn't there.
+    """
+
+    def __init__(
+        self, outbox: Sender, pipelines: Mapping[str, Plan], catalogue: Catalogue, default: str = ""
+    ) -> None:
+        if default and default not in pipelines:
+            known = ", ".join(sorted(pipelines))
+            raise ConfigurationError(f"SCRAPESAGA_DEFAULT_PIPELINE: no pipeline {default!r}; there are: {known}.")
+        only = next(iter(pipelines)) if len(pipelines) == 1 else DEFAULT_PIPELINE
+        self._default = default or only
         self._outbox = outbox
         self._pipelines = pipelines
         self._events = catalogue.events
@@ -67,9 +77,7 @@ class Intake:
 
     def _plan(self, pipeline: str | None) -> Plan:
         if pipeline is None:
-            if len(self._pipelines) == 1:
-                return next(iter(self._pipelines.values()))
-            pipeline = DEFAULT_PIPELINE
+            pipeline = self._default
         plan = self._pipelines.get(pipeline)
         if plan is None:
             raise BadRecord(f"no pipeline {pipeline!r}; there are: {', '.join(sorted(self._pipelines))}")

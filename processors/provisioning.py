@@ -5,10 +5,13 @@ The package `topics` knows no setting, so its errors become ConfigurationError a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from processors.errors import ConfigurationError, TopicMismatch
+from processors.saga.plan import Plan
 from processors.settings import Settings
 from processors.transport.credentials import Security
 from topics import admin
@@ -17,6 +20,9 @@ from topics.changes import Change
 from topics.cluster import Cluster
 from topics.errors import TopicMismatch as Mismatch
 from topics.errors import TopicsError
+
+# Provisioning takes seconds; a pod that starts a second later for it matters to nobody.
+_LOOK_EVERY_S = 1.0
 
 
 def kafka_security(settings: Settings) -> Security:
@@ -30,6 +36,12 @@ def kafka_security(settings: Settings) -> Security:
         certfile=settings.ssl_certfile,
         keyfile=settings.ssl_keyfile,
     )
+
+
+def steps_served(settings: Settings, pipelines: Iterable[Plan]) -> tuple[str, ...]:
+    """Return the names of all steps that have topics: those of the pipelines in their order, then the retired ones."""
+    named = (step.name for plan in pipelines for step in plan.steps)
+    return tuple(dict.fromkeys((*named, *settings.retired_steps)))
 
 
 def plan_topics(settings: Settings, catalogue: Catalogue) -> list[Change]:
@@ -54,6 +66,27 @@ def verify_topics(settings: Settings, catalogue: Catalogue) -> None:
     """
     with _as_configuration():
         admin.verify(catalogue, _cluster(settings))
+
+
+def wait_for_topics(
+    settings: Settings, catalogue: Catalogue, patience: timedelta, tell: Callable[[str], None]
+) -> None:
+    """Return once `verify_topics` is content: somebody else is making the topics, or starting Kafka.
+
+    `tell` is called with the reason, again whenever it changes. Raises as `verify_topics` does when patience ends.
+    """
+    give_up = time.monotonic() + patience.total_seconds()
+    told = ""
+    while True:
+        try:
+            return verify_topics(settings, catalogue)
+        except ConfigurationError as error:
+            if time.monotonic() >= give_up:
+                raise
+            if str(error) != told:
+                told = str(error)
+                tell(told)
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _cluster(settings: Settings) -> Cluster:

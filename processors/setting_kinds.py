@@ -147,6 +147,10 @@ def _read_existing_paths(text: str) -> tuple[Path, ...]:
     return tuple(path for path in paths if path is not None)
 
 
+def _read_names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (item.strip() for item in text.split(",")))))
+
+
 def _read_networks(text: str) -> tuple[Network, ...]:
     networks = []
     for item in filter(None, (item.strip() for item in text.split(","))):
@@ -164,4 +168,5 @@ URL = Kind("URL", _read_url)
 PATH = Kind("path", Path)
 EXISTING_PATH = Kind("path", _read_existing)
 EXISTING_PATHS = Kind("path, ...", _read_existing_paths)
+NAMES = Kind("name, ...", _read_names)
 NETWORKS = Kind("network, ...", _read_networks)

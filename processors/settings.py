@@ -15,6 +15,7 @@ from processors.errors import ConfigurationError
 from processors.setting_kinds import (
     EXISTING_PATH,
     EXISTING_PATHS,
+    NAMES,
     NETWORKS,
     PATH,
     SECRET,
@@ -130,6 +131,8 @@ class Settings:
     max_page_size: int = _setting(size(1000, 512 * 1024**2), "10MiB", "largest archived page, compressed")
 
     pipelines: tuple[Path, ...] = _setting(EXISTING_PATHS, "", "pipeline files, or folders of them", "Steps")
+    default_pipeline: str = _setting(TEXT, "", "pipeline of requests that name none; else the only one")
+    retired_steps: tuple[str, ...] = _setting(NAMES, "", "steps of no pipeline any more that sagas in flight may need")
     schemas_dir: Path | None = _setting(EXISTING_PATH, "", "folder of your own record schemas, *.avsc")
     secrets_dir: Path | None = _setting(EXISTING_PATH, "", "folder with one file for each secret that a step names")
     allow_addresses: tuple[Network, ...] = _setting(NETWORKS, "", "private addresses that steps may call all the same")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from processors.kafka_log import KafkaLog
 from processors.observation import Observation, configure_logging
 from processors.pipeline import read_pipelines
 from processors.plans import Plans
-from processors.provisioning import kafka_security, verify_topics
+from processors.provisioning import kafka_security, steps_served, verify_topics
 from processors.runner import StepRunner
 from processors.saga.plan import Plan
 from processors.settings import Settings, Transport
@@ -32,16 +32,11 @@ log = logging.getLogger(__name__)
 INTAKE, COORDINATOR = "intake", "coordinator"
 
 
-def steps_of(pipelines: Iterable[Plan]) -> tuple[str, ...]:
-    """Return the names of all steps of some pipelines, each once, in order of appearance."""
-    return tuple(dict.fromkeys(step.name for plan in pipelines for step in plan.steps))
-
-
 def run_roles(settings: Settings, roles: Sequence[str]) -> int:
     """Play roles until a signal or a crash; return the process's exit code. Raises ConfigurationError."""
     configure_logging(settings.log_level.value, settings.log_format.value)
     pipelines = read_pipelines(settings.pipelines)
-    steps = steps_of(pipelines.values())
+    steps = steps_served(settings, pipelines.values())
     known = (INTAKE, COORDINATOR, *steps)
     for role in roles:
         if role not in known:
@@ -104,7 +99,7 @@ class _Process:
 
     def _intake(self, outbox: Outbox) -> None:
         app = role_app(self.settings, INTAKE)
-        intake = Intake(outbox, self.pipelines, self.catalogue)
+        intake = Intake(outbox, self.pipelines, self.catalogue, self.settings.default_pipeline)
 
         async def accept(stream: Any) -> None:
             async for batch in batches(stream):

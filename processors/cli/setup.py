@@ -12,9 +12,10 @@ from rich.table import Table
 from processors.cli import show
 from processors.cli.context import Context
 from processors.cli.errors import Exit
+from processors.durations import parse_duration
 from processors.errors import PipelineError
 from processors.pipeline import find_step, installed_steps, read_pipeline, read_pipelines
-from processors.provisioning import apply_topics, plan_topics, verify_topics
+from processors.provisioning import apply_topics, plan_topics, steps_served, verify_topics, wait_for_topics
 from processors.saga.plan import Plan
 from processors.step import NOTHING_TO_UNDO
 from topics.catalogue import DEFAULT_STEPS, Catalogue
@@ -56,10 +57,20 @@ def topics_apply(ctx: typer.Context) -> None:
 
 
 @topics.command("verify")
-def topics_verify(ctx: typer.Context) -> None:
+def topics_verify(
+    ctx: typer.Context,
+    wait: Annotated[str, typer.Option(help="How long to wait until they are, such as 5m.", metavar="DURATION")] = "0s",
+) -> None:
     """Say whether the topics are as they have to be; else each difference with what mends it."""
     context: Context = ctx.obj
-    verify_topics(context.settings, wanted(context))
+    try:
+        patience = parse_duration(wait)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--wait") from error
+    if patience:
+        wait_for_topics(context.settings, wanted(context), patience, lambda why: typer.echo(f"waits: {why}", err=True))
+    else:
+        verify_topics(context.settings, wanted(context))
     typer.echo("the topics are as declared", err=True)
 
 
@@ -68,8 +79,7 @@ def wanted(context: Context) -> Catalogue:
     places = context.settings.pipelines
     if not places:
         return context.settings.catalogue(DEFAULT_STEPS)
-    plans = read_pipelines(places).values()
-    return context.settings.catalogue(tuple(dict.fromkeys(step.name for plan in plans for step in plan.steps)))
+    return context.settings.catalogue(steps_served(context.settings, read_pipelines(places).values()))
 
 
 @pipeline.command("lint")

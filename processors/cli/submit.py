@@ -111,7 +111,7 @@ def submit(
     topic = context.catalogue.urls.name
     context.reader.partitions(topic)
     plans = read_plans(context.reader, context.catalogue.plans.name)
-    only = plans.pipelines[0] if len(plans.pipelines) == 1 else None
+    only = context.settings.default_pipeline or (plans.pipelines[0] if len(plans.pipelines) == 1 else None)
     if pipeline is not None and plans.pipelines and pipeline not in plans.pipelines:
         raise CommandRefused(f"no pipeline {pipeline!r} was published; there are: {', '.join(plans.pipelines)}")
     sender, bad = Sender(context.client), 0
@@ -133,7 +133,7 @@ def submit(
 
 
 def identity(request: ScrapeRequest, only: str | None) -> str | None:
-    """Return the job that a request will be, if that can be known here: `only` is the engine's single pipeline."""
+    """Return the job that a request will be, if that can be known here: `only` is the pipeline of those that name none."""
     pipeline = request.pipeline or only
     if request.job_id is not None or pipeline is None:
         return request.job_id

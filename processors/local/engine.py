@@ -18,9 +18,9 @@ from processors.local.kafka import EmbeddedKafka
 from processors.local.ports import free_port
 from processors.local.supervisor import ProcessSpec, Supervisor
 from processors.pipeline import read_pipelines
-from processors.provisioning import apply_topics
+from processors.provisioning import apply_topics, steps_served
 from processors.settings import Settings
-from processors.worker import COORDINATOR, INTAKE, steps_of
+from processors.worker import COORDINATOR, INTAKE
 
 # Few partitions: each costs a file handle and a share of every fetch, and one machine has few cores.
 LOCAL_PARTITIONS = 4
@@ -101,7 +101,7 @@ class LocalEngine:
             if self.clickhouse:
                 self.clickhouse.start()
             settings = self.settings()
-            steps = steps_of(read_pipelines(self._pipelines).values())
+            steps = steps_served(settings, read_pipelines(self._pipelines).values())
             apply_topics(settings, settings.catalogue(steps))
             self._write_addresses()
             for role in (COORDINATOR, *steps, INTAKE):

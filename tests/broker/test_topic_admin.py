@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, Producer
 from processors.errors import ConfigurationError
 from processors.errors import TopicMismatch as RefusedToStart
 from processors.local.kafka import EmbeddedKafka
-from processors.provisioning import apply_topics, plan_topics, verify_topics
+from processors.provisioning import apply_topics, plan_topics, verify_topics, wait_for_topics
 from processors.settings import Settings
 from topics import admin
 from topics.catalogue import Catalogue, Retention, Topic
@@ -243,6 +243,21 @@ def test_a_process_provisions_and_verifies_by_its_settings(broker: Broker, catal
     assert len(plan_topics(settings, catalogue)) == len(catalogue)
     assert len(apply_topics(settings, catalogue)) == len(catalogue)
     verify_topics(settings, catalogue)
+
+
+def test_waiting_ends_when_somebody_made_the_topics(broker: Broker, catalogue: Catalogue) -> None:
+    """Who waits is told why once, and goes on as soon as the topics are there; patience that ends is a mismatch."""
+    settings = broker.login("admin", "let me in")
+    told: list[str] = []
+
+    def make(why: str) -> None:
+        told.append(why)
+        apply_topics(settings, catalogue)
+
+    wait_for_topics(settings, catalogue, timedelta(seconds=60), make)
+    assert len(told) == 1 and f"{catalogue.sagas.name} is missing" in told[0]
+    with pytest.raises(RefusedToStart, match="has 4 partitions, not 8"):
+        wait_for_topics(settings, with_(catalogue, partitions=8), timedelta(milliseconds=1), told.append)
 
 
 @contextmanager

@@ -316,6 +316,7 @@ def test_wrong_setting_ends_with_its_name_and_no_traceback() -> None:
         ("resume", "j", "--skip"),
         ("redrive", "j"),
         ("replay", "--from", "yesterday"),
+        ("topics", "verify", "--wait", "5"),
         ("replay", "--from", "0", "--job", "a", "--label", "b"),
         ("nonsense",),
     ],

@@ -1,0 +1,73 @@
+"""Which pipeline a request goes to, and which steps have topics besides those of the pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from processors.errors import BadRecord, ConfigurationError
+from processors.intake import Intake
+from processors.provisioning import steps_served
+from processors.settings import Settings
+from processors.transport.outbox import Outgoing
+from processors.transport.record import Record
+from tests.sagas import plan
+from topics.catalogue import Catalogue
+
+
+class NoSender:
+    """Intake's decisions need nobody to send them."""
+
+    async def send(self, records: Sequence[Outgoing]) -> list[int]:
+        raise AssertionError("nothing is sent here")
+
+
+def request(text: str) -> Record:
+    return Record("scrape.urls", 0, 7, 1, None, text.encode(), ())
+
+
+def intake(*names: str, default: str = "") -> Intake:
+    plans = {name: plan("ab", pipeline=name) for name in names}
+    return Intake(NoSender(), plans, Catalogue(), default)
+
+
+@pytest.mark.parametrize(
+    ("names", "default", "goes_to"),
+    [
+        (("shop",), "", "shop"),
+        (("shop", "news"), "news", "news"),
+        (("shop", "default"), "", "default"),
+        (("shop", "default"), "shop", "shop"),
+    ],
+)
+def test_request_without_a_pipeline_goes_to_the_default(names: tuple[str, ...], default: str, goes_to: str) -> None:
+    """The setting decides; without it the only pipeline, or the one named default."""
+    submitted = intake(*names, default=default).accept(request("https://a.example/1"))
+    assert submitted.plan.pipeline == goes_to
+
+
+def test_request_that_names_a_pipeline_gets_it() -> None:
+    """A default is for requests that name none."""
+    asked = request('{"url": "https://a.example/", "pipeline": "shop"}')
+    submitted = intake("shop", "news", default="news").accept(asked)
+    assert submitted.plan.pipeline == "shop"
+
+
+def test_without_a_default_the_request_is_set_aside() -> None:
+    """Of several pipelines none is guessed."""
+    with pytest.raises(BadRecord, match="there are: news, shop"):
+        intake("shop", "news").accept(request("https://a.example/1"))
+
+
+def test_default_that_is_no_pipeline_stops_the_process() -> None:
+    """A misspelt default is named at the start, not request by request."""
+    with pytest.raises(ConfigurationError, match="SCRAPESAGA_DEFAULT_PIPELINE: no pipeline 'shops'; there are: shop"):
+        intake("shop", default="shops")
+
+
+def test_retired_steps_keep_their_topics() -> None:
+    """A step that left the pipelines is still served while the setting names it, each step once."""
+    settings = Settings.from_env({"SCRAPESAGA_RETIRED_STEPS": "classify, a"})
+    assert steps_served(settings, [plan("ab"), plan("bc")]) == ("a", "b", "c", "classify")
+    assert steps_served(Settings(), [plan("ab")]) == ("a", "b")
