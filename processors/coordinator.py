@@ -13,15 +13,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 
 from processors import metrics
+from processors.census import UNFINISHED, Census
 from processors.dead_letters import dead_letter
 from processors.deadlines import Deadlines
 from processors.errors import BadRecord
 from processors.plans import Plans, UnknownPlan
 from processors.saga.commands import Note, Reject, StepCommand
-from processors.saga.events import Event, TimedOut
+from processors.saga.events import Event, Reply, TimedOut
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Phase, Saga
 from processors.sender import Sender
@@ -39,6 +41,15 @@ CACHED_SAGAS = 20_000
 EARLY_MS = 50
 # The clock is looked at this often even if nothing is due: it may jump forward.
 LOOK_EVERY = timedelta(milliseconds=250)
+
+# As peek() tells them.
+PHASES_BY_INDEX: tuple[Phase, ...] = tuple(Phase)
+#: Phases that a saga in the table can be in.
+PHASES: tuple[Phase, ...] = tuple(phase for phase in Phase if phase is not Phase.NEW)
+
+
+# What a batch makes of sagas of one partition: key -> before it, after it.
+Changes = dict[bytes, tuple[Saga | None, Saga | None]]
 
 
 class Table(Protocol):
@@ -75,24 +86,45 @@ class Coordinator:
         self._command_topics: dict[str, str] = {}
         self._cache: OrderedDict[bytes, Saga] = OrderedDict()
         self._deadlines: dict[int, Deadlines] = {}
+        self._census: dict[int, Census] = {}
         self._rearmed = asyncio.Event()
         self._clock = clock
         self._look_every_s = look_every.total_seconds()
+        self._show()
+
+    def _show(self) -> None:
+        """Have the gauges read what is kept here whenever somebody asks: between scrapes they cost nothing."""
+        for phase in PHASES:
+            metrics.sagas.labels(phase).set_function(partial(self._count_in, phase))
+        for phase in UNFINISHED:
+            metrics.oldest_seconds.labels(phase).set_function(partial(self._oldest_s, phase))
+        metrics.deadlines.set_function(lambda: sum(map(len, self._deadlines.values())))
+
+    def _count_in(self, phase: Phase) -> int:
+        return sum(census.counts[phase] for census in self._census.values())
+
+    def _oldest_s(self, phase: Phase) -> float:
+        began = [at for census in self._census.values() if (at := census.oldest_ms(phase)) is not None]
+        # The broker's clock may be ahead of ours.
+        return max(0.0, (self._now_ms() - min(began)) / 1000) if began else 0.0
 
     # --- partitions come and go ---------------------------------------------------------------------------------
 
     def restored(self, partition: int, states: Iterable[tuple[bytes, bytes]]) -> None:
-        """Rebuild the deadlines of a partition from its restored states."""
+        """Rebuild the deadlines and the census of a partition from its restored states."""
         deadlines = self._deadlines[partition] = Deadlines()
+        census = self._census[partition] = Census()
         for key, value in states:
-            seq, due_ms, _ = peek(value)
+            seq, due_ms, phase, started_ms = peek(value)
             deadlines.arm(key, seq, due_ms)
+            census.enter(PHASES_BY_INDEX[phase], started_ms)
         self._cache.clear()
         self._rearmed.set()
 
     def revoked(self, partition: int) -> None:
         """Forget what belongs to a partition that another process owns now."""
         self._deadlines.pop(partition, None)
+        self._census.pop(partition, None)
         self._cache.clear()
 
     # --- events -------------------------------------------------------------------------------------------------
@@ -101,30 +133,35 @@ class Coordinator:
         """Apply a batch of events; raises DeliveryFailed, and then nothing of it counts as done."""
         sending: list[Outgoing] = []
         saving: dict[int, list[tuple[bytes, bytes | None]]] = {}
-        changed: dict[bytes, tuple[int, Saga | None, Saga | None]] = {}
+        changed: dict[int, Changes] = {}
         for record in batch.records:
             await self._apply(record, sending, saving, changed)
         if sending:
             # Sent before saved: a crash in between repeats commands instead of losing them.
             await self._outbox.send(sending)
         if saving:
-            await asyncio.gather(*(self._table.save(p, items) for p, items in saving.items()))
-        for key, (partition, before, after) in changed.items():
-            self._settle(key, partition, before, after)
+            await asyncio.gather(*(self._save(p, items, changed[p]) for p, items in saving.items()))
         batch.done()
+
+    async def _save(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changes: Changes) -> None:
+        await self._table.save(partition, items)
+        # At once: a rebalance that comes later rebuilds from a table that has these states, and they must not count twice.
+        for key, (before, after) in changes.items():
+            self._settle(key, partition, before, after)
 
     async def _apply(
         self,
         record: Record,
         sending: list[Outgoing],
         saving: dict[int, list[tuple[bytes, bytes | None]]],
-        changed: dict[bytes, tuple[int, Saga | None, Saga | None]],
+        changed: dict[int, Changes],
     ) -> None:
         key, partition = record.key or b"", record.partition
+        changes = changed.setdefault(partition, {})
         try:
             event = await self._decode(record)
-            if key in changed:
-                first, saga = changed[key][1], changed[key][2]
+            if key in changes:
+                first, saga = changes[key]
             else:
                 first = saga = await self._load(key, partition)
         except BadRecord as error:
@@ -146,7 +183,7 @@ class Coordinator:
         if decision.changed:
             after = decision.saga
             saving.setdefault(partition, []).append((key, None if after is None else encode_saga(after)))
-            changed[key] = (partition, first, after)
+            changes[key] = (first, after)
 
     async def _decode(self, record: Record) -> Event:
         try:
@@ -187,16 +224,20 @@ class Coordinator:
         return dead_letter(self._dead_letters, record, reason, "coordinator")
 
     def _settle(self, key: bytes, partition: int, before: Saga | None, after: Saga | None) -> None:
-        """Take a saved change into the cache, the deadlines and the gauges."""
-        deadlines = self._deadlines.setdefault(partition, Deadlines())
+        """Take a saved change into the cache, the deadlines and the census."""
+        deadlines, census = self._deadlines.get(partition), self._census.get(partition)
+        if deadlines is None or census is None:
+            # Revoked while it was saved: the next owner has it from the log.
+            return
         if before is not None:
             deadlines.disarm(key, before.due_ms)
-            metrics.sagas.labels(before.phase).dec()
+            census.leave(before.phase, before.started_ms)
+        if after is not None:
+            census.enter(after.phase, after.started_ms)
         if after is None:
             self._cache.pop(key, None)
             return
         deadlines.arm(key, after.seq, after.due_ms)
-        metrics.sagas.labels(after.phase).inc()
         self._rearmed.set()
         if after.phase in ENDED:
             # Seldom touched again: leave the room to sagas in motion.
@@ -211,17 +252,18 @@ class Coordinator:
         metrics.transitions.labels(note).inc()
         if note is Note.EARLY and isinstance(event, TimedOut) and saga is not None:
             wait = max(saga.due_ms - record.timestamp_ms, EARLY_MS)
-            deadlines = self._deadlines.setdefault(record.partition, Deadlines())
-            deadlines.arm(record.key or b"", saga.seq, self._now_ms() + wait)
-            self._rearmed.set()
+            deadlines = self._deadlines.get(record.partition)
+            if deadlines is not None:
+                deadlines.arm(record.key or b"", saga.seq, self._now_ms() + wait)
+                self._rearmed.set()
+        if note is Note.LATE_EFFECT and isinstance(event, Reply):
+            metrics.late_effects.labels(event.step).inc()
         if not decision.changed or saga is None:
             return
         step = saga.current.name
         match note:
             case Note.RETRYING:
                 metrics.retries.labels(step).inc()
-            case Note.LATE_EFFECT:
-                metrics.late_effects.labels(step).inc()
             case Note.PARKED:
                 metrics.parked.labels(step).inc()
             case Note.COMPLETED | Note.COMPENSATED:
@@ -247,7 +289,6 @@ class Coordinator:
             if sending:
                 await self._outbox.send(sending)
                 continue
-            metrics.deadlines.set(sum(len(d) for d in self._deadlines.values()))
             await self._sleep_until_due()
 
     async def _sleep_until_due(self) -> None:

@@ -10,13 +10,15 @@ _SAGA_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 
 
 transitions = Counter("scrapesaga_transitions_total", "Decisions by what they did.", ["note"])
 commands = Counter("scrapesaga_commands_total", "Commands issued.", ["step", "action"])
-sagas = Gauge("scrapesaga_sagas", "Sagas in the tables of this process.", ["phase"])
+sagas = Gauge("scrapesaga_sagas", "Sagas in the table of this process, those that it only stands by for left out.", ["phase"])
 saga_seconds = Histogram(
     "scrapesaga_saga_seconds", "From the start of a run to its end.", ["phase"], buckets=_SAGA_SECONDS
 )
-oldest_seconds = Gauge("scrapesaga_oldest_unfinished_seconds", "Age of the oldest saga that is still running.")
+oldest_seconds = Gauge(
+    "scrapesaga_oldest_unfinished_seconds", "Age of the oldest run that has not ended; 0 if there is none.", ["phase"]
+)
 deadlines = Gauge("scrapesaga_deadlines", "Timers armed.")
-late_effects = Counter("scrapesaga_late_effects_total", "Successes that arrived after the abort, and were undone.", ["step"])
+late_effects = Counter("scrapesaga_late_effects_total", "Effects, or possible ones, reported after the abort.", ["step"])
 retries = Counter("scrapesaga_retries_total", "Attempts that were followed by another.", ["step"])
 parked = Counter("scrapesaga_parked_total", "Sagas that were parked for a person.", ["step"])
 

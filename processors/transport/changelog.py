@@ -44,14 +44,14 @@ class Memory:
             self.graves.popitem(last=False)
 
 
-def peek(value: bytes) -> tuple[int, int, int]:
-    """Read seq, due_ms and the index of the phase from an encoded SagaState; BadRecord if it isn't one."""
+def peek(value: bytes) -> tuple[int, int, int, int]:
+    """Read seq, due_ms, the index of the phase and started_ms from an encoded SagaState; BadRecord if it isn't one."""
     if not value.startswith(MARKER):
         raise BadRecord(f"Not a saga state: {value[:12]!r} is no Avro single-object encoding.")
     fields: list[int] = []
     at = HEADER_BYTES
     try:
-        for _ in range(3):
+        for _ in range(4):
             number = shift = 0
             while (byte := value[at]) > 0x7F:
                 number |= (byte & 0x7F) << shift
@@ -62,7 +62,7 @@ def peek(value: bytes) -> tuple[int, int, int]:
             fields.append((number >> 1) ^ -(number & 1))
     except IndexError:
         raise BadRecord(f"Not a saga state: it ends after {len(value)} bytes.") from None
-    return fields[0], fields[1], fields[2]
+    return fields[0], fields[1], fields[2], fields[3]
 
 
 def seq_of(value: bytes) -> int:

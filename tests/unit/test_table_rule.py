@@ -25,17 +25,17 @@ def varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
-def state(seq: int, due_ms: int = 0, phase: int = 1, rest: bytes = b"rest") -> bytes:
-    return b"\xc3\x01fingerpr" + varint(seq) + varint(due_ms) + varint(phase) + rest
+def state(seq: int, due_ms: int = 0, phase: int = 1, started_ms: int = 0, rest: bytes = b"rest") -> bytes:
+    return b"\xc3\x01fingerpr" + varint(seq) + varint(due_ms) + varint(phase) + varint(started_ms) + rest
 
 
 longs = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 
 
-@given(longs, longs, st.integers(0, 200))
-def test_peek_reads_the_first_three_fields(seq: int, due_ms: int, phase: int) -> None:
+@given(longs, longs, st.integers(0, 200), longs)
+def test_peek_reads_the_first_four_fields(seq: int, due_ms: int, phase: int, started_ms: int) -> None:
     """peek() gives back what Avro wrote, and seq_of() its first field."""
-    assert peek(state(seq, due_ms, phase)) == (seq, due_ms, phase)
+    assert peek(state(seq, due_ms, phase, started_ms)) == (seq, due_ms, phase, started_ms)
     assert seq_of(state(seq, due_ms, phase)) == seq
 
 
@@ -44,9 +44,11 @@ def test_peek_agrees_with_the_codec() -> None:
     out = BytesIO()
     fields = [{"name": "seq", "type": "long"}, {"name": "due_ms", "type": "long"}]
     phase = {"name": "phase", "type": {"type": "enum", "name": "P", "symbols": ["A", "B", "C"]}}
-    schema = {"type": "record", "name": "S", "fields": [*fields, phase, {"name": "job_id", "type": "string"}]}
-    schemaless_writer(out, schema, {"seq": 300, "due_ms": 1_790_000_000_000, "phase": "C", "job_id": "x"})
-    assert peek(b"\xc3\x01fingerpr" + out.getvalue()) == (300, 1_790_000_000_000, 2)
+    rest = [{"name": "started_ms", "type": "long"}, {"name": "job_id", "type": "string"}]
+    schema = {"type": "record", "name": "S", "fields": [*fields, phase, *rest]}
+    value = {"seq": 300, "due_ms": 1_790_000_000_000, "phase": "C", "started_ms": 1_780_000_000_000, "job_id": "x"}
+    schemaless_writer(out, schema, value)
+    assert peek(b"\xc3\x01fingerpr" + out.getvalue()) == (300, 1_790_000_000_000, 2, 1_780_000_000_000)
 
 
 @pytest.mark.parametrize(

@@ -169,10 +169,10 @@ def test_no_field_is_left_out_above(value: type[msgspec.Struct], drawn: dict[str
 
 @given(SAGAS)
 def test_the_first_fields_are_read_alone(saga: Saga) -> None:
-    """seq, due_ms and phase are found in the first bytes, as restoring needs them."""
+    """seq, due_ms, phase and started_ms are found in the first bytes, as restoring needs them."""
     data = encode_saga(saga)
     assert seq_of(data) == saga.seq
-    assert peek(data) == (saga.seq, saga.due_ms, list(Phase).index(saga.phase))
+    assert peek(data) == (saga.seq, saga.due_ms, list(Phase).index(saga.phase), saga.started_ms)
 
 
 @pytest.mark.parametrize("given_job", [running, compensating, parked, completed, compensated, confirming])
