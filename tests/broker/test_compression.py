@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from processors.local.kafka import EmbeddedKafka
-
 pytestmark = pytest.mark.broker
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as running:
-        yield running
-
-
-async def first_value(broker: EmbeddedKafka, topic: str) -> bytes:
+async def first_value(servers: str, topic: str) -> bytes:
     """Read one record as the engine's consumers do."""
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest")
     await consumer.start()
     try:
         async with asyncio.timeout(20):
@@ -33,15 +25,16 @@ async def first_value(broker: EmbeddedKafka, topic: str) -> bytes:
 
 
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
-async def test_a_record_is_read_however_its_client_compressed_it(broker: EmbeddedKafka, codec: str) -> None:
+async def test_a_record_is_read_however_its_client_compressed_it(kafka_servers: str, codec: str) -> None:
     """A batch in any of Kafka's codecs comes out as it went in."""
-    client = {"bootstrap.servers": broker.bootstrap_servers}
+    client = {"bootstrap.servers": kafka_servers}
+    topic = f"compressed-{codec}-{uuid4().hex[:8]}"
     # Named, as its requests end with it.
     admin = AdminClient(client)
-    for created in admin.create_topics([NewTopic(codec, 1, 1)]).values():
+    for created in admin.create_topics([NewTopic(topic, 1, 1)]).values():
         created.result(10)
     value = b"https://shop.example/p/1 " * 100
     producer = Producer({**client, "compression.type": codec})
-    producer.produce(codec, value)
+    producer.produce(topic, value)
     assert producer.flush(10) == 0
-    assert await first_value(broker, codec) == value
+    assert await first_value(kafka_servers, topic) == value

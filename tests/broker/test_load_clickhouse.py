@@ -6,10 +6,11 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import clickhouse_connect
 import httpx
@@ -18,9 +19,9 @@ from clickhouse_connect.driver.client import Client
 
 from processors.errors import RetryLater, StepFailed
 from processors.load import Load, LoadParams
-from processors.local.clickhouse import EmbeddedClickHouse
 from processors.step import StepCall
 from tests.fakes import MemoryHost
+from tests.providers import ClickHouseAddress
 
 PRODUCT = {"url": "https://shop.example/1", "title": "Lamp", "price": {"amount": "12.99", "currency": "EUR"}}
 EVERYTHING = json.dumps(
@@ -56,7 +57,7 @@ EVERYTHING = json.dumps(
 class ClickHouse:
     """The engine as a user and as an administrator sees it."""
 
-    url: str
+    address: ClickHouseAddress
     sql: Client
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -64,27 +65,43 @@ class ClickHouse:
         return [tuple(row) for row in self.sql.query(query).result_rows]
 
     def misbehave(self, mode: str, count: int | None = None) -> None:
-        """Commit a fault."""
-        httpx.post(f"{self.url}/_faults", json={"mode": mode, "count": count}).raise_for_status()
+        """Commit a fault; a test that needs one is skipped where the engine can't be told to."""
+        if not self.address.has_faults:
+            pytest.skip("only the embedded engine misbehaves when told to")
+        httpx.post(f"{self.address.url}/_faults", json={"mode": mode, "count": count}).raise_for_status()
 
     def hanging(self) -> int:
         """How many requests hang now."""
-        return int(httpx.get(f"{self.url}/_faults").json()["hanging"])
+        return int(httpx.get(f"{self.address.url}/_faults").json()["hanging"])
 
 
 @pytest.fixture(scope="module")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    """One engine for the module; each test has tables of its own."""
-    with EmbeddedClickHouse(tmp_path_factory.mktemp("clickhouse"), faults=True) as engine:
-        sql = clickhouse_connect.get_client(host="127.0.0.1", port=engine.port)
-        yield ClickHouse(engine.url, sql)
+def clickhouse(clickhouse_address: ClickHouseAddress) -> Iterator[ClickHouse]:
+    """A database of this module's own; each test has tables of its own in it."""
+    database = f"load_{uuid4().hex[:8]}"
+    with connected(clickhouse_address) as sql:
+        sql.command(f"CREATE DATABASE {database}")
+    own = replace(clickhouse_address, database=database)
+    with connected(own) as sql:
+        yield ClickHouse(own, sql)
+
+
+@contextmanager
+def connected(address: ClickHouseAddress) -> Iterator[Client]:
+    """A client of the engine."""
+    sql = clickhouse_connect.get_client(
+        dsn=address.url, username=address.user, password=address.password, database=address.database
+    )
+    try:
+        yield sql
+    finally:
         sql.close()
 
 
 @asynccontextmanager
-async def loading(url: str, table: str, **params: Any) -> AsyncIterator[Load]:
+async def loading(address: ClickHouseAddress, table: str, **params: Any) -> AsyncIterator[Load]:
     """An open step that loads into the table."""
-    step = Load("load", LoadParams(table=table, **params), MemoryHost(settings={"CLICKHOUSE_URL": url}))
+    step = Load("load", LoadParams(table=table, **params), MemoryHost(settings=address.settings))
     await step.open()
     try:
         yield step
@@ -129,7 +146,7 @@ def test_every_type_arrives_as_it_was(clickhouse: ClickHouse) -> None:
     """A record of all types is in the view with its values, nulls and empty values kept apart."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "everything") as load:
+        async with loading(clickhouse.address, "everything") as load:
             await load.run(
                 call(
                     "a",
@@ -170,7 +187,7 @@ def test_an_insert_that_arrives_after_the_delete_marker_stays_invisible(clickhou
     """An insert hangs on its way, the step gives up and is compensated, then the insert is carried out after all."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "late") as load:
+        async with loading(clickhouse.address, "late") as load:
             await load.run(call("other", 1))
             clickhouse.misbehave("hang", 1)
             attempt = asyncio.create_task(load.run(call("a", 1)))
@@ -193,7 +210,7 @@ def test_a_compensation_that_comes_first_holds_against_the_insert(clickhouse: Cl
     """The marker makes the table if it must; the row that it is about may come later."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "early") as load:
+        async with loading(clickhouse.address, "early") as load:
             await load.compensate(call("a", 2))
             await load.compensate(call("a", 3))
             await load.run(call("a", 1))
@@ -206,7 +223,7 @@ def test_a_row_that_is_loaded_again_is_visible_again(clickhouse: ClickHouse) -> 
     """Load, compensate, load the same values with a higher seq: no deduplication swallows it."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "again") as load:
+        async with loading(clickhouse.address, "again") as load:
             for seq in (1, 3):
                 await load.run(call("a", seq))
                 assert clickhouse.rows("SELECT job_id, price_amount FROM again_live")[0][0] == "a"
@@ -222,7 +239,7 @@ def test_a_pending_row_is_invisible_until_it_is_confirmed(clickhouse: ClickHouse
     """Readers see a row once its saga is complete, with what later steps have added; a repeat of run hides nothing."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "pending") as load:
+        async with loading(clickhouse.address, "pending") as load:
             await load.run(call("a", 4, confirms=True))
             await load.run(call("b", 4, confirms=True))
             assert clickhouse.rows("SELECT count() FROM pending_live") == [(0,)]
@@ -238,7 +255,7 @@ def test_a_bad_row_among_a_hundred_fails_alone(clickhouse: ClickHouse) -> None:
     """A row that ClickHouse refuses fails its own job, for good; its neighbours in the batch are visible."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "bad") as load:
+        async with loading(clickhouse.address, "bad") as load:
             await load.run(call("first", 1))
             # Behind the worker's back. A CHECK constraint would do as well, but chDB's streamed inserts pass over those.
             clickhouse.sql.command("ALTER TABLE bad MODIFY COLUMN title FixedString(7)")
@@ -258,7 +275,7 @@ def test_a_record_that_does_not_fit_its_schema_never_reaches_the_batch(clickhous
     """The error names the field."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "unfit") as load:
+        async with loading(clickhouse.address, "unfit") as load:
             with pytest.raises(StepFailed, match=r"price\.amount: 'a lot' is not a number"):
                 await load.run(call("a", 1, price={"amount": "a lot", "currency": None}))
 
@@ -269,7 +286,7 @@ def test_concurrent_jobs_share_inserts(clickhouse: ClickHouse) -> None:
     """Five hundred jobs at once make a handful of inserts, not five hundred."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "shared") as load:
+        async with loading(clickhouse.address, "shared") as load:
             await load.run(call("first", 1))
             await asyncio.gather(*(load.run(call(f"job-{n}", 1)) for n in range(500)))
 
@@ -286,11 +303,11 @@ def test_a_new_field_becomes_a_column_of_table_and_view(clickhouse: ClickHouse) 
     new = schema({"name": "title", "type": "string"}, {"name": "brand", "type": ["null", "string"], "default": None})
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "grown") as load:
+        async with loading(clickhouse.address, "grown") as load:
             await load.run(call("a", 1, schema=old, title="A"))
             await load.run(call("b", 1, schema=new, title="B", brand="X"))
             await load.run(call("c", 1, schema=old, title="C"))
-        async with loading(clickhouse.url, "grown") as restarted:
+        async with loading(clickhouse.address, "grown") as restarted:
             await restarted.run(call("d", 1, schema=old, title="D"))
 
     running(scenario)
@@ -303,11 +320,11 @@ def test_a_wider_column_takes_a_narrower_value(clickhouse: ClickHouse) -> None:
     narrow = schema({"name": "n", "type": "int"}, {"name": "s", "type": ["null", "string"]})
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "wider") as load:
+        async with loading(clickhouse.address, "wider") as load:
             await load.run(call("a", 1, schema=narrow, n=1, s=None))
         clickhouse.sql.command("ALTER TABLE wider MODIFY COLUMN n Nullable(Int64)")
         clickhouse.sql.command("ALTER TABLE wider MODIFY COLUMN s LowCardinality(Nullable(String))")
-        async with loading(clickhouse.url, "wider") as load:
+        async with loading(clickhouse.address, "wider") as load:
             await load.run(call("b", 1, schema=narrow, n=2, s="x"))
 
     running(scenario)
@@ -319,7 +336,7 @@ def test_a_column_of_another_type_fails_the_load_but_not_its_compensation(clickh
     old, new = schema({"name": "n", "type": "string"}), schema({"name": "n", "type": ["null", "long"]})
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "other_type") as load:
+        async with loading(clickhouse.address, "other_type") as load:
             await load.run(call("a", 1, schema=old, n="1"))
             with pytest.raises(StepFailed, match="is String, but the record needs") as caught:
                 await load.run(call("b", 1, schema=new, n=2))
@@ -337,7 +354,7 @@ def test_a_table_that_cannot_take_back_rows_is_refused(clickhouse: ClickHouse) -
     clickhouse.sql.command("CREATE TABLE plain (job_id String) ENGINE = MergeTree ORDER BY job_id")
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "plain") as load:
+        async with loading(clickhouse.address, "plain") as load:
             with pytest.raises(StepFailed, match="cannot take back a row"):
                 await load.run(call("a", 1))
 
@@ -349,7 +366,7 @@ def test_a_table_that_was_dropped_is_made_again(clickhouse: ClickHouse) -> None:
     """The attempt that finds it gone is to be repeated, and then works."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "dropped") as load:
+        async with loading(clickhouse.address, "dropped") as load:
             await load.run(call("a", 1))
             clickhouse.sql.command("DROP TABLE dropped")
             with pytest.raises(RetryLater, match="UNKNOWN_TABLE"):
@@ -364,7 +381,7 @@ def test_a_missing_database_is_named(clickhouse: ClickHouse) -> None:
     """The attempt is to be repeated, for the operator to make the database meanwhile."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "anywhere", database="nowhere") as load:
+        async with loading(clickhouse.address, "anywhere", database="nowhere") as load:
             with pytest.raises(RetryLater, match="nowhere"):
                 await load.run(call("a", 1))
             clickhouse.sql.command("CREATE DATABASE nowhere")
@@ -378,7 +395,7 @@ def test_an_insert_without_an_answer_may_have_worked(clickhouse: ClickHouse) -> 
     """The outcome is unknown; the next attempt leaves one row."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "dropping") as load:
+        async with loading(clickhouse.address, "dropping") as load:
             await load.run(call("first", 1))
             # The driver itself tries a closed connection once more.
             clickhouse.misbehave("drop-mid-insert", 4)
@@ -397,7 +414,7 @@ def test_a_server_in_trouble_is_tried_again_later(clickhouse: ClickHouse) -> Non
     """A 503 fails for now; the connection goes on afterwards."""
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "refusing") as load:
+        async with loading(clickhouse.address, "refusing") as load:
             clickhouse.misbehave("refuse")
             with pytest.raises(RetryLater):
                 await load.run(call("a", 1))
@@ -414,7 +431,7 @@ def test_nobody_listening_has_no_effect() -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     async def scenario() -> None:
-        async with loading(url, "nobody") as load:
+        async with loading(ClickHouseAddress(url), "nobody") as load:
             with pytest.raises(RetryLater, match="SCRAPESAGA_CLICKHOUSE_URL") as caught:
                 await load.run(call("a", 1))
             assert not caught.value.effect_unknown
@@ -427,7 +444,7 @@ def test_users_keep_a_view_of_their_own(clickhouse: ClickHouse) -> None:
     clickhouse.sql.command("CREATE VIEW mine_live AS SELECT 1 AS one")
 
     async def scenario() -> None:
-        async with loading(clickhouse.url, "mine") as load:
+        async with loading(clickhouse.address, "mine") as load:
             await load.run(call("a", 1))
 
     running(scenario)

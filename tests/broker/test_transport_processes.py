@@ -14,23 +14,17 @@ from tests.broker.transport_world import Copy, World, wait_for
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as running:
-        yield running
-
-
 @pytest.fixture(params=["fast", "faust"])
-def world(broker: EmbeddedKafka, request: pytest.FixtureRequest) -> Iterator[World]:
-    with World(broker.bootstrap_servers, request.param) as made:
+def world(kafka_servers: str, request: pytest.FixtureRequest) -> Iterator[World]:
+    with World(kafka_servers, request.param) as made:
         yield made
 
 
 @pytest.fixture
-def fast_world(broker: EmbeddedKafka) -> Iterator[World]:
+def fast_world(kafka_servers: str) -> Iterator[World]:
     # Order and the amount of repeats are promises of the fast transport alone: on a loaded machine Faust's own was seen to
     # hand out a partition's later records before its first ones, and to repeat a hundred after a graceful hand-over.
-    with World(broker.bootstrap_servers, "fast") as made:
+    with World(kafka_servers, "fast") as made:
         yield made
 
 
@@ -186,9 +180,9 @@ def test_a_restart_of_the_broker_under_load_loses_nothing(tmp_path: Path, transp
     assert in_order(copies) or transport == "faust"
 
 
-def test_what_does_not_finish_within_the_bound_is_delivered_again(broker: EmbeddedKafka) -> None:
+def test_what_does_not_finish_within_the_bound_is_delivered_again(kafka_servers: str) -> None:
     """A stop waits for records in work only so long; their offsets stay uncommitted and the exit is in order."""
-    with World(broker.bootstrap_servers, "fast") as world:
+    with World(kafka_servers, "fast") as world:
         world.create(1)
         world.produce(numbered(10, 1))
         copier = world.copier("--hang-at=7", "--settle-ms=300")
@@ -199,7 +193,7 @@ def test_what_does_not_finish_within_the_bound_is_delivered_again(broker: Embedd
         assert world.committed(1) == [7]
 
 
-def test_a_broker_that_is_not_there_ends_the_process_with_a_plain_message(broker: EmbeddedKafka) -> None:
+def test_a_broker_that_is_not_there_ends_the_process_with_a_plain_message() -> None:
     """Without Kafka the process ends with code 1 and says where it looked for it."""
     with World("127.0.0.1:9", "fast") as world:
         copier = world.copier()

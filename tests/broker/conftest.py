@@ -1,0 +1,23 @@
+"""A Kafka and a ClickHouse for the whole run, by one setting: see tests/providers.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import providers
+
+
+@pytest.fixture(scope="session")
+def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of a Kafka that all modules share: make topics with names of your own."""
+    with providers.kafka(tmp_path_factory.mktemp("shared-kafka")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def clickhouse_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[providers.ClickHouseAddress]:
+    """A ClickHouse that all modules share: make tables with names of your own."""
+    with providers.clickhouse(tmp_path_factory.mktemp("shared-clickhouse")) as address:
+        yield address
