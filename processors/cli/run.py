@@ -55,8 +55,15 @@ def demo(
     fault_rate: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of answers that fail.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Same seed, same shop and same faults.")] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the data in place after a clean verdict too.")] = False,
+    kill: Annotated[
+        list[str] | None,
+        typer.Option(help="kill -9 this in the middle: a role, broker or clickhouse; may be repeated.", metavar="ROLE"),
+    ] = None,
 ) -> None:
     """Scrape a sample shop with failures all along, and judge the result from outside: 4 if it isn't clean."""
     from processors.local.demo import run_demo
 
-    raise typer.Exit(run_demo(urls=urls, fault_rate=fault_rate, data_dir=data_dir, seed=seed, keep=keep))
+    code = run_demo(
+        urls=urls, fault_rate=fault_rate, data_dir=data_dir, seed=seed, keep=keep, kills=tuple(kill or ())
+    )
+    raise typer.Exit(code)

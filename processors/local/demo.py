@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from processors.errors import ConfigurationError
 from processors.local import outside
 from processors.local.engine import LocalEngine
+from processors.local.kills import check_targets, kill
 from processors.local.verdict import Observed, Verdict, judge
 from processors.local.world import World
 from processors.reading import Reader
 from processors.requests import ScrapeRequest, canonical_url, derived_job_id, encode_request
+from processors.worker import COORDINATOR, INTAKE
 
 PIPELINE = "demo"
 # Faults that pass need several attempts, a second or so apart.
 GIVE_UP_S = 180.0
+# What a kill may add: the session timeout, a start on a busy machine, and a rebalance.
+GIVE_UP_A_KILL_S = 60.0
+STEPS = ("fetch", "parse", "enrich", "classify", "load", "notify")
 
 
 def demo_pipeline(world: World) -> dict[str, object]:
@@ -71,8 +78,15 @@ _PRICE = {
 }
 
 
-def run_demo(*, urls: int, fault_rate: float, data_dir: Path, seed: int = 1, keep: bool = False) -> int:
-    """Run the demo; return 0 if the verdict is clean, else 4. Its data goes with a clean verdict, unless `keep`."""
+def run_demo(
+    *, urls: int, fault_rate: float, data_dir: Path, seed: int = 1, keep: bool = False, kills: Sequence[str] = ()
+) -> int:
+    """Run the demo; return 0 if the verdict is clean, else 4. Its data goes with a clean verdict, unless `keep`.
+
+    Each of `kills`, a role, "broker" or "clickhouse", is ended by SIGKILL on the way, spread evenly over the jobs.
+    Raises LocalError, before anything starts for a name that there isn't.
+    """
+    check_targets(kills, (INTAKE, COORDINATOR, *STEPS))
     console = Console()
     folder = data_dir.absolute() / "demo" / f"{seed}-{urls}-{time.strftime('%Y%m%d%H%M%S')}"
     folder.mkdir(parents=True)
@@ -94,7 +108,7 @@ def run_demo(*, urls: int, fault_rate: float, data_dir: Path, seed: int = 1, kee
             engine.start()
         try:
             console.print(f"up after {time.monotonic() - started:.1f} s; logs in {engine.data_dir / 'logs'}")
-            status = _run(console, engine, world)
+            status = _run(console, engine, world, kills)
         finally:
             engine.stop()
     if status == 0 and not keep:
@@ -102,7 +116,7 @@ def run_demo(*, urls: int, fault_rate: float, data_dir: Path, seed: int = 1, kee
     return status
 
 
-def _run(console: Console, engine: LocalEngine, world: World) -> int:
+def _run(console: Console, engine: LocalEngine, world: World, kills: Sequence[str]) -> int:
     settings = engine.settings()
     client = {"bootstrap.servers": engine.bootstrap_servers}
     prefix = settings.topic_prefix
@@ -116,15 +130,18 @@ def _run(console: Console, engine: LocalEngine, world: World) -> int:
     del producer
     began = time.monotonic()
     reader = Reader(client)
-    _follow(console, reader, f"{prefix}.sagas", len(expected))
+    _follow(console, engine, reader, f"{prefix}.sagas", len(expected), kills)
     took = time.monotonic() - began
     states = outside.saga_states(reader, f"{prefix}.sagas")
     records = outside.compacted(reader, f"{prefix}.records")
+    letters = outside.dead_letters(reader, f"{prefix}.dead-letters")
+    rejected = sum(place.topic == f"{prefix}.urls" for place in letters)
     verdict = judge(
         Observed(
             expected=expected,
             phases={job: str(state["phase"]) for job, state in states.items()},
-            rejected=len(outside.compacted(reader, f"{prefix}.dead-letters")),
+            rejected=rejected,
+            set_aside=len(letters) - rejected,
             warehouse=outside.warehouse_jobs(engine.clickhouse_url, f"{PIPELINE}_live") & expected.keys(),
             records=frozenset(key.decode() for key in records),
             invoices=outside.invoices(world.api_url),
@@ -135,21 +152,37 @@ def _run(console: Console, engine: LocalEngine, world: World) -> int:
     return 4 if verdict.problems else 0
 
 
-def _follow(console: Console, reader: Reader, topic: str, jobs: int) -> None:
-    """Show progress until every job has ended, or time is up."""
-    give_up = time.monotonic() + GIVE_UP_S
+def _follow(
+    console: Console, engine: LocalEngine, reader: Reader, topic: str, jobs: int, kills: Sequence[str]
+) -> None:
+    """Show progress until every job has ended, or time is up; kill what is to be killed on the way."""
+    give_up = time.monotonic() + GIVE_UP_S + GIVE_UP_A_KILL_S * len(kills)
+    # The first of two when a third of the jobs has ended, the second at two thirds.
+    upcoming = deque((jobs * place // (len(kills) + 1), target) for place, target in enumerate(kills, 1))
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TextColumn("{task.fields[phases]}"), TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task("sagas", total=jobs, phases="")
-        while True:
-            states = outside.saga_states(reader, topic)
-            phases = Counter(str(state["phase"]) for state in states.values())
+        while time.monotonic() < give_up:
+            phases = _phases(reader, topic, patient=bool(kills))
             ended = phases["COMPLETED"] + phases["COMPENSATED"] + phases["PARKED"]
             shown = " ".join(f"{phase.lower()} {count}" for phase, count in sorted(phases.items()))
             progress.update(task, completed=ended, phases=shown)
-            if ended >= jobs or time.monotonic() > give_up:
+            if ended >= jobs:
                 return
+            if upcoming and ended >= upcoming[0][0]:
+                target = upcoming.popleft()[1]
+                progress.console.print(f"kill -9 of {target}, pid {kill(engine, target)}, after {ended} jobs")
             time.sleep(1)
+
+
+def _phases(reader: Reader, topic: str, *, patient: bool) -> Counter[str]:
+    """Return how many jobs are in each phase; if `patient`, none at all while Kafka is away."""
+    try:
+        return Counter(str(state["phase"]) for state in outside.saga_states(reader, topic).values())
+    except (KafkaException, ConfigurationError):
+        if not patient:
+            raise
+        return Counter()
 
 
 def _print(console: Console, verdict: Verdict, took_s: float) -> None:
@@ -166,6 +199,7 @@ def _print(console: Console, verdict: Verdict, took_s: float) -> None:
         ("paid twice", verdict.paid_twice),
         ("paid for compensated jobs", verdict.paid_for_nothing),
         ("unaccounted jobs", verdict.unaccounted),
+        ("records set aside", verdict.set_aside),
         ("ended otherwise than expected", verdict.unexpected),
     ):
         table.add_row(name, str(value))

@@ -105,7 +105,7 @@ class LocalEngine:
             apply_topics(settings, settings.catalogue(steps))
             self._write_addresses()
             for role in (COORDINATOR, *steps, INTAKE):
-                self._start_role(role)
+                self.start_process(role)
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -129,19 +129,33 @@ class LocalEngine:
             self.kafka.stop()
         return killed
 
-    def _start_role(self, role: str) -> None:
-        port = self._ports[role] = free_port()
+    def start_process(self, role: str, name: str = "") -> None:
+        """Start a process of a role and keep it running; another one of the same role needs a name of its own.
+
+        Processes of a role share its partitions. Raises LocalError if the name is taken.
+        """
+        port = free_port(avoid=frozenset(self._ports.values()))
         env = {**self._whole_environment(), "SCRAPESAGA_HTTP_PORT": str(port)}
+        if name:
+            # Two processes of a role must not share a table on disk.
+            env["SCRAPESAGA_DATA_DIR"] = str(self.data_dir / "workers" / name)
+        name = name or role
         logs = self.data_dir / "logs"
         logs.mkdir(exist_ok=True)
         # -P: a user's own schemas/ folder in the working directory must not shadow ours.
         argv = (sys.executable, "-P", "-c", _CHILD, role)
-        self.supervisor.start(ProcessSpec(role, argv, env, logs / f"{role}.log"))
+        self.supervisor.start(ProcessSpec(name, argv, env, logs / f"{name}.log"))
+        self._ports[name] = port
+
+    def stop_process(self, name: str) -> bool:
+        """Stop a process in order and leave its partitions to the others; tell whether it ended by itself."""
+        self._ports.pop(name, None)
+        return self.supervisor.stop(name)
 
     def not_ready(self) -> dict[str, str]:
         """Return the roles that aren't ready, with the reason."""
         reasons = {}
-        for role, port in self._ports.items():
+        for role, port in [*self._ports.items()]:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2):
                     continue

@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import clickhouse_connect
 import httpx
 
 from processors.reading import Reader, all_states
+
+
+class Place(NamedTuple):
+    """Where a record lies: what tells it from every other, whatever its key."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+def dead_letters(reader: Reader, topic: str) -> dict[Place, str]:
+    """Return every record that was set aside, by where it lay, with the reason.
+
+    By its place: records may have no key, and a process that was killed sets the same record aside once more.
+    """
+    found = {}
+    for record in reader.records(topic):
+        about = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+        place = Place(
+            about.get("dead-letter-topic", record.topic),
+            int(about.get("dead-letter-partition", record.partition)),
+            int(about.get("dead-letter-offset", record.offset)),
+        )
+        found[place] = about.get("dead-letter-reason", "")
+    return found
 
 
 def compacted(reader: Reader, topic: str) -> dict[bytes, bytes]:

@@ -132,6 +132,17 @@ class Supervisor:
                 self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
                 self._watcher.start()
 
+    def stop(self, name: str, within: timedelta = timedelta(seconds=10)) -> bool:
+        """Ask one child to end, kill it after that time, and forget it; tell whether it ended by itself.
+
+        Raises LocalError if there is none of that name.
+        """
+        with self._lock:
+            one = self._children.pop(name, None)
+        if one is None:
+            raise LocalError(f"There is no process named {name}; there are: {', '.join(self.states()) or 'none'}.")
+        return child.end(one.process, within=within)
+
     def pids(self) -> dict[str, int]:
         """Return the process ids of the children that run now, by name."""
         return {name: state.pid for name, state in self.states().items() if state.pid is not None}

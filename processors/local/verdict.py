@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was seen outside. Keys are job_ids, but for `invoices`: one mapping per paid call."""
+    """What was seen outside. Keys are job_ids, but for `invoices`: one mapping per paid call.
+
+    `rejected` counts requests that were not accepted, `set_aside` the other dead letters.
+    """
 
     expected: Mapping[str, str]
     phases: Mapping[str, str]
     rejected: int
+    set_aside: int
     warehouse: frozenset[str]
     records: frozenset[str]
     invoices: tuple[Mapping[str, object], ...]
@@ -36,6 +40,7 @@ class Verdict:
     paid_twice: int
     paid_for_nothing: int
     unaccounted: int
+    set_aside: int
     unexpected: int
     reasons: Mapping[str, int]
 
@@ -49,6 +54,7 @@ class Verdict:
             (self.unaccounted, "jobs unaccounted for"),
             (self.running, "jobs still running"),
             (self.parked, "jobs parked"),
+            (self.set_aside, "records set aside by the engine itself: see `scrapesaga replay --topic dead-letters`"),
             (self.unexpected, "jobs that ended otherwise than the shop and the API made them"),
         )
         return tuple(f"{count} {what}" for count, what in checks if count)
@@ -79,6 +85,7 @@ def judge(seen: Observed) -> Verdict:
         paid_twice=sum(int(str(invoice["charged_times"])) > 1 for invoice in seen.invoices),
         paid_for_nothing=len(for_nothing),
         unaccounted=len(seen.expected) - ended - running - seen.rejected,
+        set_aside=seen.set_aside,
         unexpected=len(unexpected),
         reasons=Counter(
             seen.reasons.get(job, "")[:70] for job in seen.expected if seen.phases.get(job) == "COMPENSATED"

@@ -141,6 +141,20 @@ def test_a_stop_asks_all_and_kills_the_deaf(supervisor: Supervisor, tmp_path: Pa
     assert supervisor.pids() == {}
 
 
+def test_one_child_can_be_stopped_for_good(supervisor: Supervisor, tmp_path: Path) -> None:
+    """It ends, stays away and frees its name, while the others run on; an unknown name is told what there is."""
+    supervisor.start(python("one", SLEEPER, tmp_path))
+    supervisor.start(python("two", SLEEPER, tmp_path))
+    pids = supervisor.pids()
+    assert supervisor.stop("one")
+    assert not is_alive(pids["one"])
+    assert supervisor.pids() == {"two": pids["two"]}
+    with pytest.raises(LocalError, match="no process named one; there are: two"):
+        supervisor.stop("one")
+    supervisor.start(python("one", SLEEPER, tmp_path))
+    assert set(supervisor.pids()) == {"one", "two"}
+
+
 def test_a_stop_does_not_wait_for_children_that_listen(supervisor: Supervisor, tmp_path: Path) -> None:
     """The time given to a stop is a limit, not a delay."""
     for number in range(4):
