@@ -125,13 +125,19 @@ class ForeignWatch:
     """Reads what somebody else wrote, and has published again what compaction would lose."""
 
     def __init__(
-        self, topic: str, client: Mapping[str, str | int | bool], *, patience: timedelta = timedelta(seconds=30)
+        self,
+        topic: str,
+        client: Mapping[str, str | int | bool],
+        *,
+        patience: timedelta = timedelta(seconds=30),
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         """`client` are librdkafka's connection settings. Whoever is ahead of this process for `patience` is the
         owner."""
         self._topic = topic
         self._client = client
         self._patience_s = patience.total_seconds()
+        self._clock = clock
         self._reader: ChangelogReader | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -156,7 +162,7 @@ class ForeignWatch:
             if keys:
                 account.wrote(await publish(keys))
             del account.gaps[: len(gaps)]
-            now = monotonic()
+            now = self._clock()
             account.suspects += [(record, now) for record, verdict in judged if verdict is Verdict.AHEAD]
         # Caught up by now means written by now, after the record in question: there is nothing to heal.
         account.suspects = [s for s in account.suspects if judge(s[0], *state_of(s[0].key)) is Verdict.AHEAD]
@@ -180,7 +186,7 @@ class ForeignWatch:
 
     def _check_who_is_ahead(self, partition: int, account: Account) -> None:
         for record, seen_at in account.suspects:
-            if monotonic() - seen_at >= self._patience_s:
+            if self._clock() - seen_at >= self._patience_s:
                 raise OwnershipLost(
                     f"Another process wrote {self._topic} [{partition}] offset {record.offset}, key {record.key!r}, "
                     f"and this one has not caught up with it for {self._patience_s:g} s: it isn't the owner any more. "
