@@ -128,7 +128,7 @@ def _address(variable: str) -> str:
 @contextmanager
 def _kafka_container() -> Iterator[str]:
     _check_docker()
-    from testcontainers.kafka import KafkaContainer
+    from testcontainers.community.kafka import KafkaContainer
 
     container = KafkaContainer(os.environ.get(KAFKA_IMAGE) or PINNED_KAFKA).with_kraft()
     # As the embedded broker has it: topics are provisioned, and a test that kills a worker need not wait six seconds.
@@ -150,7 +150,7 @@ def _kafka_container() -> Iterator[str]:
 @contextmanager
 def _clickhouse_container() -> Iterator[ClickHouseAddress]:
     _check_docker()
-    from testcontainers.clickhouse import ClickHouseContainer
+    from testcontainers.community.clickhouse import ClickHouseContainer
 
     image = os.environ.get(CLICKHOUSE_IMAGE) or PINNED_CLICKHOUSE
     with ClickHouseContainer(image, username="test", password="test", dbname="test") as container:
