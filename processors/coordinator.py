@@ -262,7 +262,8 @@ class Coordinator:
             return
         step = saga.current.name
         match note:
-            case Note.RETRYING:
+            # Not once more when the wait for it is over.
+            case Note.RETRYING if before is not None and before.command_seq:
                 metrics.retries.labels(step).inc()
             case Note.PARKED:
                 metrics.parked.labels(step).inc()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 # From a cached answer to a slow page; a paid call may take half a minute.
@@ -25,6 +29,10 @@ parked = Counter("scrapesaga_parked_total", "Sagas that were parked for a person
 accepted = Counter("scrapesaga_accepted_total", "Requests that intake accepted.", ["pipeline"])
 dead_letters = Counter("scrapesaga_dead_letters_total", "Records that were set aside.", ["topic"])
 
+build = Gauge("scrapesaga_build_info", "1, labelled with what runs here.", ["version", "python", "roles"])
+lag = Gauge("scrapesaga_consumer_lag", "Records not done of a partition that this process owns.", ["topic", "partition"])
+recovery_seconds = Gauge("scrapesaga_recovery_seconds", "Time that the last restore of the saga table took.")
+
 step_seconds = Histogram("scrapesaga_step_seconds", "Time a step took.", ["step", "action", "outcome"], buckets=_SECONDS)
 queue_seconds = Histogram("scrapesaga_queue_seconds", "From a command's record to its start.", ["step"], buckets=_SECONDS)
 in_flight = Gauge("scrapesaga_steps_in_flight", "Commands being worked on.", ["step"])
@@ -44,3 +52,20 @@ STEP_COUNTERS = {
     "rows": rows,
 }
 __all__ = ["REGISTRY", "STEP_COUNTERS"]
+
+
+def show_build(roles: Iterable[str]) -> None:
+    """Say which version plays which roles here."""
+    try:
+        released = version("scrapesaga")
+    except PackageNotFoundError:
+        # From a checkout that nobody installed.
+        released = "unknown"
+    build.labels(released, platform.python_version(), ",".join(roles)).set(1)
+
+
+def show_lag(records: Mapping[tuple[str, int], int]) -> None:
+    """Show the lag of the partitions that this process owns, and of no others: (topic, partition) -> records."""
+    lag.clear()
+    for (topic, partition), behind in records.items():
+        lag.labels(topic, partition).set(behind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -65,8 +65,17 @@ def configure_logging(level: str, style: str) -> None:
 class Observation:
     """Serves /metrics, /ready and /live. Reasons against are listed in the body, with status 503."""
 
-    def __init__(self, host: str, port: int, ready: Callable[[], list[str]], alive: Callable[[], list[str]]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        ready: Callable[[], list[str]],
+        alive: Callable[[], list[str]],
+        before_scrape: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`before_scrape` brings those metrics up to date that nothing keeps up meanwhile; it is bounded in time."""
         self._host, self._port = host, port
+        self._before_scrape = before_scrape
         self._probes = {"/ready": ready, "/live": alive}
         self._runner: web.AppRunner | None = None
 
@@ -87,6 +96,7 @@ class Observation:
             await self._runner.cleanup()
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        await self._before_scrape()
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _probe(self, request: web.Request) -> web.Response:

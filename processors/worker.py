@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from processors import metrics
 from processors.app import kafka_client, new_outbox, role_app
 from processors.coordinator import Coordinator
 from processors.errors import ConfigurationError
@@ -23,6 +25,7 @@ from processors.saga.plan import Plan
 from processors.settings import Settings, Transport
 from processors.transport.app import StreamApp, alive, raw_topic, ready, run_apps
 from processors.transport.batches import batches
+from processors.transport.lag import lag_of
 from processors.transport.outbox import Outbox
 from processors.transport.recovery import add_saga_table
 from topics.catalogue import Catalogue
@@ -74,10 +77,10 @@ class _Process:
                     self._coordinator(outbox, plans)
                 case step:
                     self._step(step, outbox, plans)
+        metrics.show_build(roles)
         if self.settings.http_port:
-            self.resources.append(
-                Observation(self.settings.http_host, self.settings.http_port, self._ready, self._alive)
-            )
+            host, port = self.settings.http_host, self.settings.http_port
+            self.resources.append(Observation(host, port, self._ready, self._alive, self._show_lag))
 
         async def announce() -> None:
             log.info("ready", extra={"roles": ",".join(roles)})
@@ -145,6 +148,12 @@ class _Process:
         app.agent(raw_topic(app, self.catalogue.commands(step).name), name=f"step-{step}")(perform)
         self.apps.append(app)
         self.resources.append(_closing(runner, host))
+
+    async def _show_lag(self) -> None:
+        found: dict[tuple[str, int], int] = {}
+        for lags in await asyncio.gather(*(lag_of(app) for app in self.apps)):
+            found |= lags
+        metrics.show_lag(found)
 
     def _ready(self) -> list[str]:
         return [reason for app in self.apps for reason in ready(app)]

@@ -19,6 +19,7 @@ from faust.tables.recovery import RebalanceAgain, Recovery
 from faust.types import TP
 from faust.types.transports import ConsumerT
 
+from processors import metrics
 from processors.errors import ConfigurationError
 from processors.transport.changelog_reader import ChangelogReader, ReadInterrupted
 from processors.transport.outbox import Outbox
@@ -134,9 +135,9 @@ class BulkRecovery(Recovery):
                     await asyncio.sleep(0)
         except (ReadInterrupted, PartitionNotHeld) as error:
             raise RebalanceAgain from error
-        self.log.info(
-            "Saga table restored: %d partitions, %d sagas, %.1f s", len(partitions), len(table), monotonic() - began
-        )
+        took = monotonic() - began
+        metrics.recovery_seconds.set(took)
+        self.log.info("Saga table restored: %d partitions, %d sagas, %.1f s", len(partitions), len(table), took)
 
     async def _read(self, table: SagaTable, partitions: set[int]) -> threading.Event:
         """Read to the end; the result is set once that isn't worth anything any more."""

@@ -1,0 +1,59 @@
+"""How far an app is behind: for each partition that it owns, the records that are not done, up to the end of the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import faust
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from processors.transport.consumer import FastConsumer
+
+# A scrape waits no longer for a broker that is away: what the last fetch said has to do then.
+_ASK_WITHIN_S = 2.0
+
+
+async def lag_of(app: faust.App) -> dict[tuple[str, int], int]:
+    """Return the lag of each partition by (topic, number), now; empty while the app owns none or isn't connected.
+
+    A record counts until it is acknowledged, in work or not. The end is asked of the broker: what the last fetch told of
+    it is old when most needed, while back-pressure keeps the partition from being fetched. Changelogs are left out.
+    """
+    consumer = app._consumer
+    if not isinstance(consumer, FastConsumer) or consumer._kafka is None:
+        return {}
+    changelogs = app.tables.changelog_topics
+    owned = [tp for tp in consumer.assignment() if tp.topic not in changelogs]
+    ends = await _ends(consumer, owned)
+    found = {}
+    for tp in owned:
+        undone = _first_undone(consumer, tp)
+        end = max(ends.get(tp, 0), consumer.highwater(tp) or 0) if tp in consumer.assignment() else None
+        if undone is not None and end is not None:
+            found[tp.topic, tp.partition] = max(0, end - undone)
+    return found
+
+
+def _first_undone(consumer: FastConsumer, tp: TP) -> int | None:
+    progress = consumer._progress.get(tp)
+    if progress is not None:
+        offset = progress.committable
+        if offset is None:
+            offset = progress.committed
+        if offset is not None:
+            return offset
+    # Nothing was handed out since the assignment: the position is where the broker said to begin.
+    state = consumer.kafka._subscription.subscription.assignment.state_value(TopicPartition(tp.topic, tp.partition))
+    return state.position if state is not None and state.has_valid_position else None
+
+
+async def _ends(consumer: FastConsumer, owned: list[TP]) -> Mapping[TP, int]:
+    if not owned:
+        return {}
+    try:
+        return await asyncio.wait_for(consumer.highwaters(*owned), _ASK_WITHIN_S)
+    except (KafkaError, TimeoutError):
+        return {}
