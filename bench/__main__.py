@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.engine import LAYOUTS, Engine
+from bench.profile import profiled, table
 from bench.rows import Row, plot, save, show
 from bench.scenarios import FAILS_EVERY, IN_FLIGHT, Load, Run
 
@@ -38,6 +40,9 @@ def main() -> None:
         wanted = [one for one in _ENGINE if one in options.scenarios]
         if wanted:
             rows += _on_one_engine(console, Path(folder), wanted, options)
+    if options.profile is not None:
+        for path in sorted(options.profile.rglob("*.txt")):
+            print(f"{path.parent.name} {table(path)}")
     show(console, rows)
     save(options.out, rows)
     plot(options.out.with_suffix(".png"), rows)
@@ -55,10 +60,17 @@ def _on_one_engine(console: Console, folder: Path, wanted: list[str], options: a
             console.print("idle CPU in % of a core:", {n: round(v, 2) for n, v in run.idle(options.idle).items()})
         for number in range(options.runs):
             for scenario in wanted:
-                row = _one(run, scenario, options)
+                with _profiled(run, scenario, options):
+                    row = _one(run, scenario, options)
                 console.print(f"run {number + 1} {scenario}: {_brief(row)}", soft_wrap=True)
                 rows.append(row)
     return rows
+
+
+def _profiled(run: Run, scenario: str, options: argparse.Namespace) -> AbstractContextManager[None]:
+    if options.profile is None or scenario == "raw":
+        return nullcontext()
+    return profiled(run.engine.pids(), options.profile / scenario)
 
 
 def _one(run: Run, scenario: str, options: argparse.Namespace) -> Row:
@@ -99,6 +111,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--layout", choices=sorted(LAYOUTS), default="two", help="which roles share a process (two)")
     parser.add_argument("--set", action="append", default=[], metavar="SCRAPESAGA_X=Y", help="a setting to change")
     parser.add_argument("--idle", type=float, default=0.0, metavar="SECONDS", help="measure idle CPU for so long first")
+    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="run py-spy beside, and print what it saw")
     parser.add_argument("--cores", type=int, default=2, help="cores for everything together (2)")
     parser.add_argument("--folder", help="where to put the broker's data (the system's temporary folder)")
     parser.add_argument("--out", type=Path, default=_HERE / "results.json", help="where to write the rows")
