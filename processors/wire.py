@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from processors.errors import BadRecord
 from processors.saga.commands import StepCommand
 from processors.saga.events import (
@@ -43,6 +41,15 @@ _COMMAND = codec("step_command")
 _RESULT = codec("step_result")
 _SAGA = codec("saga_state")
 
+# Values of the core are encoded as they are: every field is an attribute of the same name, but for these.
+_PLAN_FIELDS = {"pipeline": "value.plan.pipeline", "plan_hash": "value.plan.hash"}
+_ORIGIN_FIELDS = {"origin_partition": "value.origin.partition", "origin_offset": "value.origin.offset"}
+_encode_submitted = _SUBMITTED.encoder({**_PLAN_FIELDS, **_ORIGIN_FIELDS})
+_encode_timed_out = _TIMED_OUT.encoder(mapping=True)
+_encode_command = _COMMAND.encoder()
+_encode_result = _RESULT.encoder(mapping=True)
+_encode_saga = _SAGA.encoder(_PLAN_FIELDS)
+
 
 # --- events -----------------------------------------------------------------------------------------------------
 
@@ -51,26 +58,13 @@ def encode_event(event: Event, **extra: Any) -> bytes:
     """Return the bytes of an event for scrape.events; `extra` fills what only the wire carries (took_us, label...)."""
     match event:
         case Submitted():
-            return _SUBMITTED.encode(
-                {
-                    "job_id": event.job_id,
-                    "plan_hash": event.plan.hash,
-                    "pipeline": event.plan.pipeline,
-                    "url": event.url,
-                    "payload": event.payload,
-                    "content": event.content,
-                    "origin_partition": event.origin.partition,
-                    "origin_offset": event.origin.offset,
-                    "label": event.label,
-                    "trace": event.trace,
-                }
-            )
+            return _encode_submitted(event)
         case TimedOut():
-            return _TIMED_OUT.encode({"job_id": event.job_id, "seq": event.seq, **extra})
+            return _encode_timed_out({"job_id": event.job_id, "seq": event.seq, **extra})
         case Cancelled() | Resumed() | Redriven():
             return _OPERATOR.encode({**_operator(event), **extra})
         case _:
-            return _RESULT.encode({**_result(event), **extra})
+            return _encode_result({**_result(event), **extra})
 
 
 def _operator(event: Cancelled | Resumed | Redriven) -> dict[str, Any]:
@@ -91,8 +85,6 @@ def _result(event: Reply) -> dict[str, Any]:
         "run": event.run,
         "seq": event.seq,
         "step": event.step,
-        # fastavro can't write a schema's default for bytes, which JSON gives as text.
-        "output": b"",
     }
     match event:
         case Succeeded():
@@ -189,7 +181,7 @@ def decode_result(data: bytes) -> dict[str, Any]:
 
 def encode_command(command: StepCommand) -> bytes:
     """Return the bytes of a command for scrape.<step>.commands."""
-    return _COMMAND.encode(msgspec.structs.asdict(command))
+    return _encode_command(command)
 
 
 def decode_command(data: bytes | None) -> StepCommand:
@@ -209,51 +201,7 @@ def decode_command(data: bytes | None) -> StepCommand:
 
 def encode_saga(saga: Saga) -> bytes:
     """Return the bytes of a state for scrape.sagas."""
-    return _SAGA.encode(
-        {
-            "seq": saga.seq,
-            "due_ms": saga.due_ms,
-            "phase": saga.phase,
-            "job_id": saga.job_id,
-            "run": saga.run,
-            "offset": saga.offset,
-            "pipeline": saga.plan.pipeline,
-            "plan_hash": saga.plan.hash,
-            "url": saga.url,
-            "payload": saga.payload,
-            "label": saga.label,
-            "content": saga.content,
-            "origins": [{"partition": o.partition, "offset": o.offset} for o in saga.origins],
-            "steps": [_step_fields(step) for step in saga.steps],
-            "cursor": saga.cursor,
-            "action": saga.action,
-            "command_seq": saga.command_seq,
-            "attempt": saga.attempt,
-            "first_ms": saga.first_ms,
-            "started_ms": saga.started_ms,
-            "updated_ms": saga.updated_ms,
-            "deadline_ms": saga.deadline_ms,
-            "reason": saga.reason,
-            "failed_step": saga.failed_step,
-            "previous": saga.previous,
-            "withdraws": saga.withdraws,
-            "acts": saga.acts,
-            "trace": saga.trace,
-        }
-    )
-
-
-def _step_fields(step: StepState) -> dict[str, Any]:
-    return {
-        "status": step.status,
-        "attempts": step.attempts,
-        "unsure": step.unsure,
-        "undo": step.undo,
-        "evidence": step.evidence,
-        "open": step.open,
-        "output": step.output,
-        "reason": step.reason,
-    }
+    return _encode_saga(saga)
 
 
 def decode_saga_fields(data: bytes) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from typing import Any, cast
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from schemas.encoder import Encoder, compile_encoder
+
 MARKER = b"\xc3\x01"
 HEADER_BYTES = 10
 
@@ -52,6 +54,10 @@ class Codec:
     def add_reader(self, other: Codec) -> None:
         """Let this codec read what another version of its schema wrote."""
         self._readers[other.fingerprint] = other._parsed
+
+    def encoder(self, fields: Mapping[str, str] | None = None, *, mapping: bool = False) -> Encoder:
+        """Return a function that writes what encode() writes, four times as fast, and checks nothing; see encoder.py."""
+        return compile_encoder(self.schema, self.header, fields, mapping=mapping)
 
     def encode(self, value: Mapping[str, Any]) -> bytes:
         """Return the header and the value. Raises ValueError if the value doesn't fit the schema."""
