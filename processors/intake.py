@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
 
 import msgspec
@@ -9,27 +11,63 @@ import msgspec
 from processors import metrics
 from processors.dead_letters import dead_letter
 from processors.errors import BadRecord, ConfigurationError
-from processors.requests import canonical_url, check_job_id, content_hash, derived_job_id, read_request
+from processors.requests import (
+    ScrapeRequest,
+    canonical_url,
+    check_job_id,
+    content_hash,
+    derived_job_id,
+    read_request,
+    request_of,
+)
 from processors.saga.events import Submitted
 from processors.saga.plan import Plan
 from processors.saga.state import Origin
 from processors.sender import Sender
+from processors.settings import Settings
 from processors.transport.outbox import Outgoing, partition_for
 from processors.transport.record import Batch, Record
 from processors.wire import encode_event
+from schemas.codec import UndecodableMessage
+from schemas.registry import RegistryNotInstalled, RegistryReader, RegistryUnavailable, is_framed
 from topics.catalogue import Catalogue
 
+log = logging.getLogger(__name__)
+
 DEFAULT_PIPELINE = "default"
+# A registry that is restarted is away for seconds; one that is down is not asked more often than this.
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 15.0
+
+
+def registry_reader(settings: Settings) -> RegistryReader | None:
+    """Return what reads requests in Confluent's wire format, if a registry is set. Raises ConfigurationError."""
+    if not settings.schema_registry_url:
+        return None
+    try:
+        return RegistryReader(
+            settings.schema_registry_url, settings.schema_registry_user, settings.schema_registry_password.reveal()
+        )
+    except RegistryNotInstalled as error:
+        raise ConfigurationError(f"SCRAPESAGA_SCHEMA_REGISTRY_URL: {error}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"SCRAPESAGA_SCHEMA_REGISTRY_URL cannot be used: {error}") from error
 
 
 class Intake:
     """Accepts requests for the pipelines that it was given; `default` is that of requests that name none.
 
     Without it that is the only pipeline, else the one named `default`. Raises ConfigurationError if it isn't there.
+    With a `registry`, requests in Confluent's wire format are read too.
     """
 
     def __init__(
-        self, outbox: Sender, pipelines: Mapping[str, Plan], catalogue: Catalogue, default: str = ""
+        self,
+        outbox: Sender,
+        pipelines: Mapping[str, Plan],
+        catalogue: Catalogue,
+        default: str = "",
+        registry: RegistryReader | None = None,
     ) -> None:
         if default and default not in pipelines:
             known = ", ".join(sorted(pipelines))
@@ -37,18 +75,22 @@ class Intake:
         only = next(iter(pipelines)) if len(pipelines) == 1 else DEFAULT_PIPELINE
         self._default = default or only
         self._outbox = outbox
+        self._registry = registry
         self._pipelines = pipelines
         self._events = catalogue.events
         self._dead_letters = catalogue.dead_letters
 
     async def handle(self, batch: Batch) -> None:
         """Accept or set aside every request of a batch, and acknowledge it once Kafka has the outcome."""
-        await self._outbox.send([self._outcome(record) for record in batch.records])
+        await self._outbox.send([await self._outcome(record) for record in batch.records])
         batch.done()
 
-    def _outcome(self, record: Record) -> Outgoing:
+    async def _outcome(self, record: Record) -> Outgoing:
         try:
-            submitted = self.accept(record)
+            if self._registry is not None and record.value is not None and is_framed(record.value):
+                submitted = self.accept(record, await self._from_registry(self._registry, record.value))
+            else:
+                submitted = self.accept(record)
         except BadRecord as error:
             return dead_letter(self._dead_letters, record, str(error), "intake")
         metrics.accepted.labels(submitted.plan.pipeline).inc()
@@ -56,9 +98,22 @@ class Intake:
         partition = partition_for(key, self._events.partitions)
         return Outgoing(self._events.name, partition, key, encode_event(submitted))
 
-    def accept(self, record: Record) -> Submitted:
-        """Return the submission that a request stands for. Raises BadRecord."""
-        request = read_request(record.value, record.key)
+    async def _from_registry(self, registry: RegistryReader, value: bytes) -> ScrapeRequest:
+        """Wait for the registry as long as it takes: a request must not become a dead letter because of it."""
+        wait_s = _FIRST_WAIT_S
+        while True:
+            try:
+                return request_of(await registry.decode(value))
+            except UndecodableMessage as error:
+                raise BadRecord(str(error)) from error
+            except RegistryUnavailable as error:
+                log.warning("requests wait for the schema registry: %s", error)
+                await asyncio.sleep(wait_s)
+                wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
+
+    def accept(self, record: Record, request: ScrapeRequest | None = None) -> Submitted:
+        """Return the submission that a record, or the request that was read from it, stands for. Raises BadRecord."""
+        request = request or read_request(record.value, record.key)
         plan = self._plan(request.pipeline)
         url = canonical_url(request.url)
         payload = msgspec.json.encode(request.payload, order="deterministic") if request.payload else b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from w3lib.url import canonicalize_url
 
 from processors.errors import BadRecord
 from schemas.codec import MARKER, UndecodableMessage, codec
+from schemas.registry import is_framed
 
 MAX_URL_CHARS = 8_192
 MAX_JOB_ID_CHARS = 200
@@ -34,6 +36,8 @@ def read_request(value: bytes | None, key: bytes | None) -> ScrapeRequest:
         raise BadRecord("an empty record: expected a ScrapeRequest (Avro or JSON) or a URL")
     if value.startswith(MARKER):
         return _from_avro(value)
+    if is_framed(value):
+        raise BadRecord("Confluent's wire format, which is read where SCRAPESAGA_SCHEMA_REGISTRY_URL is set")
     text = value.strip()
     if text.startswith(b"{"):
         try:
@@ -53,13 +57,22 @@ def read_request(value: bytes | None, key: bytes | None) -> ScrapeRequest:
 def _from_avro(value: bytes) -> ScrapeRequest:
     try:
         fields = codec("scrape_request").decode(value)
-        if fields["payload"] is not None:
-            fields["payload"] = msgspec.json.decode(fields["payload"], type=dict[str, Any])
-    except (UndecodableMessage, msgspec.DecodeError) as error:
+    except UndecodableMessage as error:
+        raise BadRecord(f"not a ScrapeRequest: {error}") from error
+    return request_of(fields)
+
+
+def request_of(fields: Mapping[str, object]) -> ScrapeRequest:
+    """Return the request in an Avro record, whosever schema it has: fields by name, others ignored. Raises BadRecord."""
+    found = {name: fields.get(name) for name in ScrapeRequest.__struct_fields__}
+    try:
+        if isinstance(found["payload"], str):
+            found["payload"] = msgspec.json.decode(found["payload"], type=dict[str, Any])
+        return msgspec.convert(found, ScrapeRequest)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise BadRecord(f"not a ScrapeRequest: {error}") from error
     except RecursionError as error:
         raise BadRecord(_TOO_DEEP) from error
-    return ScrapeRequest(**fields)
 
 
 def encode_request(request: ScrapeRequest) -> bytes:

@@ -14,7 +14,7 @@ from processors.app import kafka_client, new_outbox, role_app
 from processors.coordinator import Coordinator
 from processors.errors import ConfigurationError
 from processors.host import EngineHost
-from processors.intake import Intake
+from processors.intake import Intake, registry_reader
 from processors.kafka_log import KafkaLog
 from processors.observation import Observation, configure_logging
 from processors.pipeline import read_pipelines
@@ -102,7 +102,8 @@ class _Process:
 
     def _intake(self, outbox: Outbox) -> None:
         app = role_app(self.settings, INTAKE)
-        intake = Intake(outbox, self.pipelines, self.catalogue, self.settings.default_pipeline)
+        registry = registry_reader(self.settings)
+        intake = Intake(outbox, self.pipelines, self.catalogue, self.settings.default_pipeline, registry)
 
         async def accept(stream: Any) -> None:
             async for batch in batches(stream):

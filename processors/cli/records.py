@@ -11,6 +11,7 @@ from processors.errors import BadRecord
 from processors.requests import read_request
 from processors.transport.record import Record
 from schemas.codec import UndecodableMessage, codec, message_name
+from schemas.registry import is_framed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Decoded:
                 at = show.under_way(about, ())
                 return f"{about['phase']} run {about['run']} seq {about['seq']} {at} {about['reason']}".rstrip()
             case _:
-                return "tombstone" if self.record.value is None else f"{len(self.record.value)} bytes"
+                return _unread(self.record.value)
 
     def line(self) -> str:
         """Return one line: time, place, gist; for a dead letter why it is one."""
@@ -84,6 +85,14 @@ class Decoded:
                 "value": self.fields or record.value,
             }
         )
+
+
+def _unread(value: bytes | None) -> str:
+    """Return what can be said of bytes that are no message of ours."""
+    if value is None:
+        return "tombstone"
+    registered = f" of the registry's schema {int.from_bytes(value[1:5])}" if is_framed(value) else ""
+    return f"{len(value)} bytes{registered}"
 
 
 def decode(record: Record) -> Decoded:

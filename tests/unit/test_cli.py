@@ -221,6 +221,11 @@ def test_damaged_record_is_shown_as_bytes() -> None:
     assert '"base64"' in one.json()
 
 
+def test_a_record_in_confluents_format_names_its_schema() -> None:
+    """Without a registry at hand, an audit still says by which schema the bytes can be read."""
+    assert decode(record("urls", 0, b"\0\0\0\0\x29\x02a")).gist() == "7 bytes of the registry's schema 41"
+
+
 def test_bad_lines_are_named_and_the_others_read() -> None:
     """Each wrong line is named by file and number; comments and empty lines count, but ask for nothing."""
     lines = [

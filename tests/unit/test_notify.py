@@ -6,11 +6,9 @@ import asyncio
 import base64
 import builtins
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -23,6 +21,7 @@ from processors.notify import Notify, NotifyParams
 from processors.step import StepCall
 from schemas.record import RecordSchema
 from tests.fakes import MemoryHost
+from tests.registry import Registry
 
 PRODUCT = RecordSchema.load("product")
 RECORD = {
@@ -159,79 +158,11 @@ def test_lint_knows_the_fields_that_can_be_keys() -> None:
             Notify.check_record(NotifyParams(key=key), PRODUCT)
 
 
-class Registry(ThreadingHTTPServer):
-    """The part of a schema registry's HTTP interface that producers and consumers use."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.subjects: dict[str, list[str]] = {}
-        self.requests: list[tuple[str, str]] = []
-        self.refuses: tuple[int, int, str] | None = None
-        self.authorization: str | None = None
-        super().__init__(("127.0.0.1", 0), RegistryAnswers)
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    @property
-    def schemas(self) -> list[str]:
-        """All schemas in the order of their ids, as each test registers one subject only."""
-        return [schema for known in self.subjects.values() for schema in known]
-
-
-class RegistryAnswers(BaseHTTPRequestHandler):
-    """Lookup, registration, and schema by id; ids count up from 41."""
-
-    server: Registry
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-    def do_GET(self) -> None:
-        """A schema by its id; a registry of today knows more, which its client does without."""
-        if not self.path.startswith("/schemas/ids/"):
-            return self._answer(404, {"error_code": 404, "message": "not found"})
-        return self._answer(200, {"schema": self.server.schemas[int(self.path.split("/")[3].partition("?")[0]) - 41]})
-
-    def do_POST(self) -> None:
-        """Look up, or register."""
-        _, _, subject, *rest = self.path.partition("?")[0].split("/")
-        schema = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["schema"]
-        self.server.requests.append(("register" if rest else "lookup", subject))
-        self.server.authorization = self.headers["Authorization"]
-        known = self.server.subjects.setdefault(subject, [])
-        if rest and self.server.refuses:
-            status, code, message = self.server.refuses
-            return self._answer(status, {"error_code": code, "message": message})
-        if rest and schema not in known:
-            known.append(schema)
-        if schema not in known:
-            return self._answer(404, {"error_code": 40403, "message": "Schema not found"})
-        number = 41 + self.server.schemas.index(schema)
-        return self._answer(200, {"subject": subject, "version": 1, "id": number, "schema": schema})
-
-    def _answer(self, status: int, body: Mapping[str, object]) -> None:
-        payload = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-
 @pytest.fixture
 def registry() -> Iterator[Registry]:
     """A registry on loopback."""
-    server = Registry()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with Registry() as server:
+        yield server
 
 
 def registered(registry: Registry, **settings: str) -> MemoryHost:
@@ -293,7 +224,7 @@ def test_a_registrys_refusal_is_told(registry: Registry, refusal: tuple[int, int
 def test_a_registry_that_does_not_answer_is_tried_again(registry: Registry) -> None:
     """Nothing is published; the error names the registry."""
     host = registered(registry)
-    registry.server_close()
+    registry.stop()
     with pytest.raises(RetryLater, match=f"{registry.url} does not answer"):
         notify(host, lambda step: step.run(call()))
 

@@ -75,7 +75,7 @@ def test_json_may_be_surrounded_by_space() -> None:
         (b"http://x/\xff", "no UTF-8"),
         (b"\xc3\x01", "not a ScrapeRequest"),
         (b"\xc3\x01\0\0\0\0\0\0\0\0", "not a ScrapeRequest"),
-        (b"\0\0\0\0\1abc", "expected a ScrapeRequest"),
+        (b"\0\0\0\0\1abc", "SCRAPESAGA_SCHEMA_REGISTRY_URL"),
     ],
 )
 def test_what_is_no_request_is_refused(value: bytes | None, says: str) -> None:
