@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
+from processors.auditor.fold import fold
 from processors.errors import BadRecord
-from processors.saga.commands import Note, StepCommand
-from processors.saga.events import Event
-from processors.saga.protocol import Decision, advance, poisoned
+from processors.saga.commands import StepCommand
 from processors.saga.state import Saga
 from processors.transport.record import Record
 from processors.wire import (
@@ -181,7 +180,7 @@ class Audit:
             return
         place = (record.partition, event.job_id)
         saga = self._sagas.get(place)
-        decision = _decide(saga, record, event)
+        decision = fold(saga, record, event).decision
         if decision.saga is None:
             self._sagas.pop(place, None)
         else:
@@ -219,17 +218,6 @@ class Audit:
                 continue
             for one in found:
                 self._report.divergences.append(f"{_name(key)} at {one.place} follows from no event")
-
-
-def _decide(saga: Saga | None, record: Record, event: Event) -> Decision:
-    try:
-        return advance(saga, record.offset, event, record.timestamp_ms)
-    except Exception as error:
-        # What the coordinator does: the job is parked, and its partition goes on.
-        if saga is None:
-            return Decision(None, (), Note.PARKED, False)
-        parked = poisoned(saga, record.offset, repr(error), record.timestamp_ms)
-        return Decision(parked, (), Note.PARKED, parked is not saga)
 
 
 def _name(key: Key) -> str:

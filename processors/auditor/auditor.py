@@ -1,0 +1,161 @@
+"""The auditor itself: takes records of all topics in any order, and reports each broken promise once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from processors.auditor.arrivals import ArrivalsAudit
+from processors.auditor.frontier import Frontier, Moment
+from processors.auditor.money import SpendAudit
+from processors.auditor.promises import Broken
+from processors.auditor.published import RecordsAudit
+from processors.auditor.sagas import SagaAudit
+from processors.auditor.scope import Report, Scope
+from processors.saga.events import Submitted
+from processors.saga.state import Phase, Saga
+from processors.transport.partitioner import partition_for
+from processors.transport.record import Record
+from processors.wire import Plans
+
+# The first of them tell the story; a broken build breaks a promise with every record.
+EXAMPLES_KEPT = 100
+
+
+class Auditor:
+    """Judges the live topics of one installation. It reads, and writes nothing."""
+
+    def __init__(self, scope: Scope, plans: Plans, report: Report = lambda broken: None) -> None:
+        self.scope = scope
+        self.frontier = Frontier()
+        self.broken: Counter[str] = Counter()
+        self.examples: list[Broken] = []
+        self._told = report
+        self._partitions = {
+            number: SagaAudit(number, scope, self.frontier, plans, self._report, self._ended, self._accepted)
+            for number in scope.starts
+        }
+        self._records = RecordsAudit(scope, self.frontier, self._report)
+        self._spend = SpendAudit(self._report)
+        self._arrivals = ArrivalsAudit(scope, self.frontier, self._report)
+
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    def seed(self, partition: int, saga: Saga) -> None:
+        """Take over a saga in flight from before the beginning."""
+        self._partitions[partition].seed(saga)
+
+    def event(self, record: Record) -> None:
+        """Take an event. Raises UnknownPlan, and has taken nothing: read the plans, then call again or give it up."""
+        self._partitions[record.partition].event(record, self._read(record))
+
+    def unreadable(self, record: Record) -> None:
+        """Take an event whose plan doesn't exist: the coordinator sets it aside."""
+        self._partitions[record.partition].unreadable(record)
+
+    def other(self, record: Record) -> None:
+        """Take a record of any other topic."""
+        moment, catalogue = self._read(record), self.scope.catalogue
+        match record.topic:
+            case catalogue.spend.name:
+                self._spend.entry(record)
+            case self.scope.records:
+                self._records.record(record)
+            case catalogue.urls.name:
+                self._arrivals.request(record.partition, record.offset)
+            case self.scope.dead_letters:
+                self._letter(record, moment)
+            case _ if record.partition in self._partitions:
+                self._partitions[record.partition].written(record, moment)
+            case _:
+                pass
+
+    def _read(self, record: Record) -> Moment:
+        return self.frontier.read(record.topic, record.partition, record.timestamp_ms)
+
+    def _letter(self, record: Record, moment: Moment) -> None:
+        about = dict(record.headers)
+        try:
+            partition, offset = int(about["dead-letter-partition"]), int(about["dead-letter-offset"])
+        except (KeyError, ValueError):
+            return
+        source = about.get("dead-letter-topic", b"").decode("utf-8", "replace")
+        if source == self.scope.catalogue.urls.name:
+            self._arrivals.answer(partition, offset, moment, rejected=True)
+        elif source == self.scope.events and partition in self._partitions:
+            self._partitions[partition].letter(offset)
+
+    def _accepted(self, event: Submitted, moment: Moment) -> None:
+        self._arrivals.answer(event.origin.partition, event.origin.offset, moment)
+
+    def _ended(self, saga: Saga, moment: Moment) -> None:
+        self._records.ended(saga, moment)
+
+    # --- judgement ----------------------------------------------------------------------------------------------------
+
+    def settle(self, now_ms: int) -> None:
+        """Judge what has waited long enough."""
+        for one in self._partitions.values():
+            one.settle(now_ms)
+        self._records.settle(self._present)
+        self._arrivals.settle()
+
+    def _present(self, job_id: str) -> Saga | None:
+        partition = partition_for(job_id.encode(), self.scope.catalogue.events.partitions)
+        one = self._partitions.get(partition)
+        job = None if one is None else one.jobs.get(job_id)
+        return None if job is None else job.saga
+
+    def waits_for(self) -> set[tuple[str, int]]:
+        """Return the partitions whose reading to their present end would settle something."""
+        return {*self._waits_for()}
+
+    def _waits_for(self) -> Iterator[tuple[str, int]]:
+        for one in self._partitions.values():
+            yield from one.waits_for()
+        yield from self._records.waits_for()
+        yield from self._arrivals.waits_for()
+
+    def _report(self, broken: Broken) -> None:
+        self.broken[broken.promise] += 1
+        if len(self.examples) < EXAMPLES_KEPT:
+            self.examples.append(broken)
+        self._told(broken)
+
+    # --- sums ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def ahead(self) -> int:
+        """How many states are expected that were not seen yet."""
+        return sum(one.ahead for one in self._partitions.values())
+
+    @property
+    def behind(self) -> int:
+        """How many records were seen whose events were not."""
+        return sum(one.behind for one in self._partitions.values())
+
+    @property
+    def events(self) -> int:
+        """How many events were judged."""
+        return sum(one.counts.events for one in self._partitions.values())
+
+    @property
+    def unjudged(self) -> int:
+        """How many records could not be judged, as what they follow from lies before the beginning."""
+        return sum(one.counts.unjudged for one in self._partitions.values())
+
+    @property
+    def stuck(self) -> int:
+        """How many sagas wait past their time."""
+        return sum(len(one.stuck) for one in self._partitions.values())
+
+    def conservation(self) -> dict[str, int]:
+        """Return what became of the jobs whose beginning was seen, or that were taken over in flight: by state."""
+        counted = {phase.value.lower(): 0 for phase in Phase if phase is not Phase.NEW}
+        for one in self._partitions.values():
+            for phase, count in one.jobs.phases.items():
+                counted[phase.value.lower()] += count
+        counted["forgotten"] = sum(one.counts.forgotten for one in self._partitions.values())
+        counted["rejected"] = self._arrivals.rejected
+        counted["waiting"] = self._arrivals.waiting
+        return counted

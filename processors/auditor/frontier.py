@@ -1,0 +1,81 @@
+"""How far each partition was read: what was written before is known, what comes after isn't.
+
+Records of different topics are read in no particular order. What one of them promises about another is judged once the
+other's partition was read past that moment: a later record of it was read, or its end was, asked for since.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+# Partitions have their leaders on different brokers, and each stamps with a clock of its own.
+SKEW_MS = 2_000
+
+Item = TypeVar("Item")
+
+
+class Moment(NamedTuple):
+    """When something was written, by the broker, and when it was read here, counted in records."""
+
+    written_ms: int
+    arrival: int
+
+
+class Frontier:
+    """Up to which moment each partition was read."""
+
+    def __init__(self) -> None:
+        self.arrivals = 0
+        self._read_ms: dict[tuple[str, int], int] = {}
+        self._at_end: dict[tuple[str, int], int] = {}
+
+    def read(self, topic: str, partition: int, timestamp_ms: int) -> Moment:
+        """Note a record that was read; return its moment."""
+        self.arrivals += 1
+        key = (topic, partition)
+        if timestamp_ms > self._read_ms.get(key, -1):
+            self._read_ms[key] = timestamp_ms
+        return Moment(timestamp_ms, self.arrivals)
+
+    def at_end(self, topic: str, partition: int, arrival: int) -> None:
+        """Note that a partition was read to the end that it had when `arrival` records had been read here."""
+        self._at_end[topic, partition] = arrival
+
+    def passed(self, topic: str, partition: int, moment: Moment) -> bool:
+        """Whether all that a partition got up to a moment, by any broker's clock, was read."""
+        key = (topic, partition)
+        if self._at_end.get(key, -1) >= moment.arrival:
+            return True
+        return self._read_ms.get(key, -1) > moment.written_ms + SKEW_MS
+
+    def known_ms(self, topic: str, partition: int, now_ms: int) -> int:
+        """Return up to which time a partition is known: now, if nothing was read since its end was."""
+        key = (topic, partition)
+        return now_ms if self._at_end.get(key, -1) >= self.arrivals else self._read_ms.get(key, -1)
+
+
+class Waiting(Generic[Item]):
+    """What is judged later, in the order of its arrival, for each partition that it waits for."""
+
+    def __init__(self) -> None:
+        self._queues: dict[tuple[str, int], deque[tuple[Moment, Item]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def partitions(self) -> Iterator[tuple[str, int]]:
+        """Yield the partitions that something waits for."""
+        return (place for place, queue in self._queues.items() if queue)
+
+    def add(self, topic: str, partition: int, moment: Moment, item: Item) -> None:
+        """Wait until a partition was read past a moment."""
+        self._queues.setdefault((topic, partition), deque()).append((moment, item))
+
+    def ripe(self, frontier: Frontier) -> Iterator[Item]:
+        """Take out what waits no longer."""
+        # A copy: what is judged may wait for something else.
+        for (topic, partition), queue in list(self._queues.items()):
+            while queue and frontier.passed(topic, partition, queue[0][0]):
+                yield queue.popleft()[1]
