@@ -44,6 +44,13 @@ pages_bytes = Counter("scrapesaga_page_bytes_total", "Bytes of pages before comp
 rows = Counter("scrapesaga_rows_total", "Rows written to the warehouse.", ["step", "kind"])
 custom = Counter("scrapesaga_custom_total", "What custom steps count by names of their own.", ["step", "name"])
 
+broken_promises = Counter("scrapesaga_broken_promises_total", "Promises that the auditor saw broken.", ["promise"])
+audited_events = Counter("scrapesaga_audited_events_total", "Events that the auditor judged.")
+audited_jobs = Gauge("scrapesaga_audited_jobs", "Jobs that the auditor saw, by what became of them.", ["state"])
+audit_lag = Gauge("scrapesaga_audit_lag_records", "Events that the auditor has not read yet.")
+audit_unjudged = Gauge("scrapesaga_audit_unjudged_records", "Records that follow from what lies before the audit's beginning.")
+stuck_sagas = Gauge("scrapesaga_stuck_sagas", "Sagas whose timer is overdue, and nobody rings it.")
+
 #: Counters that a step may add to through its host, by name.
 STEP_COUNTERS = {
     "paid_calls": calls,

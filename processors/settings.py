@@ -100,6 +100,7 @@ def _setting(kind: Kind[_T], default: str, doc: str, section: str = "") -> _T:
 
 _COUNT = number(1, 100_000)
 _KEPT = duration(timedelta(minutes=1), timedelta(days=36_500))
+_PAST = duration(timedelta(0), timedelta(days=36_500))
 _SESSION = duration(timedelta(milliseconds=500), timedelta(minutes=30))
 _SHORT = duration(timedelta(milliseconds=1), timedelta(hours=1))
 
@@ -152,6 +153,8 @@ class Settings:
     commit_interval: timedelta = _setting(_SHORT, "1s", "how often offsets are committed: how much a crash repeats")
     drain_timeout: timedelta = _setting(_SHORT, "25s", "how long a stopping worker lets steps finish")
     max_in_flight: int = _setting(_COUNT, "64", "steps that one worker runs at the same time")
+
+    audit_since: timedelta = _setting(_PAST, "1h", "how far back a starting auditor reads; 0s for all that is there")
 
     http_host: str = _setting(TEXT, "127.0.0.1", "address for metrics and health; 0.0.0.0 in a pod", "Observation")
     http_port: int = _setting(number(0, 65535), "0", "port for metrics and health; 0 for none")
