@@ -13,7 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -115,28 +115,33 @@ class StepRunner:
         self._queued = 0
         self._room = asyncio.Event()
         self._instances: dict[tuple[str, str], asyncio.Task[Step]] = {}
-        self._crashed: asyncio.Future[None] | None = None
+        self._crash: Exception | None = None
+        self._serving: asyncio.Task[None] | None = None
 
     async def serve(self, batches: AsyncIterator[Batch]) -> None:
-        """Run until the batches end; raises DeliveryFailed if an answer could not be given."""
-        self._crashed = asyncio.get_running_loop().create_future()
-        async for batch in batches:
-            for record in batch.records:
-                await self._take(record, batch)
-            while self._queued > QUEUED_COMMANDS:
-                self._room.clear()
-                await self._until(self._room.wait())
-            if self._crashed.done():
-                self._crashed.result()
+        """Run until the batches end; raises DeliveryFailed as soon as an answer could not be given."""
+        self._serving = asyncio.current_task()
+        try:
+            async for batch in batches:
+                for record in batch.records:
+                    await self._take(record, batch)
+                while self._queued > QUEUED_COMMANDS:
+                    self._room.clear()
+                    await self._room.wait()
+        except asyncio.CancelledError:
+            if self._crash is None or self._serving is None:
+                raise
+            self._serving.uncancel()
+            raise self._crash from None
+        if self._crash is not None:
+            raise self._crash
 
-    async def _until(self, awaitable: Any) -> None:
-        """Wait for something, but not past a crash of one of our tasks."""
-        waiting = asyncio.ensure_future(awaitable)
-        crashed = cast(asyncio.Future[None], self._crashed)
-        await asyncio.wait((waiting, crashed), return_when=asyncio.FIRST_COMPLETED)
-        if crashed.done():
-            waiting.cancel()
-            crashed.result()
+    def _stop_for(self, error: Exception) -> None:
+        """Stop serving because a command has no answer: at once, for the next batch may never come."""
+        if self._crash is None:
+            self._crash = error
+            if self._serving is not None:
+                self._serving.cancel()
 
     async def close(self) -> None:
         """Close the steps' connections."""
@@ -236,10 +241,7 @@ class StepRunner:
             raise
         except Exception as error:
             # Whatever it is, the command has no answer: stop, commit nothing past it, let it be delivered again.
-            crashed = cast(asyncio.Future[None], self._crashed)
-            if not crashed.done():
-                crashed.set_exception(error)
-            self._room.set()
+            self._stop_for(error)
         finally:
             lane.running = lane.task = None
             self._running[job.command.action] -= 1
