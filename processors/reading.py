@@ -132,6 +132,25 @@ class Reader:
         finally:
             consumer.close()
 
+    def at(self, topic: str, since_ms: int) -> dict[int, int]:
+        """Return the first offset of each partition from a time in milliseconds on; 0: the first that there is."""
+        bounds = self._bounds(topic, None)
+        found = {place.partition: place.offset for place, _ in bounds}
+        if since_ms:
+            ends = {place.partition: high for place, high in bounds}
+            consumer = self._consumer()
+            try:
+                asked = [TopicPartition(topic, number, since_ms) for number in found]
+                for place in consumer.offsets_for_times(asked, timeout=10):
+                    found[place.partition] = place.offset if place.offset >= 0 else ends[place.partition]
+            finally:
+                consumer.close()
+        return found
+
+    def tail(self, places: Mapping[tuple[str, int], int]) -> Tail:
+        """Open several partitions, each from an offset on, to be read for as long as one likes."""
+        return Tail(self._consumer(), places)
+
     def _bounds(self, topic: str, partitions: Iterable[int] | None) -> list[tuple[TopicPartition, int]]:
         numbers = range(self.partitions(topic)) if partitions is None else partitions
         consumer = self._consumer()
@@ -157,6 +176,46 @@ class Reader:
                 **self._client,
             }
         )
+
+
+class Tail:
+    """Reads partitions on, through restarts of the broker; in order within each, and in none between them."""
+
+    def __init__(self, consumer: Consumer, places: Mapping[tuple[str, int], int]) -> None:
+        self.positions = dict(places)
+        """The next offset of each partition."""
+        self._consumer = consumer
+        consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in places.items()])
+
+    def read(self, timeout_s: float) -> list[Record]:
+        """Return what came, at most some thousand records; after `timeout_s` nothing. Raises KafkaException."""
+        records = []
+        for message in self._consumer.consume(_AT_ONCE, timeout=timeout_s):
+            place = message.topic() or "", _partition(message)
+            if _at_end(message):
+                # The end may lie behind the last record: the ones between were removed.
+                self.positions[place] = max(self.positions[place], message.offset() or 0)
+                continue
+            record = _record(message)
+            self.positions[place] = record.offset + 1
+            records.append(record)
+        return records
+
+    def end(self, topic: str, partition: int) -> int:
+        """Ask the broker for the present end of a partition. Raises KafkaException."""
+        return self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
+
+    def lag(self) -> int:
+        """Return how many records were not read yet, as far as the last fetches told."""
+        behind = 0
+        for (topic, partition), position in self.positions.items():
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            behind += max(0, high - position)
+        return behind
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
 
 
 def _partition(message: Message) -> int:

@@ -1,4 +1,4 @@
-"""`scrapesaga audit`: the history of one job, and the proof that the log explains every state."""
+"""`scrapesaga audit`: the history of one job, and the proof that the log explains every state, at rest or as it grows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from processors.cli import show
+from processors.cli import live, show
 from processors.cli.context import Context
 from processors.cli.errors import EPILOG, CommandRefused, Exit
 from processors.cli.records import Decoded, decode
@@ -17,10 +17,17 @@ from processors.cli.verify import Audit, Kept, Report, Topics
 from processors.reading import job_partition, read_plans
 
 JOB = "job"
+FOLLOW = "--follow"
 
 
 class AuditGroup(TyperGroup):
-    """`audit verify` is a command; `audit X` for any other X is `audit job X`."""
+    """`audit verify` is a command; `audit --follow` is `audit follow`, and `audit X` for any other X is `audit job X`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the one option that is a command."""
+        if FOLLOW in args and args[0].startswith("-"):
+            args = ["follow", *(one for one in args if one != FOLLOW)]
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the arguments name."""
@@ -32,8 +39,11 @@ class AuditGroup(TyperGroup):
 audit = typer.Typer(
     cls=AuditGroup,
     no_args_is_help=True,
-    help="The history of a job (`audit JOB`), or the proof that the log explains every state (`audit verify`).",
+    help="The history of a job (`audit JOB`), the proof that the log explains every state (`audit verify`), the promises "
+    "of a running engine (`audit --follow`), and what became of each batch (`audit conservation`).",
 )
+audit.command("follow", epilog=EPILOG)(live.follow)
+audit.command("conservation", epilog=EPILOG)(live.conservation)
 
 
 @audit.command(JOB, epilog=EPILOG)

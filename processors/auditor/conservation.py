@@ -1,0 +1,137 @@
+"""The conservation of jobs: every accepted one is in exactly one state, or ended so long ago that it was forgotten.
+
+Counted from the topics alone, without the rules: submissions on one side, states on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from processors.errors import BadRecord
+from processors.reading import Newest, Reader
+from processors.requests import read_request
+from processors.transport.record import Record
+from processors.wire import decode_saga_fields
+from schemas.codec import UndecodableMessage, codec, message_name
+from topics.catalogue import Catalogue
+
+#: In the order of the sentence.
+STATES = ("completed", "compensated", "running", "compensating", "parked")
+
+
+@dataclass(slots=True)
+class Sums:
+    """One batch: the jobs that were accepted, and where each is."""
+
+    accepted: set[str] = field(default_factory=set)
+    by_state: dict[str, int] = field(default_factory=dict)
+    forgotten: int = 0
+    pending: int = 0
+    set_aside: int = 0
+    rejections: set[tuple[int, int]] = field(default_factory=set)
+    """Places of requests; a dead letter may be written twice."""
+    lost: set[str] = field(default_factory=set)
+
+    def numbers(self) -> dict[str, int]:
+        """Return the sums by name; `accepted` is the sum of the others but `rejected`."""
+        found = {state: self.by_state.get(state, 0) for state in STATES}
+        rest = {"not_begun": self.pending, "forgotten": self.forgotten, "set_aside": self.set_aside}
+        rest["nowhere"] = len(self.lost)
+        return {"accepted": len(self.accepted), **found, **rest, "rejected": len(self.rejections)}
+
+    def line(self) -> str:
+        """Return the sentence: "1,000 accepted = 981 completed + 12 compensated + 4 running + 3 parked"."""
+        numbers = self.numbers()
+        accepted, rejected = numbers.pop("accepted"), numbers.pop("rejected")
+        parts = [f"{number:,} {name.replace('_', ' ')}" for name, number in numbers.items() if number]
+        said = f"{accepted:,} accepted = {' + '.join(parts) or '0'}"
+        return said + (f"; {rejected:,} rejected" if rejected else "")
+
+
+def count(reader: Reader, catalogue: Catalogue, tombstones_ms: int) -> dict[str, Sums]:
+    """Return the sums of every batch by its label.
+
+    Submissions are read before states: what was accepted by then has a state by now, unless its partition's coordinator
+    has not come so far. `tombstones_ms` is the time up to which the mark of a forgotten job may have been removed, too.
+    """
+    batches: dict[str, Sums] = {}
+    places: dict[str, tuple[Record, str]] = {}
+    for record in reader.records(catalogue.events.name):
+        event = _submitted(record)
+        if event is not None and event["job_id"] not in places:
+            places[event["job_id"]] = record._replace(value=None), event["label"]
+            batches.setdefault(event["label"], Sums()).accepted.add(event["job_id"])
+    set_aside = _set_aside(reader, catalogue, batches)
+    seen = _Seen()
+    states = {state["job_id"]: state["phase"] for state in Newest(seen.watch(reader.records(catalogue.sagas.name))).all()}
+    for job, (record, label) in places.items():
+        sums = batches[label]
+        if job in states:
+            name = str(states[job]).lower()
+            sums.by_state[name] = sums.by_state.get(name, 0) + 1
+        elif job in seen.forgotten or record.timestamp_ms < tombstones_ms:
+            sums.forgotten += 1
+        elif (record.partition, record.offset) in set_aside:
+            sums.set_aside += 1
+        elif record.offset > seen.decided.get(record.partition, -1):
+            sums.pending += 1
+        else:
+            sums.lost.add(job)
+    return batches
+
+
+class _Seen:
+    """What the states say on their way: how far each partition was decided, and which jobs were forgotten."""
+
+    def __init__(self) -> None:
+        self.decided: dict[int, int] = {}
+        self.forgotten: set[str] = set()
+
+    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            if record.value is None:
+                self.forgotten.add((record.key or b"").decode("utf-8", "replace"))
+            else:
+                try:
+                    offset = int(decode_saga_fields(record.value)["offset"])
+                except BadRecord:
+                    # Whoever audits the log names it; the last good state of its job counts here.
+                    continue
+                self.decided[record.partition] = max(self.decided.get(record.partition, -1), offset)
+            yield record
+
+
+def _set_aside(reader: Reader, catalogue: Catalogue, batches: dict[str, Sums]) -> set[tuple[int, int]]:
+    """Return the places of the events that have dead letters; count those of requests in their batches."""
+    found = set()
+    for record in reader.records(catalogue.dead_letters.name):
+        about = dict(record.headers)
+        source = about.get("dead-letter-topic", b"").decode("utf-8", "replace")
+        try:
+            place = int(about["dead-letter-partition"]), int(about["dead-letter-offset"])
+        except (KeyError, ValueError):
+            continue
+        if source == catalogue.urls.name:
+            batches.setdefault(_label(record), Sums()).rejections.add(place)
+        elif source == catalogue.events.name:
+            found.add(place)
+    return found
+
+
+def _submitted(record: Record) -> dict[str, Any] | None:
+    if record.value is None or message_name(record.value) != "submitted":
+        return None
+    try:
+        return codec("submitted").decode(record.value)
+    except UndecodableMessage:
+        return None
+
+
+def _label(record: Record) -> str:
+    """Return the label of a request that intake refused; empty if it can't be read."""
+    try:
+        return read_request(record.value, record.key).label or ""
+    except BadRecord:
+        return ""

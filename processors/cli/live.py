@@ -1,0 +1,120 @@
+"""`scrapesaga audit --follow` and `scrapesaga audit conservation`: the promises of a running engine, and where its jobs are."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from processors.auditor.conservation import count
+from processors.auditor.follow import Beginning, Follower
+from processors.auditor.promises import Broken, label_of
+from processors.cli import show
+from processors.cli.context import Context
+from processors.cli.errors import Exit
+from processors.cli.replay import read_start
+from processors.durations import parse_duration
+
+_STATUS_EVERY_S = 5.0
+
+
+def follow(
+    ctx: typer.Context,
+    since: Annotated[str, typer.Option(help="Duration ago, or ISO time; all that is there by default.")] = "",
+    seconds: Annotated[str, typer.Option("--for", help="End after this duration.", metavar="DURATION")] = "",
+    to_end: Annotated[bool, typer.Option("--to-end", help="End once all that lies there by now was judged.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a broken promise and one at the end.")] = False,
+) -> None:
+    """Judge the topics while the engine runs: 4 if a promise was broken when it ends, by Ctrl-C or by itself."""
+    context: Context = ctx.obj
+    try:
+        start = read_start(since, datetime.now(UTC)).since_ms if since else 0
+        give_up = time.monotonic() + parse_duration(seconds).total_seconds() if seconds else float("inf")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if since and not start:
+        raise typer.BadParameter("give a duration ago or a time; an offset means another time in each partition")
+    settings = context.settings
+    begin = Beginning(context.catalogue, start, settings.retention_history, settings.retention_commands)
+
+    def tell(broken: Broken) -> None:
+        typer.echo(show.as_json(_fields(broken)) if as_json else str(broken))
+
+    follower = Follower(context.reader, begin, tell)
+    if start:
+        typer.echo(f"{follower.taken_over} sagas in flight were taken over at their last state from before", err=True)
+    try:
+        if to_end:
+            follower.to_end(lambda: time.monotonic() > give_up)
+        else:
+            _until(follower, give_up)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        follower.close()
+    if as_json:
+        typer.echo(show.as_json(_sums(follower)))
+    else:
+        typer.echo(_status(follower), err=True)
+    raise typer.Exit(Exit.DIVERGED if follower.auditor.broken else Exit.OK)
+
+
+def _until(follower: Follower, give_up: float) -> None:
+    told = time.monotonic()
+    while time.monotonic() < give_up:
+        follower.step()
+        if time.monotonic() - told > _STATUS_EVERY_S:
+            told = time.monotonic()
+            typer.echo(_status(follower), err=True)
+
+
+def _status(follower: Follower) -> str:
+    auditor = follower.auditor
+    states = ", ".join(f"{number} {name}" for name, number in auditor.conservation().items() if number)
+    return (
+        f"{auditor.events} events judged, {follower.lag} to read, {auditor.unjudged} records beyond judgement, "
+        f"{sum(auditor.broken.values())} promises broken: {states}"
+    )
+
+
+def _sums(follower: Follower) -> dict[str, object]:
+    auditor = follower.auditor
+    return {
+        "events": auditor.events,
+        "lag": follower.lag,
+        "unjudged": auditor.unjudged,
+        "stuck": auditor.stuck,
+        "states": auditor.conservation(),
+        "broken": {label_of(promise): number for promise, number in auditor.broken.items()},
+    }
+
+
+def _fields(broken: Broken) -> dict[str, object]:
+    return {"promise": broken.promise, "job_id": broken.job_id, **broken.place._asdict(), "detail": broken.detail}
+
+
+def conservation(
+    ctx: typer.Context,
+    label: Annotated[str | None, typer.Option(help="Only jobs of this batch; all batches by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a batch.")] = False,
+) -> None:
+    """Say for each batch what became of every job that was accepted: 4 if one is nowhere."""
+    context: Context = ctx.obj
+    now_ms = int(time.time() * 1000)
+    batches = count(context.reader, context.catalogue, now_ms - context.settings.retention_tombstones // timedelta(milliseconds=1))
+    if label is not None:
+        batches = {label: batches[label]} if label in batches else {}
+    lost = False
+    for name, sums in sorted(batches.items()):
+        lost = lost or bool(sums.lost)
+        if as_json:
+            typer.echo(show.as_json({"label": name, **sums.numbers(), "lost": sorted(sums.lost)[:20]}))
+        else:
+            typer.echo(f"{name or '(no label)'}: {sums.line()}")
+            for job in sorted(sums.lost)[:20]:
+                typer.echo(f"  nowhere: {job}")
+    if not batches:
+        typer.echo("no job was accepted" + (f" with label {label!r}" if label else ""), err=True)
+    raise typer.Exit(Exit.DIVERGED if lost else Exit.OK)
