@@ -11,6 +11,7 @@ from typing import Any
 
 from processors import metrics
 from processors.app import kafka_client, new_outbox, role_app
+from processors.auditor.role import AUDITOR, run_auditor
 from processors.coordinator import Coordinator
 from processors.errors import ConfigurationError
 from processors.host import EngineHost
@@ -40,12 +41,17 @@ def run_roles(settings: Settings, roles: Sequence[str]) -> int:
     configure_logging(settings.log_level.value, settings.log_format.value)
     pipelines = read_pipelines(settings.pipelines)
     steps = steps_served(settings, pipelines.values())
-    known = (INTAKE, COORDINATOR, *steps)
+    known = (INTAKE, COORDINATOR, AUDITOR, *steps)
     for role in roles:
         if role not in known:
             raise ConfigurationError(f"no role {role!r}; there are: {', '.join(known)}")
+    if AUDITOR in roles and len(roles) > 1:
+        raise ConfigurationError(f"{AUDITOR} needs a process of its own: it reads all that the others write")
     catalogue = settings.catalogue(steps)
     verify_topics(settings, catalogue)
+    if AUDITOR in roles:
+        metrics.show_build(roles)
+        return run_auditor(settings, catalogue)
     return _Process(settings, catalogue, pipelines).run(roles)
 
 
