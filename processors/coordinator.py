@@ -27,6 +27,7 @@ from processors.saga.events import Event, Reply, TimedOut
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Phase, Saga
 from processors.sender import Sender
+from processors.tracing import Sink, command_headers, saga_span, trace_id_of
 from processors.transport.changelog import peek
 from processors.transport.outbox import Outgoing
 from processors.transport.record import Batch, Record
@@ -74,6 +75,7 @@ class Coordinator:
         plans: Plans,
         catalogue: Catalogue,
         *,
+        spans: Sink | None = None,
         clock: Callable[[], float] = time.time,
         look_every: timedelta = LOOK_EVERY,
     ) -> None:
@@ -88,6 +90,7 @@ class Coordinator:
         self._deadlines: dict[int, Deadlines] = {}
         self._census: dict[int, Census] = {}
         self._rearmed = asyncio.Event()
+        self._spans = spans
         self._clock = clock
         self._look_every_s = look_every.total_seconds()
         self._show()
@@ -218,7 +221,8 @@ class Coordinator:
             topic = self._command_topics[command.step] = self._catalogue.commands(command.step).name
         metrics.commands.labels(command.step, command.action).inc()
         # Same key, same partitioner, same count: the command's partition is the event's.
-        return Outgoing(topic, record.partition, record.key, encode_command(command))
+        headers = command_headers(command) if command.trace else ()
+        return Outgoing(topic, record.partition, record.key, encode_command(command), headers)
 
     def _set_aside(self, record: Record, reason: str) -> Outgoing:
         return dead_letter(self._dead_letters, record, reason, "coordinator")
@@ -270,11 +274,12 @@ class Coordinator:
             case Note.COMPLETED | Note.COMPENSATED:
                 metrics.saga_seconds.labels(saga.phase).observe((saga.updated_ms - saga.started_ms) / 1000)
         if (before is None or before.phase is not saga.phase) and saga.phase is not Phase.RUNNING:
-            log.info(
-                "saga %s",
-                saga.phase.lower(),
-                extra={"job_id": saga.job_id, "run": saga.run, "seq": saga.seq, "step": step, "reason": saga.reason},
-            )
+            about = {"job_id": saga.job_id, "run": saga.run, "seq": saga.seq, "step": step, "reason": saga.reason}
+            if saga.trace:
+                about["trace_id"] = trace_id_of(saga.trace)
+                if self._spans is not None:
+                    saga_span(self._spans, saga)
+            log.info("saga %s", saga.phase.lower(), extra=about)
 
     # --- time -----------------------------------------------------------------------------------------------------
 

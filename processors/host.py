@@ -10,6 +10,7 @@ from processors.errors import StepFailed
 from processors.kafka_log import KafkaLog, PageReader
 from processors.settings import Settings
 from processors.step import Address
+from processors.tracing import current_headers
 from processors.transport.credentials import Security
 from processors.transport.outbox import Outbox, Outgoing, partition_for
 from topics.catalogue import Catalogue
@@ -48,7 +49,8 @@ class EngineHost:
             raise StepFailed(f"a record of {size} bytes for {known.name}; its limit is {limit} bytes")
         if partition is None:
             partition = partition_for(key, known.partitions)
-        outgoing = Outgoing(known.name, partition, key, value, tuple((headers or {}).items()))
+        about = (*(headers or {}).items(), *current_headers())
+        outgoing = Outgoing(known.name, partition, key, value, about)
         offset = (await self._outbox.send([outgoing]))[0]
         digest = hashlib.sha256(value or b"").hexdigest()
         return Address(known.name, partition, offset, digest, size)

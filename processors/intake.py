@@ -25,6 +25,7 @@ from processors.saga.plan import Plan
 from processors.saga.state import Origin
 from processors.sender import Sender
 from processors.settings import Settings
+from processors.tracing import Tracing, context_in
 from processors.transport.outbox import Outgoing, partition_for
 from processors.transport.record import Batch, Record
 from processors.wire import encode_event
@@ -68,6 +69,7 @@ class Intake:
         catalogue: Catalogue,
         default: str = "",
         registry: RegistryReader | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         if default and default not in pipelines:
             known = ", ".join(sorted(pipelines))
@@ -76,6 +78,7 @@ class Intake:
         self._default = default or only
         self._outbox = outbox
         self._registry = registry
+        self._tracing = tracing
         self._pipelines = pipelines
         self._events = catalogue.events
         self._dead_letters = catalogue.dead_letters
@@ -127,7 +130,7 @@ class Intake:
             content=content_hash(plan.pipeline, url, payload),
             origin=Origin(record.partition, record.offset),
             label=request.label or "",
-            trace=_trace(record),
+            trace=self._trace(record, job_id, plan.pipeline),
         )
 
     def _plan(self, pipeline: str | None) -> Plan:
@@ -138,9 +141,16 @@ class Intake:
             raise BadRecord(f"no pipeline {pipeline!r}; there are: {', '.join(sorted(self._pipelines))}")
         return plan
 
-
-def _trace(record: Record) -> str:
-    for name, value in record.headers:
-        if name == "traceparent":
-            return value.decode("ascii", "ignore")
-    return ""
+    def _trace(self, record: Record, job_id: str, pipeline: str) -> str:
+        parent = context_in(record.headers)
+        if self._tracing is None:
+            return "" if parent is None else str(parent)
+        about: dict[str, str | int | float] = {
+            "scrapesaga.job_id": job_id,
+            "scrapesaga.pipeline": pipeline,
+            "messaging.system": "kafka",
+            "messaging.destination.name": record.topic,
+            "messaging.destination.partition.id": str(record.partition),
+            "messaging.kafka.offset": record.offset,
+        }
+        return self._tracing.accepted(parent, str(record), record.timestamp_ms, about)

@@ -38,6 +38,8 @@ queue_seconds = Histogram("scrapesaga_queue_seconds", "From a command's record t
 in_flight = Gauge("scrapesaga_steps_in_flight", "Commands being worked on.", ["step"])
 surprises = Counter("scrapesaga_surprises_total", "Exceptions of steps that say nothing about retry or failure.", ["step"])
 
+spans = Counter("scrapesaga_spans_total", "Spans by what became of them: sent or dropped.", ["outcome"])
+
 calls = Counter("scrapesaga_paid_calls_total", "Paid calls by what became of them.", ["step", "outcome"])
 spend = Counter("scrapesaga_spend_total", "Money spent, in the pipeline's own currency.", ["pipeline", "step"])
 pages_bytes = Counter("scrapesaga_page_bytes_total", "Bytes of pages before compression.", ["step"])

@@ -28,6 +28,7 @@ from processors.saga.plan import Plan, StepPlan
 from processors.saga.state import Action
 from processors.sender import Sender
 from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
+from processors.tracing import Sink, begin_attempt, current_headers
 from processors.transport.outbox import Outgoing
 from processors.transport.record import Batch, Record
 from processors.wire import decode_command, encode_event
@@ -96,6 +97,7 @@ class StepRunner:
         *,
         max_in_flight: int = 64,
         make_step: MakeStep = planned_step,
+        spans: Sink | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.step = step
@@ -107,6 +109,7 @@ class StepRunner:
         self._dead_letters = catalogue.dead_letters
         self._limit = max_in_flight
         self._make_step = make_step
+        self._spans = spans
         self._clock = clock
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
         self._doing: deque[Lane] = deque()
@@ -265,7 +268,9 @@ class StepRunner:
     async def _answer(self, job: Job) -> tuple[Reply, int]:
         """Do what the command says; return the reply and the microseconds that it took."""
         command = job.command
-        metrics.queue_seconds.labels(self.step).observe(max(0.0, self._clock() - job.record.timestamp_ms / 1000))
+        queued_s = max(0.0, self._clock() - job.record.timestamp_ms / 1000)
+        metrics.queue_seconds.labels(self.step).observe(queued_s)
+        traced = begin_attempt(self._spans, command, job.record.headers, job.record.topic, queued_s * 1000)
         started = time.perf_counter()
         # Not started here; an earlier owner of the partition may have begun it and died without a word, so nobody can say
         # that it had no effect.
@@ -281,6 +286,8 @@ class StepRunner:
         took = time.perf_counter() - started
         outcome = "succeeded" if isinstance(reply, Succeeded | Undone | Confirmed) else "failed"
         metrics.step_seconds.labels(self.step, command.action, outcome).observe(took)
+        if traced is not None:
+            traced.end(reply)
         return reply, int(took * 1_000_000)
 
     async def _attempt(self, job: Job) -> Reply:
@@ -420,8 +427,9 @@ class StepRunner:
         value = encode_event(
             reply, attempt=command.attempt, took_us=took_us, label=command.label, trace=command.trace
         )
+        headers = current_headers()
         # The same bytes for the coordinator and for whoever follows this step: one topic decides, the other tells.
         return (
-            Outgoing(self._events, record.partition, record.key, value),
-            Outgoing(self._results, record.partition, record.key, value),
+            Outgoing(self._events, record.partition, record.key, value, headers),
+            Outgoing(self._results, record.partition, record.key, value, headers),
         )

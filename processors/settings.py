@@ -160,7 +160,8 @@ class Settings:
     http_port: int = _setting(number(0, 65535), "0", "port for metrics and health; 0 for none")
     log_level: LogLevel = _setting(choice(LogLevel), "info", "least severe lines that are logged")
     log_format: LogFormat = _setting(choice(LogFormat), "text", "what a log line looks like")
-    otel_endpoint: str = _setting(URL, "", "OTLP/HTTP collector that receives traces")
+    otel_endpoint: str = _setting(URL, "", "OTLP/HTTP collector that receives traces, its base address; extra otel")
+    otel_sample: int = _setting(number(0, 100), "100", "percent of requests without a traceparent that begin a trace")
 
     environment: Environment = field(default_factory=Environment, repr=False, compare=False)
 

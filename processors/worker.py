@@ -18,12 +18,14 @@ from processors.host import EngineHost
 from processors.intake import Intake, registry_reader
 from processors.kafka_log import KafkaLog
 from processors.observation import Observation, configure_logging
+from processors.otlp import SpanQueue, open_spans
 from processors.pipeline import read_pipelines
 from processors.plans import Plans
 from processors.provisioning import kafka_security, steps_served, verify_topics
 from processors.runner import StepRunner
 from processors.saga.plan import Plan
 from processors.settings import Settings, Transport
+from processors.tracing import Tracing
 from processors.transport.app import StreamApp, alive, raw_topic, ready, run_apps
 from processors.transport.batches import batches
 from processors.transport.lag import lag_of
@@ -64,6 +66,7 @@ class _Process:
         self.pipelines = pipelines
         self.apps: list[StreamApp] = []
         self.resources: list[Any] = []
+        self.spans: SpanQueue | None = None
 
     def run(self, roles: Sequence[str]) -> int:
         outbox = new_outbox(self.settings, "scrapesaga-" + "-".join(roles)[:80])
@@ -74,6 +77,9 @@ class _Process:
             kafka_security(self.settings).for_aiokafka(),
         )
         plans = Plans(plans_log)
+        if self.settings.otel_endpoint:
+            self.spans = open_spans(self.settings.otel_endpoint, roles)
+            self.resources.append(self.spans)
         self.resources += [outbox, self._plans(plans_log, plans, INTAKE in roles)]
         for role in roles:
             match role:
@@ -109,7 +115,8 @@ class _Process:
     def _intake(self, outbox: Outbox) -> None:
         app = role_app(self.settings, INTAKE)
         registry = registry_reader(self.settings)
-        intake = Intake(outbox, self.pipelines, self.catalogue, self.settings.default_pipeline, registry)
+        tracing = None if self.spans is None else Tracing(self.spans, self.settings.otel_sample)
+        intake = Intake(outbox, self.pipelines, self.catalogue, self.settings.default_pipeline, registry, tracing)
 
         async def accept(stream: Any) -> None:
             async for batch in batches(stream):
@@ -131,7 +138,7 @@ class _Process:
             on_restored=lambda partition, states: holder[0].restored(partition, states),
             on_revoked=lambda partition: holder[0].revoked(partition),
         )
-        coordinator = Coordinator(table, outbox, plans, self.catalogue)
+        coordinator = Coordinator(table, outbox, plans, self.catalogue, spans=self.spans)
         holder.append(coordinator)
 
         async def coordinate(stream: Any) -> None:
@@ -145,9 +152,8 @@ class _Process:
     def _step(self, step: str, outbox: Outbox, plans: Plans) -> None:
         app = role_app(self.settings, f"step:{step}")
         host = EngineHost(step, self.settings, kafka_security(self.settings), self.catalogue, outbox)
-        runner = StepRunner(
-            step, host, outbox, plans, self.catalogue, max_in_flight=self.settings.max_in_flight
-        )
+        limit = self.settings.max_in_flight
+        runner = StepRunner(step, host, outbox, plans, self.catalogue, max_in_flight=limit, spans=self.spans)
 
         async def perform(stream: Any) -> None:
             await runner.serve(batches(stream))

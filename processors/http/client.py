@@ -16,6 +16,7 @@ import httpx
 
 from processors.errors import StepFailed
 from processors.http.guard import AddressPolicy
+from processors.tracing import Call
 
 #: Resolve a host and port to IP addresses, best first. Raises OSError.
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -131,7 +132,7 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; errors are httpx's."""
         assert isinstance(request.stream, httpx.AsyncByteStream)  # an AsyncClient builds no other
-        with _httpx_errors():
+        with Call(request.method, request.url) as call, _httpx_errors():
             response = await self._pool.handle_async_request(
                 httpcore.Request(
                     method=request.method,
@@ -146,6 +147,7 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
                     extensions=request.extensions,
                 )
             )
+            call.answered(response.status)
         return httpx.Response(
             status_code=response.status,
             headers=response.headers,

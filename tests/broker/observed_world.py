@@ -107,10 +107,17 @@ class Role:
 class Engine:
     """A coordinator, and a worker that is everything else."""
 
-    def __init__(self, servers: str, folder: Path, prefix: str, extra: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        servers: str,
+        folder: Path,
+        prefix: str,
+        extra: Mapping[str, str] | None = None,
+        more_pipelines: Mapping[str, str] | None = None,
+    ) -> None:
         pipelines = folder / "pipelines"
         pipelines.mkdir(parents=True)
-        for name, text in PIPELINES.items():
+        for name, text in {**PIPELINES, **(more_pipelines or {})}.items():
             (pipelines / f"{name}.yaml").write_text(text, "utf-8")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SCRAPESAGA_")}
         env = {
@@ -131,7 +138,7 @@ class Engine:
         steps = steps_served(self.settings, read_pipelines(self.settings.pipelines).values())
         self.catalogue = self.settings.catalogue(steps)
         self.coordinator = Role(env, ("coordinator",), folder / "coordinator.log")
-        self.worker = Role(env, ("intake", "first", "second"), folder / "worker.log")
+        self.worker = Role(env, ("intake", *steps), folder / "worker.log")
         self.reader = Reader(kafka_client(self.settings))
         self._producer = Producer({"bootstrap.servers": servers})
 
@@ -149,9 +156,12 @@ class Engine:
         if error is None:
             assert codes == [0, 0]
 
-    def submit(self, job_id: str, pipeline: str = "default", traceparent: str = "", **payload: str) -> None:
+    def submit(
+        self, job_id: str, pipeline: str = "default", traceparent: str = "", url: str = "", **payload: str
+    ) -> None:
         """Put a request on scrape.urls, as `kcat` would."""
-        request = {"url": f"http://shop.test/{job_id}", "job_id": job_id, "pipeline": pipeline, "payload": payload}
+        about = {"job_id": job_id, "pipeline": pipeline, "payload": payload}
+        request = {"url": url or f"http://shop.test/{job_id}", **about}
         headers = [("traceparent", traceparent.encode())] if traceparent else []
         self._producer.produce(self.catalogue.urls.name, json.dumps(request).encode(), headers=headers)
         assert self._producer.flush(10) == 0
