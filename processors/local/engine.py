@@ -113,9 +113,10 @@ class LocalEngine:
 
     def settings(self) -> Settings:
         """Return the settings that the roles are started with."""
-        return Settings.from_env(self._whole_environment())
+        return Settings.from_env(self.whole_environment())
 
-    def _whole_environment(self) -> dict[str, str]:
+    def whole_environment(self) -> dict[str, str]:
+        """Return the environment of this engine's processes, secrets included."""
         # Settings of the surrounding shell are for another engine.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SCRAPESAGA_")}
         return {**kept, **self._extra, **self.environment()}
@@ -135,7 +136,7 @@ class LocalEngine:
         Processes of a role share its partitions. Raises LocalError if the name is taken.
         """
         port = free_port(avoid=frozenset(self._ports.values()))
-        env = {**self._whole_environment(), "SCRAPESAGA_HTTP_PORT": str(port)}
+        env = {**self.whole_environment(), "SCRAPESAGA_HTTP_PORT": str(port)}
         if name:
             # Two processes of a role must not share a table on disk.
             env["SCRAPESAGA_DATA_DIR"] = str(self.data_dir / "workers" / name)

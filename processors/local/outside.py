@@ -48,6 +48,14 @@ def compacted(reader: Reader, topic: str) -> dict[bytes, bytes]:
     return view
 
 
+def live_keys(reader: Reader, topic: str) -> frozenset[str]:
+    """Return the keys of a topic's compacted view, without holding its values: pages are large."""
+    live: dict[bytes, bool] = {}
+    for record in reader.records(topic):
+        live[record.key or b""] = record.value is not None
+    return frozenset(key.decode("utf-8", "replace") for key, kept in live.items() if kept)
+
+
 def saga_states(reader: Reader, topic: str) -> dict[str, dict[str, Any]]:
     """Return the latest state of every job; a stale owner's late write (lower seq) doesn't count."""
     return {state["job_id"]: state for state in all_states(reader, topic).all()}
@@ -66,6 +74,11 @@ def warehouse_jobs(url: str, view: str) -> frozenset[str]:
 
 def invoices(api_url: str) -> tuple[Mapping[str, object], ...]:
     """Return the paid API's ledger."""
-    answer = httpx.get(f"{api_url}/_invoices", timeout=10)
+    return tuple(asked(f"{api_url}/_invoices"))
+
+
+def asked(url: str) -> Any:
+    """Return the JSON that the sample shop or API answers on one of its own pages, such as /_stats."""
+    answer = httpx.get(url, timeout=30)
     answer.raise_for_status()
-    return tuple(answer.json())
+    return answer.json()
