@@ -25,10 +25,9 @@ from processors.requests import ScrapeRequest, canonical_url, derived_job_id, en
 from processors.worker import COORDINATOR, INTAKE
 
 PIPELINE = "demo"
-# Faults that pass need several attempts, a second or so apart.
+# Without a job's end for so long nothing more comes: faults that pass need several attempts, a second or so apart, and a
+# kill costs the session timeout, a start on a busy machine, and a rebalance.
 GIVE_UP_S = 180.0
-# What a kill may add: the session timeout, a start on a busy machine, and a rebalance.
-GIVE_UP_A_KILL_S = 60.0
 STEPS = ("fetch", "parse", "enrich", "classify", "load", "notify")
 
 
@@ -155,8 +154,8 @@ def _run(console: Console, engine: LocalEngine, world: World, kills: Sequence[st
 def _follow(
     console: Console, engine: LocalEngine, reader: Reader, topic: str, jobs: int, kills: Sequence[str]
 ) -> None:
-    """Show progress until every job has ended, or time is up; kill what is to be killed on the way."""
-    give_up = time.monotonic() + GIVE_UP_S + GIVE_UP_A_KILL_S * len(kills)
+    """Show progress until every job has ended, or none does any more; kill what is to be killed on the way."""
+    most, give_up = 0, time.monotonic() + GIVE_UP_S
     # The first of two when a third of the jobs has ended, the second at two thirds.
     upcoming = deque((jobs * place // (len(kills) + 1), target) for place, target in enumerate(kills, 1))
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
@@ -169,6 +168,8 @@ def _follow(
             progress.update(task, completed=ended, phases=shown)
             if ended >= jobs:
                 return
+            if ended > most:
+                most, give_up = ended, time.monotonic() + GIVE_UP_S
             if upcoming and ended >= upcoming[0][0]:
                 target = upcoming.popleft()[1]
                 progress.console.print(f"kill -9 of {target}, pid {kill(engine, target)}, after {ended} jobs")
