@@ -192,8 +192,12 @@ def _check_name(name: str, where: str) -> None:
         raise PipelineError(f"{where}: {name!r}: 1 to 40 of a-z, 0-9, '-' and '_', a letter or digit first")
 
 
-def plan_pipeline(spec: PipelineSpec, folder: Path) -> Plan:
-    """Resolve a pipeline: steps found, parameters checked, record schema read (relative to `folder`)."""
+def plan_pipeline(spec: PipelineSpec, folder: Path, schemas: Path | None = None) -> Plan:
+    """Resolve a pipeline: steps found, parameters checked, record schema read.
+
+    `record:` is a path relative to `folder` if it ends in .avsc, else a name: of a schema in the folder `schemas`, or of a
+    bundled one.
+    """
     where = f"pipeline {spec.name!r}"
     _check_name(spec.name, f"{where}: name")
     if not spec.steps:
@@ -207,13 +211,7 @@ def plan_pipeline(spec: PipelineSpec, folder: Path) -> Plan:
         _check_name(step.name, f"{where}: step name")
         if names.count(step.name) > 1:
             raise PipelineError(f"{where}: two steps are named {step.name!r}; give one a `name:`")
-    record = spec.record
-    if record.endswith(".avsc"):
-        record = str(folder / record)
-    try:
-        schema = RecordSchema.load(record)
-    except RecordSchemaError as error:
-        raise PipelineError(f"{where}: record: {error}") from error
+    schema = _record_schema(spec.record, folder, schemas, f"{where}: record")
     for step in steps:
         try:
             find_step(step.use).check_record(load_params(step), schema)
@@ -231,8 +229,24 @@ def plan_pipeline(spec: PipelineSpec, folder: Path) -> Plan:
     )
 
 
-def read_pipeline(path: Path) -> Plan:
-    """Read one pipeline file. Raises PipelineError that names the file and the key."""
+def _record_schema(record: str, folder: Path, schemas: Path | None, where: str) -> RecordSchema:
+    try:
+        if record.endswith(".avsc"):
+            return RecordSchema.load(folder / record)
+        if schemas is not None:
+            # One's own wins: a release that bundles another of the same name must not change a pipeline.
+            own = schemas / f"{record}.avsc"
+            if own.is_file():
+                return RecordSchema.load(own)
+        return RecordSchema.load(record)
+    except RecordSchemaError as error:
+        looked = "SCRAPESAGA_SCHEMAS_DIR is not set" if schemas is None else f"{schemas} has no {record}.avsc"
+        more = "" if record.endswith(".avsc") else f"; {looked}"
+        raise PipelineError(f"{where}: {error}{more}") from error
+
+
+def read_pipeline(path: Path, schemas: Path | None = None) -> Plan:
+    """Read one pipeline file; `schemas` is the folder of record schemas. Raises PipelineError that names file and key."""
     try:
         value = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -242,13 +256,13 @@ def read_pipeline(path: Path) -> Plan:
     except msgspec.ValidationError as error:
         raise PipelineError(f"{path}: {error}") from error
     try:
-        return plan_pipeline(spec, path.parent)
+        return plan_pipeline(spec, path.parent, schemas)
     except PipelineError as error:
         raise PipelineError(f"{path}: {error}") from error
 
 
-def read_pipelines(places: Iterable[str | Path]) -> dict[str, Plan]:
-    """Read every pipeline in files and folders (*.yaml, *.yml), by name. Raises PipelineError."""
+def read_pipelines(places: Iterable[str | Path], schemas: Path | None = None) -> dict[str, Plan]:
+    """Read every pipeline in files and folders (*.yaml, *.yml), by name, as read_pipeline(). Raises PipelineError."""
     plans: dict[str, Plan] = {}
     for place in places:
         path = Path(place)
@@ -256,7 +270,7 @@ def read_pipelines(places: Iterable[str | Path]) -> dict[str, Plan]:
             raise PipelineError(f"pipelines: {path} doesn't exist; see SCRAPESAGA_PIPELINES")
         files = sorted((*path.glob("*.yaml"), *path.glob("*.yml"))) if path.is_dir() else [path]
         for file in files:
-            plan = read_pipeline(file)
+            plan = read_pipeline(file, schemas)
             if plan.pipeline in plans:
                 raise PipelineError(f"{file}: a pipeline named {plan.pipeline!r} was read already")
             plans[plan.pipeline] = plan

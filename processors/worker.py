@@ -41,7 +41,7 @@ INTAKE, COORDINATOR = "intake", "coordinator"
 def run_roles(settings: Settings, roles: Sequence[str]) -> int:
     """Play roles until a signal or a crash; return the process's exit code. Raises ConfigurationError."""
     configure_logging(settings.log_level.value, settings.log_format.value)
-    pipelines = read_pipelines(settings.pipelines)
+    pipelines = read_pipelines(settings.pipelines, settings.schemas_dir)
     steps = steps_served(settings, pipelines.values())
     known = (INTAKE, COORDINATOR, AUDITOR, *steps)
     for role in roles:

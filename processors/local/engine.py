@@ -101,7 +101,7 @@ class LocalEngine:
             if self.clickhouse:
                 self.clickhouse.start()
             settings = self.settings()
-            steps = steps_served(settings, read_pipelines(self._pipelines).values())
+            steps = steps_served(settings, read_pipelines(self._pipelines, settings.schemas_dir).values())
             apply_topics(settings, settings.catalogue(steps))
             self._write_addresses()
             for role in (COORDINATOR, *steps, INTAKE):

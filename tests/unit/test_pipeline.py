@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,33 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"name: \xff\xfe")
     with pytest.raises(PipelineError, match="can't be read"):
         read_pipeline(path)
+
+
+OFFER = {"type": "record", "name": "Offer", "namespace": "shop", "fields": [{"name": "sku", "type": "string"}]}
+
+
+def test_a_record_is_named_from_ones_own_folder(tmp_path: Path) -> None:
+    """A name is looked up among one's own schemas first, then among the bundled ones; the error says where it looked."""
+    schemas = tmp_path / "schemas"
+    schemas.mkdir()
+    (schemas / "offer.avsc").write_text(json.dumps(OFFER), "utf-8")
+    path = written(tmp_path, use("Pure"), record="offer")
+    assert json.loads(read_pipeline(path, schemas).record_schema)["name"] == "Offer"
+    assert "Product" in read_pipeline(written(tmp_path, use("Pure"), record="product"), schemas).record_schema
+    (schemas / "product.avsc").write_text(json.dumps(OFFER), "utf-8")
+    assert read_pipelines([tmp_path / "pipeline.yaml"], schemas)["letters"].record_schema.count("Offer") == 1
+    path = written(tmp_path, use("Pure"), record="other")
+    with pytest.raises(PipelineError, match=r"record: .*schemas has no other\.avsc"):
+        read_pipeline(path, schemas)
+    with pytest.raises(PipelineError, match="SCRAPESAGA_SCHEMAS_DIR is not set"):
+        read_pipeline(path)
+
+
+def test_a_record_of_ones_own_that_is_no_schema_is_refused(tmp_path: Path) -> None:
+    """It is not passed over for a bundled one of the same name."""
+    (tmp_path / "product.avsc").write_text("{}", "utf-8")
+    with pytest.raises(PipelineError, match=r"record: .*product\.avsc"):
+        read_pipeline(written(tmp_path, use("Pure"), record="product"), tmp_path)
 
 
 def test_folders_and_files(tmp_path: Path) -> None:
