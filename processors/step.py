@@ -186,6 +186,9 @@ class Step(ABC):
     timeout: ClassVar[timedelta] = timedelta(seconds=30)
     compensate: ClassVar[Any] = None
     confirm: ClassVar[Callable[..., Awaitable[None]] | None] = None
+    #: For `scrapesaga simulate`: the model of what this step changes outside, as `module:attr` of a processors.outside.Outside.
+    #: Without one only the kind of its effect is modelled, and the step's own code doesn't run there.
+    simulated: ClassVar[str] = ""
 
     def __init__(self, name: str, params: Any, host: Host) -> None:
         self.name = name

@@ -12,6 +12,7 @@ from processors.cli.audit import audit
 from processors.cli.context import Context
 from processors.cli.errors import EPILOG, OURS, exit_code, explain
 from processors.cli.replay import replay
+from processors.cli.simulate import simulate
 from processors.cli.submit import submit
 
 
@@ -58,6 +59,7 @@ app.add_typer(audit, name="audit", rich_help_panel=_LOOK, epilog=EPILOG)
 app.command(rich_help_panel=_LOOK, epilog=EPILOG)(replay)
 app.add_typer(setup.topics, name="topics", rich_help_panel=_RUN, epilog=EPILOG)
 app.add_typer(setup.pipeline, name="pipeline", rich_help_panel=_RUN, epilog=EPILOG)
+app.command(rich_help_panel=_RUN, epilog=EPILOG)(simulate)
 app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.worker)
 app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.up)
 app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.demo)

@@ -1,52 +1,189 @@
-"""The command that simulates pipelines: any number of histories, or one, told."""
+"""What `scrapesaga simulate` does: histories of pipelines, by the thousand or one of them told."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from processors.errors import PipelineError
+import msgspec
+
+from processors.outside import Outside
 from processors.pipeline import read_pipelines
+from processors.saga.plan import Plan
 from processors.simulation.history import history
-from processors.simulation.report import run, summary
+from processors.simulation.outside import kind_of
+from processors.simulation.report import Report, run, summary
 from processors.simulation.story import tell
+from processors.simulation.whole.history import whole_history
+from processors.simulation.whole.models import outsides_of
+from processors.simulation.whole.report import WholeReport, run_whole, shrunk_whole, silence
+from processors.simulation.whole.report import summary as whole_summary
 
 
-def main(argv: Sequence[str]) -> int:
-    """Simulate pipelines by the production rules; 1 if a promise was broken, 2 if a pipeline can't be read."""
-    parser = argparse.ArgumentParser(
-        prog="simulate", description="Run random histories of a pipeline in which everything that can go wrong does."
-    )
-    parser.add_argument("pipelines", nargs="+", type=Path, help="pipeline files, or folders of them")
-    parser.add_argument("--seeds", type=_count, default=2_000, help="how many histories of each pipeline")
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--seconds", type=float, default=0, help="stop after so many seconds for each pipeline")
-    parser.add_argument("--seed", type=int, help="tell the history of this seed, whatever comes of it")
-    chosen = parser.parse_args(argv)
-    try:
-        plans = read_pipelines(chosen.pipelines)
-    except PipelineError as error:
-        print(error)
-        return 2
-    broken = False
-    for plan in plans.values():
-        if chosen.seed is not None:
-            world, _ = history(chosen.seed, plan, told=True)
-            print(tell(chosen.seed, world))
-            broken = broken or bool(world.broken)
-            continue
-        seeds = range(chosen.first, chosen.first + chosen.seeds)
-        report = run(seeds, plan, seconds=chosen.seconds)
-        print(summary(plan, report))
-        broken = broken or bool(report.failures)
-    return int(broken)
+class Level(StrEnum):
+    """What is simulated."""
+
+    RULES = "rules"
+    WHOLE = "whole"
+    BOTH = "both"
 
 
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return count
+#: Of the whole engine one history for so many of the rules: each costs about as much more.
+RULES_TO_WHOLE = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for; `outsides` are models by step name, `seconds` bounds all of it (0: nothing does)."""
+
+    places: Sequence[Path]
+    seeds: int = 2_000
+    whole: int | None = None
+    first: int = 0
+    level: Level = Level.BOTH
+    seconds: float = 0
+    outsides: Mapping[str, str] = field(default_factory=dict)
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it: broken promises, and kinds of mishaps that never happened."""
+
+    broken: int
+    missing: int
+
+
+def simulate_all(asked: Asked, say: Callable[[str], None]) -> Outcome:
+    """Run the histories and say what they came to. Raises PipelineError."""
+    plans = read_pipelines(asked.places)
+    models = {name: outsides_of(plan, asked.outsides) for name, plan in plans.items()}
+    rounds = [
+        (plan, level) for plan in plans.values() for level in (Level.RULES, Level.WHOLE) if asked.level in (level, Level.BOTH)
+    ]
+    started = time.perf_counter()
+    found: list[Report | WholeReport] = []
+    for number, (plan, level) in enumerate(rounds):
+        left = max(0.01, asked.seconds - (time.perf_counter() - started))
+        share = left / (len(rounds) - number) if asked.seconds else 0
+        found.append(_round(asked, plan, level, models[plan.pipeline], share, say))
+    missing = sum(len(report.missing) for report in found)
+    if not asked.as_json:
+        say(_last_line(found, missing))
+    return Outcome(sum(len(report.failures) for report in found), missing)
+
+
+def tell_one(asked: Asked, seed: int, say: Callable[[str], None]) -> bool:
+    """Tell the history of one seed; True if it breaks a promise. Raises PipelineError."""
+    ((name, plan),) = read_pipelines(asked.places).items()
+    if asked.level is Level.RULES:
+        world, _ = history(seed, plan, told=True)
+        say(tell(seed, world))
+        return bool(world.broken)
+    models = outsides_of(plan, asked.outsides)
+    with silence():
+        told = whole_history(seed, plan, models, told=True)
+        failure = shrunk_whole(told, plan, models) if told.violations else None
+    if failure is not None:
+        say("\n".join((failure.sentence, *failure.story)))
+        return True
+    say("\n".join((f"seed {seed} of {name}", *told.story, "no promise was broken")))
+    return False
+
+
+def _round(
+    asked: Asked, plan: Plan, level: Level, models: Mapping[str, type[Outside]], seconds: float, say: Callable[[str], None]
+) -> Report | WholeReport:
+    if level is Level.RULES:
+        seeds = range(asked.first, asked.first + asked.seeds)
+        report = run(seeds, plan, seconds=seconds)
+        _show_rules(asked, plan, report, say)
+        return report
+    count = asked.whole or max(1, asked.seeds // RULES_TO_WHOLE)
+    entire = run_whole(range(asked.first, asked.first + count), plan, models, seconds=seconds)
+    _show_whole(asked, plan, entire, _what_runs(plan, models), say)
+    return entire
+
+
+def _replay(asked: Asked, level: Level, seed: int) -> str:
+    places = " ".join(map(str, asked.places))
+    options = "".join(f" --outside {step}={target}" for step, target in asked.outsides.items())
+    return f"scrapesaga simulate {places} --level {level} --seed {seed}{options}"
+
+
+def _show_rules(asked: Asked, plan: Plan, report: Report, say: Callable[[str], None]) -> None:
+    replays = [_replay(asked, Level.RULES, one.seed) for one in report.failures]
+    if asked.as_json:
+        said = [f"seed {one.seed}: {one.violations[0]}" for one in report.failures]
+        stories = [one.story.splitlines() for one in report.failures]
+        broken = list(zip(said, stories, replays, strict=True))
+        say(_json(Level.RULES, plan, report, report.faults, broken, _what_runs(plan, {})))
+        return
+    say(summary(plan, report))
+    for replay in replays:
+        say(f"to see the whole history: {replay}")
+
+
+def _show_whole(
+    asked: Asked, plan: Plan, report: WholeReport, steps: Mapping[str, str], say: Callable[[str], None]
+) -> None:
+    replays = [_replay(asked, Level.WHOLE, one.seed) for one in report.failures]
+    if asked.as_json:
+        said = [one.sentence for one in report.failures]
+        stories = [list(one.story) for one in report.failures]
+        broken = list(zip(said, stories, replays, strict=True))
+        say(_json(Level.WHOLE, plan, report, report.troubles, broken, steps))
+        return
+    say(whole_summary(plan, report, steps))
+    for replay in replays:
+        say(f"to see it again: {replay}")
+
+
+def _what_runs(plan: Plan, models: Mapping[str, type[Outside]]) -> dict[str, str]:
+    """Say of each step whether its code runs, or what is modelled instead."""
+    return {
+        step.name: f"really run, on {models[step.name].__module__}:{models[step.name].__qualname__}"
+        if step.name in models
+        else f"modelled as {kind_of(step).told}"
+        for step in plan.steps
+    }
+
+
+def _json(
+    level: Level,
+    plan: Plan,
+    report: Report | WholeReport,
+    mishaps: Mapping[Any, int],
+    broken: list[tuple[str, list[str], str]],
+    steps: Mapping[str, str],
+) -> str:
+    shown = {
+        "pipeline": plan.pipeline,
+        "level": level,
+        "histories": report.histories,
+        "seconds": round(report.seconds, 3),
+        "per_minute": report.per_minute,
+        "steps": steps,
+        "ends": report.ends,
+        "mishaps": {str(kind): count for kind, count in mishaps.items()},
+        "never": [str(kind) for kind in report.missing],
+        "broken": [{"said": said, "story": story, "replay": replay} for said, story, replay in broken],
+    }
+    return msgspec.json.encode(shown).decode()
+
+
+def _last_line(found: list[Report | WholeReport], missing: int) -> str:
+    parts = []
+    for kind, what in ((Report, "the rules"), (WholeReport, "the whole engine")):
+        some = [one for one in found if isinstance(one, kind)]
+        if some:
+            histories, seconds = sum(one.histories for one in some), sum(one.seconds for one in some)
+            parts.append(f"{histories} histories of {what} ({int(histories * 60 / max(seconds, 1e-9))} a minute)")
+    broken = sum(len(one.failures) for one in found)
+    promise = f"{broken} broken" if broken else "no promise was broken"
+    met = f"{missing} kinds of mishap never happened" if missing else "every kind of mishap happened"
+    return f"{', '.join(parts)}: {promise}; {met}"

@@ -23,7 +23,19 @@ class Kind(StrEnum):
     NONE = "none"
     """Nothing outside."""
 
+    @property
+    def told(self) -> str:
+        """The kind in words."""
+        return _TOLD[self]
 
+
+_TOLD = {
+    Kind.PAGE: "an effect by idempotency key, without a fence",
+    Kind.PAID: "a paid call, by idempotency key and with a fence",
+    Kind.ROW: "a row by job, with a version",
+    Kind.RECORD: "a published record by job, without a fence",
+    Kind.NONE: "nothing outside",
+}
 _KINDS = {"fetch": Kind.PAGE, "parse": Kind.NONE, "enrich": Kind.PAID, "load": Kind.ROW, "notify": Kind.RECORD}
 
 

@@ -48,6 +48,11 @@ class Report:
         """Histories a minute."""
         return int(self.histories * 60 / self.seconds) if self.seconds else 0
 
+    @property
+    def missing(self) -> list[Fault]:
+        """Kinds of mishaps that never happened."""
+        return [fault for fault in Fault if fault not in self.faults]
+
 
 def end_of(world: World) -> str:
     """Say how a history ended: the phase, or that the saga was forgotten."""
@@ -83,12 +88,12 @@ def summary(plan: Plan, report: Report) -> str:
     """Return a report as text: how many histories, how they ended, which mishaps they met, what failed."""
     ends = ", ".join(f"{count} {name.lower()}" for name, count in report.ends.most_common())
     lines = [
-        f"pipeline {plan.pipeline}: {report.histories} histories, {report.moves} moves in {report.seconds:.1f} s "
-        f"({report.per_minute} a minute)",
+        f"pipeline {plan.pipeline}, the rules: {report.histories} histories, {report.moves} moves in "
+        f"{report.seconds:.1f} s ({report.per_minute} a minute)",
         f"ended: {ends}",
         *(f"{count:8} x {fault}" for fault, count in report.faults.most_common()),
+        *(f"   never: {fault}" for fault in report.missing),
     ]
     for failure in report.failures:
-        lines += ["", failure.story, f"     the whole history: --seed {failure.seed}"]
-    lines.append(f"{len(report.failures)} broken" if report.failures else "no promise was broken")
+        lines += ["", failure.story]
     return "\n".join(lines)
