@@ -12,7 +12,6 @@ import httpx
 import msgspec
 
 from processors.enrich_params import (
-    KEY,
     EnrichParams,
     read_limits,
     record_fields,
@@ -27,7 +26,7 @@ from processors.http.classify import (
     is_transient,
 )
 from processors.http.client import open_client
-from processors.http.guard import AddressPolicy
+from processors.http.guard import policy_of
 from processors.http.retry_after import retry_after
 from processors.http.secrets import Credentials
 from processors.spend import Bought, Order, Send, SpendLedger
@@ -46,8 +45,9 @@ class Enrich(Step):
     """Send the record to a paid API once, and merge the answer.
 
     Before anything is sent the spend ledger is asked: see processors/spend.py. The API must honour the idempotency
-    header: an attempt whose outcome is unknown is repeated under the same key. `url` is the operator's own, so the host
-    in it may have a private address; redirects are not followed, they would carry the credentials elsewhere.
+    header: an attempt whose outcome is unknown is repeated under the same key. Private addresses
+    are refused unless they are allowed, as in `fetch`; redirects are not followed, they would carry the credentials
+    elsewhere.
     """
 
     Params: ClassVar[type[StepParams]] = EnrichParams
@@ -68,9 +68,10 @@ class Enrich(Step):
         """Connect, read the ledger, and make sure that the secrets are there."""
         self._credentials()
         await self._ledger.open()
-        urls = [self.params.url] if self.params.cancel is None else [self.params.url, self.params.cancel.url]
-        hosts = frozenset(httpx.URL(url.replace(KEY, "key")).host for url in urls)
-        self._client = open_client(AddressPolicy(hosts=hosts))
+        policy = policy_of(
+            self.host.setting("ALLOW_ADDRESSES"), self.params.allow_addresses, private=self.params.allow_private
+        )
+        self._client = open_client(policy)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -13,6 +13,7 @@ import msgspec
 
 from processors.durations import parse_duration
 from processors.errors import PipelineError
+from processors.http.guard import AddressPolicy, BadAllowList
 from processors.http.request import check_header, check_url
 from processors.http.secrets import Auth
 from processors.sizes import parse_size
@@ -45,6 +46,8 @@ class EnrichParams(StepParams, frozen=True):
     keys become fields. `cost` is the price of a call and `cap` the most that the pipeline may spend, all its steps
     together. With `cancel`, a compensation has the API take the call back; without, the paid result is kept and used by
     a later call with the same content, unless that says `reuse: false`. Secrets are named, never written: see `auth`.
+    An API with a private address has to be allowed, by `allow_private` (RFC 1918) or `allow_addresses` (networks,
+    addresses and host names), or for all steps by the worker's SCRAPESAGA_ALLOW_ADDRESSES.
     """
 
     url: str
@@ -60,6 +63,8 @@ class EnrichParams(StepParams, frozen=True):
     reuse: bool = True
     connect_timeout: str = "10s"
     max_bytes: int | str = "256KiB"
+    allow_private: bool = False
+    allow_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,9 @@ def read_limits(params: EnrichParams) -> CallLimits:
             raise PipelineError(f"cancel: neither url nor body says which call to cancel; put {KEY} where it goes")
     try:
         limits = CallLimits(parse_duration(params.connect_timeout), parse_size(params.max_bytes))
+        AddressPolicy.allowing(params.allow_addresses)
+    except BadAllowList as error:
+        raise PipelineError(f"allow_addresses: {error}") from error
     except ValueError as error:
         raise PipelineError(str(error)) from error
     if not 0 < limits.max_bytes <= _MOST_RESPONSE_BYTES:

@@ -15,7 +15,6 @@ import zstandard
 
 from processors.durations import parse_duration
 from processors.errors import (
-    ConfigurationError,
     PipelineError,
     RetryLater,
     StepFailed,
@@ -29,7 +28,7 @@ from processors.http.body import (
 )
 from processors.http.classify import describe_failure, describe_status, is_transient
 from processors.http.client import open_client
-from processors.http.guard import AddressPolicy, BadAllowList
+from processors.http.guard import AddressPolicy, BadAllowList, policy_of
 from processors.http.hosts import Hosts
 from processors.http.request import check_header, url_objection
 from processors.http.retry_after import retry_after
@@ -117,12 +116,9 @@ class Fetch(Step):
     async def open(self) -> None:
         """Open the client; refuse an unreadable allow-list and missing secrets before the first page."""
         self._credentials()
-        allowed = self.host.setting("ALLOW_ADDRESSES").split(",")
-        try:
-            AddressPolicy.allowing(allowed)
-        except BadAllowList as error:
-            raise ConfigurationError(f"SCRAPESAGA_ALLOW_ADDRESSES: {error}") from error
-        policy = AddressPolicy.allowing([*allowed, *self.params.allow_addresses], private=self.params.allow_private)
+        policy = policy_of(
+            self.host.setting("ALLOW_ADDRESSES"), self.params.allow_addresses, private=self.params.allow_private
+        )
         self._client = open_client(policy, http2=self.params.http2)
 
     async def close(self) -> None:

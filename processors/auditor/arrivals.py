@@ -49,7 +49,7 @@ class ArrivalsAudit:
     @property
     def waiting(self) -> int:
         """How many requests have no answer yet."""
-        return sum(len(one.open) for one in self._partitions.values())
+        return sum(len(one.open) for one in list(self._partitions.values()))
 
     def request(self, partition: int, offset: int) -> None:
         """Take a request."""

@@ -153,7 +153,7 @@ class Auditor:
         """Return what became of the jobs whose beginning was seen, or that were taken over in flight: by state."""
         counted = {phase.value.lower(): 0 for phase in Phase if phase is not Phase.NEW}
         for one in self._partitions.values():
-            for phase, count in one.jobs.phases.items():
+            for phase, count in dict(one.jobs.phases).items():
                 counted[phase.value.lower()] += count
         counted["forgotten"] = sum(one.counts.forgotten for one in self._partitions.values())
         counted["rejected"] = self._arrivals.rejected

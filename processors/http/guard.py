@@ -19,6 +19,8 @@ from ipaddress import (
     ip_network,
 )
 
+from processors.errors import ConfigurationError
+
 Ip = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -69,13 +71,29 @@ _GLOBAL_UNICAST = ip_network("2000::/3")
 _NAT64 = ip_network("64:ff9b::/96")
 
 
+def policy_of(worker: str, entries: Iterable[str], *, private: bool = False) -> AddressPolicy:
+    """Return the policy of a step: what the worker's SCRAPESAGA_ALLOW_ADDRESSES says, and its own entries.
+
+    Raises ConfigurationError for the former, BadAllowList for the latter.
+    """
+    allowed = worker.split(",")
+    try:
+        AddressPolicy.allowing(allowed)
+    except BadAllowList as error:
+        raise ConfigurationError(f"SCRAPESAGA_ALLOW_ADDRESSES: {error}") from error
+    return AddressPolicy.allowing([*allowed, *entries], private=private)
+
+
 class BadAllowList(ValueError):
     """An entry of an allow-list is no address, no network and no host name."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """What may be connected to: public addresses, `networks`, whatever `hosts` resolve to; RFC 1918 if `private`."""
+    """What may be connected to: public addresses, `networks`, what `hosts` resolve to; RFC 1918 if `private`.
+
+    A metadata service is reached only through an entry of `networks`: a name may be made to resolve to it.
+    """
 
     networks: tuple[Network, ...] = ()
     hosts: frozenset[str] = frozenset()
@@ -102,15 +120,13 @@ class AddressPolicy:
 
     def objection(self, host: str, address: str) -> str | None:
         """Say why `host`, resolved to `address`, may not be connected to; None if it may."""
-        if host.lower().rstrip(".") in self.hosts:
-            return None
         try:
             ip = ip_address(address.partition("%")[0])
         except ValueError:
             return "not an IP address"
-        return self._objection(ip)
+        return self._objection(ip, named=host.lower().rstrip(".") in self.hosts)
 
-    def _objection(self, ip: Ip) -> str | None:
+    def _objection(self, ip: Ip, *, named: bool) -> str | None:
         if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
             ip = ip.ipv4_mapped
         if any(ip in network for network in self.networks):
@@ -118,11 +134,13 @@ class AddressPolicy:
         reason = _named(ip, _METADATA)
         if reason is not None:
             return reason
+        if ip in _NAT64:
+            return self._objection(IPv4Address(int(ip) & 0xFFFFFFFF), named=named)
+        if named:
+            return None
         reason = _named(ip, _PRIVATE)
         if reason is not None:
             return None if self.private else reason
-        if ip in _NAT64:
-            return self._objection(IPv4Address(int(ip) & 0xFFFFFFFF))
         reason = _named(ip, _SPECIAL)
         if reason is None and isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST:
             return "outside the public IPv6 range"

@@ -28,7 +28,7 @@ from processors.local.paid_api import PaidApi
 from processors.local.paid_faults import Faults, Mode
 from processors.local.paid_ledger import Ledger, Status
 from processors.spend import SpendLedger
-from processors.spend_book import SpendState
+from processors.spend_book import SpendEntry, SpendState
 from processors.step import StepCall
 from tests.fakes import MemoryHost
 
@@ -41,7 +41,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def worker() -> MemoryHost:
     """A worker's host that knows the API's token."""
-    return MemoryHost(secrets={"API_TOKEN": TOKEN})
+    return MemoryHost(secrets={"API_TOKEN": TOKEN}, settings={"ALLOW_ADDRESSES": "127.0.0.1"})
 
 
 @asynccontextmanager
@@ -389,6 +389,30 @@ async def test_secrets_are_sent_and_never_shown(
     for text in seen:
         assert TOKEN not in text
         assert "dTp0b2stczNjcjN0LTk5" not in text
+
+
+async def test_a_private_address_is_called_only_if_it_is_allowed() -> None:
+    """By default no HTTP step reaches into the worker's own network: nothing is sent, nothing is paid, nothing reserved."""
+    calls = 0
+
+    async def answer(_request: web.Request) -> web.Response:
+        nonlocal calls
+        calls += 1
+        return web.json_response({"category": "tents"})
+
+    app = web.Application()
+    app.router.add_post("/enrich", answer)
+    async with served(app) as url:
+        host = MemoryHost(secrets={"API_TOKEN": TOKEN})
+        async with opened(f"{url}/enrich", host) as step:
+            with pytest.raises(StepFailed, match="127.0.0.1 is loopback.*SCRAPESAGA_ALLOW_ADDRESSES") as refused:
+                await step.run(call())
+            assert not refused.value.effect_unknown
+        assert calls == 0
+        assert [SpendEntry.decode(value).state for value in host.compacted("spend").values()] == [SpendState.RELEASED]
+        async with opened(f"{url}/enrich", host, allow_addresses=["127.0.0.0/8"]) as step:
+            await step.run(call(seq=4))
+        assert calls == 1
 
 
 async def test_a_secret_that_is_missing_or_no_header_stops_the_worker() -> None:

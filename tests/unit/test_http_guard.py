@@ -92,6 +92,16 @@ async def test_allow_list_takes_networks_addresses_and_hosts() -> None:
     assert policy.objection("x", "::1")
 
 
+async def test_an_allowed_name_opens_no_metadata_service() -> None:
+    """A name that is allowed for its private address may be made to resolve to the machine's credentials: not served."""
+    policy = AddressPolicy.allowing(["api.internal", "100.100.100.200"])
+    assert [policy.objection("api.internal", a) for a in ("127.0.0.1", "10.0.0.1", "::1", "64:ff9b::a00:1")] == [None] * 4
+    assert policy.objection("api.internal", "169.254.169.254")
+    assert policy.objection("api.internal", "::ffff:169.254.169.254")
+    assert policy.objection("api.internal", "64:ff9b::a9fe:a9fe")
+    assert policy.objection("api.internal", "100.100.100.200") is None
+
+
 @pytest.mark.parametrize("entry", ["10.0.0.0/33", "10.1.2.3/8", "300.1.1.1", "a b", "http://x", "::zz"])
 async def test_unreadable_allow_list_is_refused(entry: str) -> None:
     """An entry that can't be understood is an error that says so, never a hole."""
