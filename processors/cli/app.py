@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from processors.cli import jobs, run, setup
+from processors.cli import acts, jobs, run, setup
 from processors.cli.audit import audit
 from processors.cli.context import Context
 from processors.cli.errors import EPILOG, OURS, exit_code, explain
@@ -52,9 +52,9 @@ app.command(rich_help_panel=_LOOK, epilog=EPILOG)(submit)
 app.command(rich_help_panel=_LOOK, epilog=EPILOG)(jobs.status)
 app.command("list", rich_help_panel=_LOOK, epilog=EPILOG)(jobs.list_jobs)
 app.command(rich_help_panel=_LOOK, epilog=EPILOG)(jobs.watch)
-app.command(rich_help_panel=_MEND, epilog=EPILOG)(jobs.cancel)
-app.command(rich_help_panel=_MEND, epilog=EPILOG)(jobs.resume)
-app.command(rich_help_panel=_MEND, epilog=EPILOG)(jobs.redrive)
+app.command(rich_help_panel=_MEND, epilog=EPILOG)(acts.cancel)
+app.command(rich_help_panel=_MEND, epilog=EPILOG)(acts.resume)
+app.command(rich_help_panel=_MEND, epilog=EPILOG)(acts.redrive)
 app.add_typer(audit, name="audit", rich_help_panel=_LOOK, epilog=EPILOG)
 app.command(rich_help_panel=_LOOK, epilog=EPILOG)(replay)
 app.add_typer(setup.topics, name="topics", rich_help_panel=_RUN, epilog=EPILOG)

@@ -19,11 +19,13 @@ class Exit(IntEnum):
     USAGE = 2
     UNUSABLE = 3
     DIVERGED = 4
+    UNANSWERED = 5
 
 
 EPILOG = (
     "Exit codes: 0 done; 1 not found, or something of what was given is wrong; 2 wrong usage; "
-    "3 Kafka can't be reached, or a setting is wrong; 4 the audit diverged, or a verdict failed."
+    "3 Kafka can't be reached, or a setting is wrong; 4 the audit diverged, or a verdict failed; "
+    "5 no coordinator answered in time; 130 interrupted."
 )
 
 #: What a command answers with one line on stderr; anything else is a bug and keeps its traceback.
@@ -34,8 +36,14 @@ class CommandRefused(ScrapesagaError):
     """What was asked can't be done; nothing was changed."""
 
 
+class Unanswered(ScrapesagaError):
+    """Nobody answered in time; what was asked stands."""
+
+
 def exit_code(error: BaseException) -> Exit:
     """Return how a command ends that raised one of OURS."""
+    if isinstance(error, Unanswered):
+        return Exit.UNANSWERED
     unusable = (ConfigurationError, TopicsError, LocalError, KafkaException)
     return Exit.UNUSABLE if isinstance(error, unusable) else Exit.REFUSED
 

@@ -1,9 +1,9 @@
-"""`scrapesaga status | list | watch | cancel | resume | redrive`: look at jobs, and step in."""
+"""`scrapesaga status | list | watch`: look at jobs."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -11,16 +11,14 @@ import typer
 from rich.markup import escape
 
 from processors.cli import show
-from processors.cli.context import Context, user_name
+from processors.cli.context import Context
 from processors.cli.errors import CommandRefused
-from processors.cli.sending import Sender
+from processors.cli.replay import read_moment
 from processors.errors import BadRecord
 from processors.plans import PlanBook
 from processors.reading import all_states, job_partition, job_state, read_plans
-from processors.saga.events import Cancelled, Redriven, Resumed, ResumeMode
-from processors.saga.plan import Plan
-from processors.saga.state import ENDED, Phase
-from processors.wire import decode_saga_fields, encode_event
+from processors.saga.state import ENDED
+from processors.wire import decode_saga_fields
 
 
 class PhaseName(StrEnum):
@@ -36,7 +34,8 @@ class PhaseName(StrEnum):
 Job = Annotated[str, typer.Argument(help="The job's id.", metavar="JOB", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
 Label = Annotated[str | None, typer.Option(help="Only jobs with this label.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the job.")]
+Phases = Annotated[list[PhaseName] | None, typer.Option("--phase", help="Only in this phase; may be repeated.")]
+Pipeline = Annotated[str | None, typer.Option(help="Only jobs of this pipeline.")]
 
 
 def status(ctx: typer.Context, job: Job, as_json: AsJson = False) -> None:
@@ -50,21 +49,40 @@ def status(ctx: typer.Context, job: Job, as_json: AsJson = False) -> None:
     show.print_job(show.console(), state, names)
 
 
+def chooser(
+    phases: Sequence[PhaseName] | None, label: str | None, pipeline: str | None, since: str | None
+) -> Callable[[Mapping[str, Any]], bool]:
+    """Return which states are wanted. Raises BadParameter for a time that is none."""
+    names = {one.value.upper() for one in phases or ()}
+    try:
+        since_ms = 0 if since is None else read_moment(since, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from error
+
+    def wanted(state: Mapping[str, Any]) -> bool:
+        return (
+            (not names or state["phase"] in names)
+            and (label is None or state["label"] == label)
+            and (pipeline is None or state["pipeline"] == pipeline)
+            and bool(state["updated_ms"] >= since_ms)
+        )
+
+    return wanted
+
+
 def list_jobs(
     ctx: typer.Context,
-    phase: Annotated[list[PhaseName] | None, typer.Option(help="Only jobs in this phase; may be repeated.")] = None,
+    phase: Phases = None,
     label: Label = None,
+    pipeline: Pipeline = None,
+    since: Annotated[str | None, typer.Option(help="Only jobs that changed since: 2h, or an ISO time.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest changed first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, the latest changed first."""
+    wanted = chooser(phase, label, pipeline, since)
     context: Context = ctx.obj
-    wanted = {one.value.upper() for one in phase or ()}
-    states = [
-        state
-        for state in all_states(context.reader, context.catalogue.sagas.name).all()
-        if (not wanted or state["phase"] in wanted) and (label is None or state["label"] == label)
-    ]
+    states = [state for state in all_states(context.reader, context.catalogue.sagas.name).all() if wanted(state)]
     states.sort(key=lambda state: (-state["updated_ms"], state["job_id"]))
     shown: list[Mapping[str, Any]] = [*states[:limit]]
     if as_json:
@@ -80,11 +98,14 @@ def list_jobs(
 def watch(
     ctx: typer.Context,
     job: Annotated[str | None, typer.Argument(help="Only this job, until it ends.", metavar="[JOB]")] = None,
+    phase: Phases = None,
     label: Label = None,
+    pipeline: Pipeline = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long; else at Ctrl-C.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print each change of state as it happens."""
+    """Print each change of state as it happens; of one job, until it ends."""
+    wanted = chooser(phase, label, pipeline, None)
     context: Context = ctx.obj
     topic = context.catalogue.sagas.name
     only = None if job is None else [job_partition(context.reader, topic, job)]
@@ -92,10 +113,10 @@ def watch(
     out = show.console()
 
     def tell(state: Mapping[str, Any]) -> bool:
-        """Print a state; True if it is the end of the one job that is watched."""
-        if as_json:
+        """Print a state that is wanted; True if it is the end of the one job that is watched."""
+        if wanted(state) and as_json:
             typer.echo(show.as_json(state))
-        else:
+        elif wanted(state):
             at = show.under_way(state, step_names(plans, state))
             what = f"{show.phase(state):<24}  {escape(state['job_id'])}  {at}  {escape(state['reason'])}"
             out.print(f"{show.moment(state['updated_ms'])}  {what}", soft_wrap=True)
@@ -113,75 +134,12 @@ def watch(
         if record is None or record.value is None or (job is not None and record.key != job.encode()):
             continue
         state = decode_saga_fields(record.value)
-        if (label is None or state["label"] == label) and not (job is not None and state["seq"] <= told):
+        if job is None or state["seq"] > told:
             told = state["seq"]
             if state["plan_hash"] not in plans:
                 plans = read_plans(context.reader, context.catalogue.plans.name)
             if tell(state):
                 return
-
-
-def cancel(ctx: typer.Context, job: Job, reason: Reason = "") -> None:
-    """Stop a job, and undo what it did or may have done."""
-    context: Context = ctx.obj
-    state = state_of(context, job)
-    if state["phase"] not in (Phase.RUNNING, Phase.PARKED):
-        raise CommandRefused(f"job {job} is {state['phase']}: only a running or parked job can be cancelled")
-    ask(context, Cancelled(job, user_name(), reason))
-    typer.echo(f"asked to cancel {job}; see `scrapesaga watch {job}`", err=True)
-
-
-def resume(
-    ctx: typer.Context,
-    job: Job,
-    skip: Annotated[bool, typer.Option("--skip", help="Leave undone what can't be undone, and go on.")] = False,
-    reason: Reason = "",
-) -> None:
-    """Let a parked job go on: try its command again, or --skip it."""
-    if skip and not reason:
-        raise typer.BadParameter("--skip needs a --reason: it is kept with the job", param_hint="--reason")
-    context: Context = ctx.obj
-    state = state_of(context, job)
-    if state["phase"] != Phase.PARKED:
-        raise CommandRefused(f"job {job} is {state['phase']}: only a parked job can be resumed")
-    mode = ResumeMode.SKIP if skip else ResumeMode.RETRY
-    ask(context, Resumed(job, mode, user_name(), reason))
-    typer.echo(f"asked to resume {job} ({mode.lower()}); see `scrapesaga watch {job}`", err=True)
-
-
-def redrive(
-    ctx: typer.Context,
-    job: Job,
-    from_step: Annotated[str, typer.Option("--from", help="First step to run again.", metavar="STEP")],
-    reason: Reason = "",
-) -> None:
-    """Run a finished job again from a step on, by the current plan, with the results of the steps before it."""
-    context: Context = ctx.obj
-    state = state_of(context, job)
-    if state["phase"] not in ENDED:
-        raise CommandRefused(f"job {job} is {state['phase']}: only a completed or compensated job can be redriven")
-    plans = read_plans(context.reader, context.catalogue.plans.name)
-    plan = plans.current(state["pipeline"])
-    if plan is None:
-        raise CommandRefused(f"pipeline {state['pipeline']} has no current plan: is an intake with it running?")
-    if plan.index(from_step) < 0:
-        known = ", ".join(step.name for step in plan.steps)
-        raise CommandRefused(f"pipeline {plan.pipeline} has no step {from_step!r}; there are: {known}")
-    if missing := not_reusable(plan, from_step, dict(zip(step_names(plans, state), state["steps"], strict=False))):
-        raise CommandRefused(
-            f"step {missing!r} of job {job} has no result to reuse; redrive from {missing!r} or earlier"
-        )
-    ask(context, Redriven(job, from_step, plan, user_name(), reason))
-    typer.echo(f"asked to redrive {job} from {from_step}; see `scrapesaga watch {job}`", err=True)
-
-
-def not_reusable(plan: Plan, from_step: str, steps: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the first step before `from_step` whose result can't be reused, as the protocol will judge; else empty."""
-    for planned in plan.steps[: plan.index(from_step)]:
-        step = steps.get(planned.name)
-        if step is None or step["status"] not in ("SUCCEEDED", "REUSED") or step["undo"] != "NONE":
-            return planned.name
-    return ""
 
 
 def state_of(context: Context, job: str) -> dict[str, Any]:
@@ -192,15 +150,6 @@ def state_of(context: Context, job: str) -> dict[str, Any]:
             f"no job {job!r}: never accepted, or forgotten after its retention; see `scrapesaga audit {job}`"
         )
     return state
-
-
-def ask(context: Context, event: Cancelled | Resumed | Redriven) -> None:
-    """Put an operator's request where the coordinator reads it; returns once Kafka has it."""
-    topic, key = context.catalogue.events.name, event.job_id.encode()
-    sender = Sender(context.client)
-    partition = job_partition(context.reader, topic, event.job_id)
-    sender.send(topic, encode_event(event, request_id=uuid.uuid4().hex), key=key, partition=partition)
-    sender.finish()
 
 
 def step_names(plans: PlanBook, state: Mapping[str, Any]) -> tuple[str, ...]:

@@ -25,24 +25,33 @@ class Start(NamedTuple):
 
 
 def read_start(text: str, now: datetime) -> Start:
-    """Return where to begin: digits are an offset, "2h" is a duration ago, else an ISO 8601 time (UTC if it says none).
+    """Return where to begin: digits are an offset, else a moment as `read_moment` reads it.
 
     Raises ValueError.
     """
     if text.isdigit():
         return Start(int(text), 0)
     try:
+        return Start(0, read_moment(text, now))
+    except ValueError as error:
+        raise ValueError(f"{error}, or an offset such as 0") from None
+
+
+def read_moment(text: str, now: datetime) -> int:
+    """Return a moment in milliseconds: "2h" is a duration ago, else an ISO 8601 time, in UTC if it says no zone.
+
+    Raises ValueError.
+    """
+    try:
         moment = now - parse_duration(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            raise ValueError(
-                f"{text!r}: give an offset such as 0, a duration ago such as 2h, or a time such as 2026-01-31T06:00"
-            ) from None
+            raise ValueError(f"{text!r}: give a duration ago such as 2h, or a time such as 2026-01-31T06:00") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return Start(0, max(1, int(moment.timestamp() * 1000)))
+    return max(1, int(moment.timestamp() * 1000))
 
 
 def replay(

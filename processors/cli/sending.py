@@ -16,6 +16,8 @@ class Sender:
 
     def __init__(self, client: Mapping[str, str]) -> None:
         self.sent = 0
+        #: Where Kafka put the record that it acknowledged last.
+        self.last_offset = -1
         self._failed: KafkaError | None = None
         self._producer = Producer(
             {
@@ -68,6 +70,7 @@ class Sender:
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.sent += 1
+            self.last_offset = message.offset() or 0
         else:
             self._failed = error
 

@@ -19,7 +19,7 @@ from processors.provisioning import apply_topics, plan_topics, steps_served, ver
 from processors.saga.plan import Plan
 from processors.step import NOTHING_TO_UNDO
 from topics.catalogue import DEFAULT_STEPS, Catalogue
-from topics.changes import Refused, explain, mend
+from topics.changes import Change, Refused, explain, mend
 
 topics = typer.Typer(no_args_is_help=True, help="The engine's topics on Kafka.")
 pipeline = typer.Typer(no_args_is_help=True, help="Pipelines: check them, and see what they mean.")
@@ -34,25 +34,24 @@ def topics_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
     context: Context = ctx.obj
     found = plan_topics(context.settings, wanted(context))
     for change in found:
-        how = mend(change, context.settings.bootstrap_servers)
         if as_json:
-            typer.echo(show.as_json({"topic": change.topic.name, "difference": explain(change), "mend": how}))
-        else:
-            typer.echo(f"{explain(change)}.")
-            if isinstance(change, Refused):
-                typer.echo(f"    can't be changed in place. {how}")
+            typer.echo(_difference(context, change))
+            continue
+        typer.echo(f"{explain(change)}.")
+        if isinstance(change, Refused):
+            typer.echo(f"    can't be changed in place. {mend(change, context.settings.bootstrap_servers)}")
     typer.echo(f"{len(found)} differences" if found else "the topics are as declared", err=True)
     if any(isinstance(change, Refused) for change in found):
         raise typer.Exit(Exit.REFUSED)
 
 
 @topics.command("apply")
-def topics_apply(ctx: typer.Context) -> None:
+def topics_apply(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Make the topics as they have to be. Deletes nothing; safe to repeat."""
     context: Context = ctx.obj
     changed = apply_topics(context.settings, wanted(context))
     for change in changed:
-        typer.echo(f"mended: {explain(change)}")
+        typer.echo(_difference(context, change) if as_json else f"mended: {explain(change)}")
     typer.echo(f"{len(changed)} changed; the topics are as declared", err=True)
 
 
@@ -60,8 +59,9 @@ def topics_apply(ctx: typer.Context) -> None:
 def topics_verify(
     ctx: typer.Context,
     wait: Annotated[str, typer.Option(help="How long to wait until they are, such as 5m.", metavar="DURATION")] = "0s",
+    as_json: AsJson = False,
 ) -> None:
-    """Say whether the topics are as they have to be; else each difference with what mends it."""
+    """Say whether the topics are as they have to be; else each difference with what mends it, and end with 3."""
     context: Context = ctx.obj
     try:
         patience = parse_duration(wait)
@@ -69,9 +69,18 @@ def topics_verify(
         raise typer.BadParameter(str(error), param_hint="--wait") from error
     if patience:
         wait_for_topics(context.settings, wanted(context), patience, lambda why: typer.echo(f"waits: {why}", err=True))
+    elif as_json and (found := plan_topics(context.settings, wanted(context))):
+        for change in found:
+            typer.echo(_difference(context, change))
+        raise typer.Exit(Exit.UNUSABLE)
     else:
         verify_topics(context.settings, wanted(context))
     typer.echo("the topics are as declared", err=True)
+
+
+def _difference(context: Context, change: Change) -> str:
+    how = mend(change, context.settings.bootstrap_servers)
+    return show.as_json({"topic": change.topic.name, "difference": explain(change), "mend": how})
 
 
 def wanted(context: Context) -> Catalogue:
@@ -83,7 +92,7 @@ def wanted(context: Context) -> Catalogue:
 
 
 @pipeline.command("lint")
-def lint(files: Files) -> None:
+def lint(files: Files, as_json: AsJson = False) -> None:
     """Check pipelines; name the file, the step and the key of what is wrong."""
     wrong = 0
     for file in _files(files):
@@ -91,9 +100,17 @@ def lint(files: Files) -> None:
             plan = read_pipeline(file)
         except PipelineError as error:
             wrong += 1
-            typer.echo(str(error), err=True)
+            if as_json:
+                typer.echo(show.as_json({"file": str(file), "ok": False, "problem": str(error)}))
+            else:
+                typer.echo(str(error), err=True)
         else:
-            typer.echo(f"{file}: ok, {plan.pipeline}, plan {plan.hash}")
+            if as_json:
+                typer.echo(
+                    show.as_json({"file": str(file), "ok": True, "pipeline": plan.pipeline, "plan": plan.hash})
+                )
+            else:
+                typer.echo(f"{file}: ok, {plan.pipeline}, plan {plan.hash}")
     if wrong:
         raise typer.Exit(Exit.REFUSED)
 

@@ -134,6 +134,7 @@ class Engine:
             "SCRAPESAGA_LOG_FORMAT": "json",
             **(extra or {}),
         }
+        self.env = env
         self.settings = Settings.from_env(env)
         steps = steps_served(self.settings, read_pipelines(self.settings.pipelines).values())
         self.catalogue = self.settings.catalogue(steps)

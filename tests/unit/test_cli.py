@@ -11,10 +11,12 @@ from confluent_kafka import KafkaError, KafkaException
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
+from processors.cli.acts import not_reusable
 from processors.cli.app import app
+from processors.cli.asking import Place, refusal, state_after
 from processors.cli.context import environment
 from processors.cli.errors import Exit, exit_code, explain
-from processors.cli.jobs import not_reusable
+from processors.cli.jobs import PhaseName, chooser
 from processors.cli.records import decode
 from processors.cli.replay import read_start
 from processors.cli.submit import Defaults, identity, read_line, read_lines
@@ -319,6 +321,10 @@ def test_wrong_setting_ends_with_its_name_and_no_traceback() -> None:
         ("submit", "--job-id", "x", "https://a.example/", "https://b.example/"),
         ("submit", "--payload", "[1]", "https://a.example/"),
         ("resume", "j", "--skip"),
+        ("cancel", "j", "--wait", "-1"),
+        ("list", "--since", "yesterday"),
+        ("list", "--phase", "broken"),
+        ("watch", "--seconds", "0"),
         ("redrive", "j"),
         ("replay", "--from", "yesterday"),
         ("topics", "verify", "--wait", "5"),
@@ -355,3 +361,39 @@ def test_redrive_says_which_result_is_missing() -> None:
     assert not_reusable(PLAN, "fetch", {}) == ""
     assert not_reusable(PLAN, "load", {"fetch": {**done, "undo": "DONE"}}) == "fetch"
     assert not_reusable(PLAN, "load", {}) == "fetch"
+
+
+def test_a_state_answers_a_request_by_its_offset(log: Log) -> None:
+    """The state that the request's own event led to, or a later one; an earlier one, and another job's, say nothing."""
+    last = log.states[-1]
+    offset = len(log.events) - 1
+    assert state_after(last, "j", offset) is not None
+    assert state_after(last, "j", offset + 1) is None
+    assert state_after(last, "other", offset) is None
+    assert state_after(last._replace(value=None), "j", offset) is None
+
+
+def test_a_refusal_is_told_from_other_dead_letters() -> None:
+    """Only the dead letter of the very record that was sent is its answer."""
+    place = Place("events", 1, 7, 1)
+    headers = (
+        ("dead-letter-reason", b"no"),
+        ("dead-letter-topic", b"events"),
+        ("dead-letter-partition", b"1"),
+        ("dead-letter-offset", b"7"),
+    )
+    letter = record("dead-letters", 0, b"x")._replace(headers=headers)
+    assert refusal(letter, place) == "no"
+    assert refusal(letter, Place("events", 1, 8, 1)) is None
+    assert refusal(record("dead-letters", 0, b"x"), place) is None
+
+
+def test_jobs_are_chosen_by_phase_label_pipeline_and_time(log: Log) -> None:
+    """Every filter that is given has to hold."""
+    state = Newest(log.states).state("j")
+    assert state is not None
+    assert chooser([PhaseName.COMPLETED], "", "shop", "1h")({**state, "updated_ms": 2**50})
+    assert not chooser([PhaseName.PARKED], None, None, None)(state)
+    assert not chooser(None, "mine", None, None)(state)
+    assert not chooser(None, None, "news", None)(state)
+    assert not chooser(None, None, None, "2100-01-01")(state)
