@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from processors import metrics
 from processors.errors import StepFailed
 from processors.kafka_log import KafkaLog, PageReader
+from processors.log_lines import hide_from_logs
 from processors.settings import Settings
 from processors.step import Address
 from processors.tracing import current_headers
@@ -67,7 +68,9 @@ class EngineHost:
 
     def secret(self, name: str) -> str:
         """Return a secret. Raises ConfigurationError."""
-        return self._settings.secret(name)
+        value = self._settings.secret(name)
+        hide_from_logs((value,))
+        return value
 
     def setting(self, name: str, default: str = "") -> str:
         """Return the setting SCRAPESAGA_<NAME>."""

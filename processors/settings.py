@@ -220,6 +220,12 @@ class Settings:
                 return self.environment.text(setting) or default or setting.default
         raise ConfigurationError(f"{PREFIX}{name.upper()}: no such setting{nearest(name.upper(), SETTINGS)}")
 
+    def secrets(self) -> Iterator[str]:
+        """Yield the values of all settings that are secrets, for keeping them out of log lines."""
+        for setting in SETTINGS:
+            if setting.kind.secret and (value := getattr(self, setting.field)):
+                yield value.reveal()
+
     def secret(self, name: str) -> str:
         """Return a secret that a step names: the environment variable, else the file of that name in `secrets_dir`.
 

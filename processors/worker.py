@@ -17,7 +17,8 @@ from processors.errors import ConfigurationError
 from processors.host import EngineHost
 from processors.intake import Intake, registry_reader
 from processors.kafka_log import KafkaLog
-from processors.observation import Observation, configure_logging
+from processors.log_lines import configure_logging
+from processors.observation import Observation
 from processors.otlp import SpanQueue, open_spans
 from processors.pipeline import read_pipelines
 from processors.plans import Plans
@@ -40,7 +41,7 @@ INTAKE, COORDINATOR = "intake", "coordinator"
 
 def run_roles(settings: Settings, roles: Sequence[str]) -> int:
     """Play roles until a signal or a crash; return the process's exit code. Raises ConfigurationError."""
-    configure_logging(settings.log_level.value, settings.log_format.value)
+    configure_logging(settings.log_level.value, settings.log_format.value, settings.secrets())
     pipelines = read_pipelines(settings.pipelines, settings.schemas_dir)
     steps = steps_served(settings, pipelines.values())
     known = (INTAKE, COORDINATOR, AUDITOR, *steps)
