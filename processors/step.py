@@ -177,11 +177,10 @@ class Step(ABC):
     """A step: subclass, give it `Params`, `run`, and `compensate` or NOTHING_TO_UNDO; `confirm` where effects go live late.
 
     `confirm` runs after every step of the saga has succeeded, and is retried until it works: use it to make visible
-    what must not be seen before. `can_fail=False` says that `run` never fails for good.
+    what must not be seen before.
     """
 
     Params: ClassVar[type[StepParams]] = StepParams
-    can_fail: ClassVar[bool] = True
     #: Default time an attempt may take, unless the pipeline says otherwise.
     timeout: ClassVar[timedelta] = timedelta(seconds=30)
     compensate: ClassVar[Any] = None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
+import yaml
 from rich.table import Table
 
 from processors.cli import show
@@ -18,6 +21,7 @@ from processors.pipeline import find_step, installed_steps, read_pipeline, read_
 from processors.provisioning import apply_topics, plan_topics, steps_served, verify_topics, wait_for_topics
 from processors.saga.plan import Plan
 from processors.step import NOTHING_TO_UNDO
+from topics import export
 from topics.catalogue import DEFAULT_STEPS, Catalogue
 from topics.changes import Change, Refused, explain, mend
 
@@ -83,21 +87,56 @@ def _difference(context: Context, change: Change) -> str:
     return show.as_json({"topic": change.topic.name, "difference": explain(change), "mend": how})
 
 
+class Format(StrEnum):
+    """In whose words the topics are told."""
+
+    STRIMZI = "strimzi"
+    JSON = "json"
+    TABLE = "table"
+
+
+@topics.command("export")
+def topics_export(
+    ctx: typer.Context,
+    style: Annotated[
+        Format, typer.Option("--format", help="strimzi: KafkaTopic manifests; json; table: Markdown.")
+    ] = Format.JSON,
+    cluster: Annotated[str, typer.Option(help="Name of the Strimzi cluster; needed for --format strimzi.")] = "",
+    namespace: Annotated[str, typer.Option(help="Namespace of the manifests.")] = "",
+    api_version: Annotated[
+        str, typer.Option(help="Strimzi before 0.49 needs kafka.strimzi.io/v1beta2.")
+    ] = "kafka.strimzi.io/v1",
+) -> None:
+    """Write the topics that the settings and pipelines ask for, for tools that make them. Asks no Kafka."""
+    catalogue = wanted(ctx.obj)
+    match style:
+        case Format.STRIMZI:
+            if not cluster:
+                raise typer.BadParameter("name the Strimzi cluster that is to have the topics", param_hint="--cluster")
+            manifests = export.strimzi(catalogue, cluster=cluster, namespace=namespace, api_version=api_version)
+            typer.echo(yaml.safe_dump_all(manifests, sort_keys=False, explicit_start=True), nl=False)
+        case Format.JSON:
+            typer.echo(json.dumps(export.describe(catalogue), indent=2))
+        case Format.TABLE:
+            typer.echo(export.table(catalogue), nl=False)
+
+
 def wanted(context: Context) -> Catalogue:
     """Return the topics that the settings' pipelines need; those of the built-in steps where none is named."""
     places = context.settings.pipelines
     if not places:
         return context.settings.catalogue(DEFAULT_STEPS)
-    return context.settings.catalogue(steps_served(context.settings, read_pipelines(places).values()))
+    return context.settings.catalogue(steps_served(context.settings, read_pipelines(places, context.settings.schemas_dir).values()))
 
 
 @pipeline.command("lint")
-def lint(files: Files, as_json: AsJson = False) -> None:
+def lint(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
     """Check pipelines; name the file, the step and the key of what is wrong."""
+    context: Context = ctx.obj
     wrong = 0
     for file in _files(files):
         try:
-            plan = read_pipeline(file)
+            plan = read_pipeline(file, context.settings.schemas_dir)
         except PipelineError as error:
             wrong += 1
             if as_json:
@@ -116,9 +155,10 @@ def lint(files: Files, as_json: AsJson = False) -> None:
 
 
 @pipeline.command("plan")
-def resolved(files: Files, as_json: AsJson = False) -> None:
+def resolved(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
     """Show what a pipeline resolves to: every default written out, and its hash."""
-    for plan in read_pipelines(files).values():
+    context: Context = ctx.obj
+    for plan in read_pipelines(files, context.settings.schemas_dir).values():
         if as_json:
             typer.echo(msgspec.json.encode(plan, order="deterministic"))
         else:
