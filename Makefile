@@ -4,10 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# The first of them that answers; a docker client without its daemon doesn't.
+ENGINE ?= $(shell for engine in docker podman buildah; do $$engine info >/dev/null 2>&1 && echo $$engine && break; done)
+IMAGE ?= scrapesaga:dev
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
 SCENARIOS ?= S1,S2,raw,S3,S4,S5,S6
 RUNS ?= 5
 
-.PHONY: bench demo test test-broker test-all lint types imports check release-schemas clean
+.PHONY: bench demo test test-broker test-all lint types imports check release-schemas clean image sbom locks
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +51,23 @@ release-schemas: $(STAMP)
 	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); folder=schemas/released/$$version; \
 	if [ -e $$folder ]; then echo "$$folder exists: set the next version in pyproject.toml first" >&2; exit 1; fi; \
 	mkdir -p $$folder && cp schemas/*.avsc $$folder && cd schemas/released && sha256sum */*.avsc > SHA256SUMS && echo "kept $$folder"
+
+image:  ## one image for every role: make image IMAGE=scrapesaga:dev BUILD_FLAGS=...
+	@test -n "$(ENGINE)" || { echo "no docker, podman or buildah answers here: start or install one" >&2; exit 1; }
+	$(ENGINE) build $(BUILD_FLAGS) --target image --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) --tag $(IMAGE) .
+
+sbom:  ## the image's bill of materials, CycloneDX JSON, in dist/
+	@test -n "$(ENGINE)" || { echo "no docker, podman or buildah answers here: start or install one" >&2; exit 1; }
+	mkdir -p dist && $(ENGINE) build $(BUILD_FLAGS) --target sbom --output type=local,dest=dist .
+
+locks: $(STAMP)  ## after a change of dependencies in pyproject.toml; UPGRADE=--upgrade for newer versions
+	$(BIN)/uv pip compile $(UPGRADE) --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --extra dev --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra registry --extra otel --constraints requirements.lock --output-file requirements-runtime.lock pyproject.toml
+	$(BIN)/uv pip compile $(UPGRADE) --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
+	  --group pyproject.toml:image --output-file requirements-image.lock
 
 clean:
 	rm -rf $(VENV) .scrapesaga build dist *.egg-info
