@@ -199,8 +199,11 @@ class SagaTable(faust.Table[bytes, bytes]):
         actives = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic}
         kept = {tp.partition for tp in assigned if tp.topic == topic}
         for number, held in list(self._partitions.items()):
-            if number not in actives and held.active and self._on_revoked is not None:
-                self._on_revoked(number)
+            if number not in actives and held.active:
+                # Should it come back, unchanged or not, what is derived from it has to be made anew.
+                held.changed = True
+                if self._on_revoked is not None:
+                    self._on_revoked(number)
             held.active = False
             if number not in kept:
                 self._partitions.pop(number).drop()

@@ -568,3 +568,21 @@ def test_a_standby_takes_over(world: World, transport: str, store: str) -> None:
         return dict(item for partition in run.table._partitions for item in run.table.items(partition))
 
     run_async(body())
+
+
+def test_a_partition_that_comes_back_unchanged_is_announced_again(world: World) -> None:
+    """What was derived from it was thrown away when it went: a standby that is idle meanwhile must tell of it anew."""
+
+    async def body() -> None:
+        options = {"group": "shared", "standbys": 1}
+        async with running(world, folder="one", **options) as one:
+            await one.table.save(0, [(b"a", state(1))])
+            await one.table.save(1, [(b"b", state(1))])
+            async with running(world, folder="two", **options) as two:
+                await until(lambda: len(one.states) == len(two.states) == 1, "taking over")
+                (gone,) = one.revoked
+                told = len(one.restored)
+            await until(lambda: len(one.states) == 2, "taking back")
+            assert (gone, dict(one.table.items(gone))) in one.restored[told:]
+
+    run_async(body())
