@@ -4,6 +4,7 @@ A worker writes what it wants to do to the log of the topic `spend`, reads on to
 that the book (processors/spend_book.py) gives at that place. An idempotency key goes to the API for one content only:
 
 - the result is paid and known: it is returned, and the API isn't asked;
+- an earlier run of the same job holds the result for the same content: the later run takes it over and pays nothing;
 - an unused result for the same content lies about (its saga was compensated): this key claims it and pays nothing;
 - an unused result whose answer was never learned: claimed too, and the API is asked *under that entry's key*, so that
   it answers from its own record if it charged then, and charges for the first time if it did not;
@@ -163,7 +164,9 @@ class SpendLedger:
             case _:
                 pass
         source = self._book.used_by(order.key)
-        if source is None and reuse and (source := self._book.claimable(order.content)) is not None:
+        # The job's own first: a redrive that took another's would leave what the job has paid for to nobody.
+        spare = self._book.of_an_earlier_run(order.key, order.content) or self._book.claimable(order.content)
+        if source is None and reuse and (source := spare) is not None:
             claim = self._replacing(source, order.key, SpendState.USED, claim_seq=order.seq)
             if not await self._write(claim):
                 return None

@@ -116,6 +116,8 @@ class SpendBook:
         self._sources: dict[str, str] = {}
         #: Content -> keys of unused results for it, in the log's order.
         self._unused: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        #: (job, step, content) -> key of the known result that this job holds, whichever key it was paid under.
+        self._held: dict[tuple[str, str, str], str] = {}
         self._overruled: dict[str, None] = {}
 
     def fold(self, offset: int, key: str, entry: SpendEntry | None) -> None:
@@ -160,6 +162,12 @@ class SpendBook:
         key = next(iter(self._unused.get(content, ())), None)
         return None if key is None else self._entries[key]
 
+    def of_an_earlier_run(self, key: str, content: str) -> SpendEntry | None:
+        """Return the known result that an earlier run of the same job and step holds for a content."""
+        job, run, step = parts(key)
+        entry = self._entries.get(self._held.get((job, step, content), ""))
+        return entry if entry is not None and parts(entry.claimed_by or entry.key)[1] < run else None
+
     def used_by(self, key: str) -> SpendEntry | None:
         """Return the entry of another key whose result is used under this key."""
         source = self._sources.get(key)
@@ -182,6 +190,8 @@ class SpendBook:
             self._totals[entry.pipeline] -= entry.cost
         if entry.state is SpendState.USED and self._sources.get(entry.claimed_by) == entry.key:
             del self._sources[entry.claimed_by]
+        if self._held.get(_holder(entry)) == entry.key:
+            del self._held[_holder(entry)]
         if entry.state is SpendState.UNUSED:
             keys = self._unused[entry.content]
             keys.pop(entry.key, None)
@@ -193,6 +203,8 @@ class SpendBook:
         self._places[entry.key] = offset
         if entry.state in COUNTED:
             self._totals[entry.pipeline] += entry.cost
+        if entry.state in (SpendState.PAID, SpendState.USED) and entry.known:
+            self._held[_holder(entry)] = entry.key
         match entry.state:
             case SpendState.RESERVED:
                 self._granted[entry.key] = entry.cap is None or self._totals[entry.pipeline] <= entry.cap
@@ -202,3 +214,15 @@ class SpendBook:
                 self._sources[entry.claimed_by] = entry.key
             case SpendState.PAID | SpendState.CANCELLED | SpendState.RELEASED:
                 pass
+
+
+def parts(key: str) -> tuple[str, int, str]:
+    """Return job, run and step of an idempotency key `job_id:run:step`; one of another form is a job's only run."""
+    # From the right: a job_id may have colons of its own.
+    job, _, rest = key[: key.rfind(":")].rpartition(":")
+    return (job, int(rest), key[key.rfind(":") + 1 :]) if job and rest.isdecimal() else (key, 0, "")
+
+
+def _holder(entry: SpendEntry) -> tuple[str, str, str]:
+    job, _run, step = parts(entry.claimed_by or entry.key)
+    return job, step, entry.content

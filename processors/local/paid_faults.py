@@ -93,8 +93,10 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def refuses(self, seed: int, product: str) -> bool:
         """Whether this product, named by its URL, is one of those refused for good."""
-        # Only the path: the sample shop has another port on every start.
-        return share(f"{seed}:permanent:{urlsplit(product).path or product}") < self.permanent_rate
+        # Only the end of the path: the sample shop has another port on every start, and a product that redirects has
+        # two addresses, of which the one that was fetched may not be the one that was asked for.
+        name = urlsplit(product).path.rpartition("/")[2] or product
+        return share(f"{seed}:permanent:{name}") < self.permanent_rate
 
 
 def share(text: str) -> float:

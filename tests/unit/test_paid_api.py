@@ -252,6 +252,14 @@ def test_cancel_fails_too(api: Api) -> None:
     assert api.invoices()["cancel-fault"]["status"] == "cancelled"
 
 
+def test_a_product_is_refused_under_each_of_its_addresses() -> None:
+    """A page that redirects is enriched under the address that it ended at: how its saga ends must not depend on that."""
+    faults = Faults(permanent_rate=0.3)
+    refused = [faults.refuses(1, f"http://127.0.0.1:1/p/{number}") for number in range(200)]
+    assert refused == [faults.refuses(1, f"http://127.0.0.1:2/item/{number}") for number in range(200)]
+    assert 30 < sum(refused) < 90
+
+
 def test_permanent_refusals_are_those_expected(world: World, api: Api) -> None:
     """Exactly the products that `expected` calls refused get 422, on every attempt, uncharged."""
     api.faults(permanent_rate=0.2)

@@ -121,6 +121,56 @@ async def test_an_unused_result_is_used_by_the_next_with_the_same_content() -> N
 
 
 @live
+async def test_a_later_run_of_a_job_uses_what_the_job_has_paid_for() -> None:
+    """A redrive asks for the same content under a new key: no second payment, and the run after that pays none either."""
+    host = MemoryHost()
+    books = ledger(host)
+    await buy(books, order("job:1:enrich", content="x"))
+    assert await buy(books, order("job:2:enrich", seq=9, content="x")) == Bought("job:1:enrich", b'{"a":1}')
+    host.compact("spend")
+    again = ledger(host)
+    assert await again.admit(order("job:2:enrich", seq=9, content="x")) == Bought("job:1:enrich", b'{"a":1}')
+    assert await again.admit(order("job:3:enrich", seq=20, content="x")) == Bought("job:1:enrich", b'{"a":1}')
+    assert await again.total("shop") == ONE
+    with pytest.raises(StepFailed, match="newer command"):
+        await again.admit(order("job:1:enrich", content="x"))
+
+
+@live
+async def test_the_failure_of_a_later_run_takes_the_jobs_payment_back() -> None:
+    """The run that uses an earlier one's result hands that result back: the API is asked to cancel the key that it billed."""
+    books = ledger(MemoryHost())
+    cancelled: list[str] = []
+
+    async def cancel(key: str) -> None:
+        cancelled.append(key)
+
+    await buy(books, order("job:1:enrich", content="x"))
+    await buy(books, order("job:2:enrich", seq=9, content="x"))
+    await books.compensate(order("job:2:enrich", seq=12, content="x"), cancel)
+    assert "job:1:enrich" in cancelled
+    assert await books.total("shop") == 0
+
+
+@live
+@pytest.mark.parametrize(
+    "other",
+    [
+        order("job:2:enrich", seq=9, content="y"),
+        order("another:2:enrich", seq=9, content="x"),
+        order("job:0:enrich", seq=9, content="x"),
+        order("job:2:classify", seq=9, content="x"),
+    ],
+    ids=lambda one: f"{one.key} {one.content}",
+)
+async def test_only_a_later_run_of_the_same_job_and_content_shares_a_payment(other: Order) -> None:
+    """Other content, another job or step, or an earlier run pays for itself."""
+    books = ledger(MemoryHost())
+    await buy(books, order("job:1:enrich", content="x"))
+    assert await books.admit(other) == Send(other.key, again=False)
+
+
+@live
 async def test_other_content_and_reuse_off_pay_for_themselves() -> None:
     """A result is used for the very same content only, and not by a step that doesn't want it."""
     books = ledger(MemoryHost())
