@@ -11,8 +11,11 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 SCENARIOS ?= S1,S2,raw,S3,S4,S5,S6
 RUNS ?= 5
+MINUTES ?= 2
+URLS ?= 500
+KILLED ?= intake coordinator fetch parse enrich classify load notify broker
 
-.PHONY: bench demo test test-broker test-all lint types imports check release-schemas clean image sbom locks
+.PHONY: bench chaos demo demo-kills test test-broker test-all lint types imports check release-schemas clean image sbom locks
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -27,8 +30,14 @@ demo: $(STAMP)  ## a real Kafka, a real ClickHouse engine, 300 URLs, and a verdi
 bench: $(STAMP)  ## how fast the engine is here: make bench SCENARIOS=S1,S2 RUNS=3
 	$(BIN)/python -m bench --scenarios $(SCENARIOS) --runs $(RUNS)
 
+demo-kills: $(STAMP)  ## the demo once for each process, killed in the middle: make demo-kills URLS=500 KILLED="load broker"
+	for one in $(KILLED); do $(BIN)/scrapesaga demo --urls $(URLS) --kill $$one || exit $$?; done
+
+chaos: $(STAMP)  ## break a whole engine under load, then judge it from outside: make chaos MINUTES=2 SEED=7
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--least-kills $(KILLS))
+
 test: $(STAMP)  ## the fast tests: pure rules, steps against real HTTP
-	$(BIN)/pytest -q tests/unit $(wildcard tests/sim)
+	$(BIN)/pytest -q tests/unit tests/chaos $(wildcard tests/sim)
 
 test-broker: $(STAMP)  ## against a real Kafka and a real ClickHouse engine
 	$(BIN)/pytest -q tests/broker
