@@ -1,7 +1,8 @@
 """Sends records and tells their offsets once Kafka has them: nothing is acknowledged on the strength of a hope.
 
 Records of one partition go out in the order of the calls, one batch in flight at a time. A batch goes at once when the
-partition is idle; what comes meanwhile goes together in the next, so load makes batches and quiet makes no delay.
+partition is idle; what comes meanwhile goes together in the next. A batch costs as much as some fifty records, here and
+at the broker, so beyond a number of batches a second partitions take turns: load makes batches, quiet makes no delay.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from aiokafka.errors import KafkaError
 
 from processors.errors import DeliveryFailed
 from processors.transport.credentials import Security
+from processors.transport.pace import Pace
 from processors.transport.partitioner import partition_for
 
 __all__ = ["Outbox", "Outgoing", "RecordTooLarge", "partition_for"]
@@ -29,6 +31,10 @@ _RECORD_OVERHEAD_BYTES = 128
 # Kafka's default for a batch is 1 MiB; half of it still spreads the cost of a request over a thousand records.
 _BATCH_BYTES = 512 * 1024
 _STOP_WITHIN_S = 5.0
+# A batch costs ~0.1 ms here and half of that at the broker, whatever is in it: no more than a fifth of a core goes there.
+_BATCHES_PER_SECOND = 1_500
+# As many partitions as a burst of work touches may be written to before the pace counts.
+_BATCHES_AT_ONCE = 60
 _NO_HEADERS: list[tuple[str, bytes]] = []
 
 
@@ -116,6 +122,10 @@ class Outbox:
         self._within_s = within.total_seconds()
         self._producer: AIOKafkaProducer | None = None
         self._lanes: dict[tuple[str, int], _Lane] = {}
+        self._pace = Pace(_BATCHES_PER_SECOND, _BATCHES_AT_ONCE)
+        # Lanes with something to send, in the order in which they will; and the next time that one is asked.
+        self._turns: deque[_Lane] = deque()
+        self._next_turn: asyncio.Handle | None = None
         self._failed: DeliveryFailed | None = None
         self._ships: set[asyncio.Task[None]] = set()
 
@@ -159,6 +169,8 @@ class Outbox:
         producer, self._producer = self._producer, None
         if producer is None:
             return
+        if self._next_turn is not None:
+            self._next_turn.cancel()
         error = DeliveryFailed("The outbox was stopped before Kafka acknowledged the records.")
         self._failed = self._failed or error
         try:
@@ -188,21 +200,19 @@ class Outbox:
         """
         if not items:
             return []
-        await self._check(items)
+        lanes = await self._lanes_of(items)
         loop = asyncio.get_running_loop()
         delivery = _Delivery(len(items), loop.create_future())
         touched: dict[_Lane, None] = {}
-        for index, item in enumerate(items):
-            lane = self._lanes.get((item.topic, item.partition))
-            if lane is None:
-                lane = self._lanes[item.topic, item.partition] = _Lane(item.topic, item.partition)
+        for index, (item, lane) in enumerate(zip(items, lanes, strict=True)):
             lane.waiting.append((item, delivery, index))
             touched[lane] = None
         # From here to the last lane nothing suspends: the topics are known and an idle lane has nothing queued.
         for lane in touched:
             if not lane.busy:
                 lane.busy = True
-                await self._ship(lane)
+                self._turns.append(lane)
+        await self._ship_in_turn()
         expiry = loop.call_later(self._within_s, self._expire, delivery, touched)
         try:
             await delivery.acknowledged
@@ -210,29 +220,37 @@ class Outbox:
             expiry.cancel()
         return delivery.offsets
 
-    async def _check(self, items: Iterable[Outgoing]) -> None:
-        limit = self._max_record_bytes
-        topics: set[str] = set()
+    async def _lanes_of(self, items: Sequence[Outgoing]) -> list[_Lane]:
+        """The lane of each record; everything that can be refused is refused here."""
+        limit, known = self._max_record_bytes, self._lanes
+        lanes: list[_Lane] = []
         for item in items:
-            topics.add(item.topic)
-            size = item.size_bytes
-            if size > limit:
-                raise RecordTooLarge(
-                    f"A record of {size} bytes for {item.topic}-{item.partition} (key {item.key!r}) exceeds the limit "
-                    f"of {limit} bytes: shorten it, or raise the limit here and max.message.bytes of the topic."
-                )
-        metadata = self._running()._metadata
-        for topic in topics:
-            if metadata.partitions_for_topic(topic) is None:
-                await self.partitions(topic)
-        for item in items:
-            if item.partition not in metadata.partitions_for_topic(item.topic):
-                raise DeliveryFailed(
-                    f"Topic {item.topic} has no partition {item.partition}: check the partition counts."
-                )
+            # Nearly all are far below it: the exact size is computed for the others.
+            if item.headers or len(item.value or b"") + len(item.key or b"") + _RECORD_OVERHEAD_BYTES > limit:
+                self._check_size(item)
+            lane = known.get(item[:2])
+            lanes.append(await self._new_lane(item) if lane is None else lane)
         # Last, as nothing may suspend between it and the hand-over.
-        if self._failed is not None:
-            raise self._failed
+        self._running()
+        return lanes
+
+    def _check_size(self, item: Outgoing) -> None:
+        size, limit = item.size_bytes, self._max_record_bytes
+        if size > limit:
+            raise RecordTooLarge(
+                f"A record of {size} bytes for {item.topic}-{item.partition} (key {item.key!r}) exceeds the limit "
+                f"of {limit} bytes: shorten it, or raise the limit here and max.message.bytes of the topic."
+            )
+
+    async def _new_lane(self, item: Outgoing) -> _Lane:
+        partitions = self._running()._metadata.partitions_for_topic(item.topic)
+        if partitions is None:
+            partitions = range(await self.partitions(item.topic))
+        if item.partition not in partitions:
+            raise DeliveryFailed(
+                f"Topic {item.topic} has no partition {item.partition}: check the partition counts."
+            )
+        return self._lanes.setdefault(item[:2], _Lane(item.topic, item.partition))
 
     def _running(self) -> AIOKafkaProducer:
         if self._failed is not None:
@@ -240,6 +258,22 @@ class Outbox:
         if self._producer is None:
             raise DeliveryFailed("The outbox is not started.")
         return self._producer
+
+    async def _ship_in_turn(self) -> None:
+        """Send a batch of each lane whose turn it is; the others are asked again when there is a turn for them."""
+        while self._turns:
+            if not self._pace.take():
+                if self._next_turn is None:
+                    loop = asyncio.get_running_loop()
+                    self._next_turn = loop.call_later(self._pace.wait_s(), self._take_turns)
+                return
+            await self._ship(self._turns.popleft())
+
+    def _take_turns(self) -> None:
+        self._next_turn = None
+        ship = asyncio.ensure_future(self._ship_in_turn())
+        self._ships.add(ship)
+        ship.add_done_callback(self._ships.discard)
 
     async def _ship(self, lane: _Lane) -> None:
         """Send one batch of what waits."""
@@ -286,9 +320,10 @@ class Outbox:
         lane.in_flight = []
         lane.busy = bool(lane.waiting)
         if lane.busy:
-            ship = asyncio.ensure_future(self._ship(lane))
-            self._ships.add(ship)
-            ship.add_done_callback(self._ships.discard)
+            self._turns.append(lane)
+            if self._next_turn is None:
+                # Once for all lanes that one answer of the broker's frees.
+                self._next_turn = asyncio.get_running_loop().call_soon(self._take_turns)
 
     def _fail(self, lane: _Lane, failure: DeliveryFailed, cause: BaseException | None = None) -> None:
         failure.__cause__ = cause
