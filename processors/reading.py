@@ -6,10 +6,12 @@ Nothing here writes, and no reader of the engine's own is disturbed: partitions 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # not listed in its __all__
 
 from processors.errors import ConfigurationError
 from processors.plans import PlanBook
@@ -22,6 +24,10 @@ from processors.wire import decode_saga_fields
 _SILENCE_S = 20.0
 _POLL_S = 0.25
 _AT_ONCE = 2_000
+_CONNECTED_WITHIN_S = 10.0
+_PATIENCE_S = 1.0
+# Waiting cannot mend these: the broker is there and said no.
+_FINAL = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 
 
 class TopicMissing(ConfigurationError):
@@ -40,6 +46,7 @@ class Reader:
     def __init__(self, client: Mapping[str, str]) -> None:
         self._client = dict(client)
         self._counts: dict[str, int] | None = None
+        self._complaints: deque[KafkaError] = deque(maxlen=16)
 
     @property
     def servers(self) -> str:
@@ -51,11 +58,23 @@ class Reader:
         if self._counts is None:
             consumer = self._consumer()
             try:
-                found = consumer.list_topics(timeout=10).topics
+                found = self._metadata(consumer).topics
             finally:
                 consumer.close()
             self._counts = {name: len(about.partitions) for name, about in found.items()}
         return self._counts
+
+    def _metadata(self, consumer: Consumer) -> ClusterMetadata:
+        """Ask until Kafka answers; at once no longer when it refuses the login or the certificate."""
+        give_up = time.monotonic() + _CONNECTED_WITHIN_S
+        while True:
+            try:
+                return cast(ClusterMetadata, consumer.list_topics(timeout=_PATIENCE_S))
+            except KafkaException:
+                consumer.poll(0)
+                refused = any(complaint.code() in _FINAL for complaint in self._complaints)
+                if refused or time.monotonic() > give_up:
+                    raise
 
     def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises TopicMissing."""
@@ -173,6 +192,7 @@ class Reader:
                 "enable.partition.eof": True,
                 # Errors come as exceptions with what to do; the client's own log would repeat each attempt.
                 "log_level": 0,
+                "error_cb": self._complaints.append,
                 **self._client,
             }
         )

@@ -13,6 +13,7 @@ from processors.cli.context import Context
 from processors.cli.errors import EPILOG, OURS, exit_code, explain
 from processors.cli.replay import replay
 from processors.cli.simulate import simulate
+from processors.cli.spend import spend
 from processors.cli.submit import submit
 
 
@@ -24,8 +25,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except OURS as error:
-            servers = ctx.obj.servers if isinstance(ctx.obj, Context) else ""
-            typer.echo(f"scrapesaga: {explain(error, servers)}", err=True)
+            client = ctx.obj.client_if_known if isinstance(ctx.obj, Context) else None
+            typer.echo(f"scrapesaga: {explain(error, client)}", err=True)
             raise typer.Exit(exit_code(error)) from error
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
@@ -57,6 +58,7 @@ app.command(rich_help_panel=_MEND, epilog=EPILOG)(acts.resume)
 app.command(rich_help_panel=_MEND, epilog=EPILOG)(acts.redrive)
 app.add_typer(audit, name="audit", rich_help_panel=_LOOK, epilog=EPILOG)
 app.command(rich_help_panel=_LOOK, epilog=EPILOG)(replay)
+app.add_typer(spend, name="spend", rich_help_panel=_MEND, epilog=EPILOG)
 app.add_typer(setup.topics, name="topics", rich_help_panel=_RUN, epilog=EPILOG)
 app.add_typer(setup.pipeline, name="pipeline", rich_help_panel=_RUN, epilog=EPILOG)
 app.command(rich_help_panel=_RUN, epilog=EPILOG)(simulate)

@@ -61,9 +61,9 @@ class Context:
         return self.settings.catalogue(self.reader.steps(self.settings.topic_prefix))
 
     @property
-    def servers(self) -> str:
-        """Kafka's address if it is known already, for error messages."""
-        return self.settings.bootstrap_servers if "settings" in self.__dict__ else ""
+    def client_if_known(self) -> dict[str, str] | None:
+        """Settings of a confluent client if the settings could be read, for error messages."""
+        return self.client if "settings" in self.__dict__ else None
 
 
 def user_name() -> str:

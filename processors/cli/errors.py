@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import timedelta
 from enum import IntEnum
 
 from confluent_kafka import KafkaException
 
 from processors.errors import ConfigurationError, ScrapesagaError
 from processors.local.errors import LocalError
-from topics.errors import TopicsError
+from topics.cluster import Cluster
+from topics.errors import BrokerUnusable, TopicsError
+
+# Kafka was asked before, in vain: this only finds out why.
+_DIAGNOSED_WITHIN = timedelta(seconds=3)
 
 
 class Exit(IntEnum):
@@ -48,10 +54,16 @@ def exit_code(error: BaseException) -> Exit:
     return Exit.UNUSABLE if isinstance(error, unusable) else Exit.REFUSED
 
 
-def explain(error: BaseException, servers: str) -> str:
-    """Return the message of one of OURS, with what to do."""
+def explain(error: BaseException, client: Mapping[str, str] | None) -> str:
+    """Return the message of one of OURS, with what to do; `client` is how Kafka was to be reached, if that is known."""
     if not isinstance(error, KafkaException):
         return str(error)
+    if client is not None:
+        try:
+            # Whoever administers topics can tell a wrong password from a broker that is away.
+            Cluster(client, within=_DIAGNOSED_WITHIN).topics(["__consumer_offsets"])
+        except BrokerUnusable as found:
+            return str(found)
     what = error.args[0].str() if error.args and hasattr(error.args[0], "str") else str(error)
-    where = f" at {servers}" if servers else ""
+    where = f" at {client['bootstrap.servers']}" if client else ""
     return f"Kafka{where}: {what}. Is it running? See SCRAPESAGA_BOOTSTRAP_SERVERS, or start one with `scrapesaga up`."
