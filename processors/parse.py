@@ -86,14 +86,7 @@ class Parse(Step):
             archived = await self.host.read(Address.from_json(fetched["page"]), fetched["page_key"].encode())
         except RecordGone as gone:
             raise StepFailed(f"the archived page is gone, redrive from the step that fetches it: {gone}") from gone
-        try:
-            with zstandard.ZstdDecompressor().stream_reader(archived) as pages:
-                body = pages.read(_MOST_PAGE_BYTES + 1)
-        except zstandard.ZstdError as error:
-            raise StepFailed(f"the archived page is not zstd: {error}") from error
-        if len(body) > _MOST_PAGE_BYTES:
-            raise StepFailed(f"the page is over {_MOST_PAGE_BYTES} bytes, more than a page worth parsing has")
-        return body
+        return unpacked(archived)
 
     def _record(
         self, call: StepCall, schema: RecordSchema, fetched: Mapping[str, Json], body: bytes
@@ -109,6 +102,18 @@ class Parse(Step):
             raise StepFailed(f"step {call.step}, page {address}: {error}") from error
         # Only what was found: a default here would hide what a step before this one has said.
         return {name: record[name] for name in found}, encoding
+
+
+def unpacked(archived: bytes) -> bytes:
+    """Return a page as it was before it was archived. Raises StepFailed."""
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(archived) as pages:
+            body = pages.read(_MOST_PAGE_BYTES + 1)
+    except zstandard.ZstdError as error:
+        raise StepFailed(f"the archived page is not zstd: {error}") from error
+    if len(body) > _MOST_PAGE_BYTES:
+        raise StepFailed(f"the page is over {_MOST_PAGE_BYTES} bytes, more than a page worth parsing has")
+    return body
 
 
 def _compiled(params: ParseParams) -> Fields:

@@ -249,7 +249,7 @@ def read_pipeline(path: Path, schemas: Path | None = None) -> Plan:
     """Read one pipeline file; `schemas` is the folder of record schemas. Raises PipelineError that names file and key."""
     try:
         value = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise PipelineError(f"{path}: can't be read: {error}") from error
     try:
         spec = msgspec.convert(value, PipelineSpec)

@@ -67,7 +67,8 @@ class PlanBook:
                 return
             self._by_hash[plan.hash] = plan
         elif key.startswith(PIPELINE_KEY):
-            self._current[key[len(PIPELINE_KEY) :].decode()] = value.decode()
+            # One that can't be read names no plan that there is.
+            self._current[key[len(PIPELINE_KEY) :].decode(errors="replace")] = value.decode(errors="replace")
 
 
 class Plans(PlanBook):

@@ -90,13 +90,21 @@ class SpendEntry:
             for name in ("written_by", "claimed_by"):
                 value[name] = value["key"] if value[name] == value["key"] else value[name]
             return cls(
-                cost=Decimal(value.pop("cost")),
-                cap=None if cap is None else Decimal(cap),
+                cost=_amount(value.pop("cost")),
+                cap=None if cap is None else _amount(cap),
                 state=SpendState(value.pop("state")),
                 **value,
             )
-        except (UndecodableMessage, ArithmeticError, TypeError, KeyError) as error:
+        except (UndecodableMessage, ArithmeticError, ValueError, TypeError, KeyError) as error:
             raise BadRecord(f"no spend entry: {error}") from error
+
+
+def _amount(text: str) -> Decimal:
+    # One NaN makes every sum that it is in incomparable; one of a million digits makes it unprintable.
+    amount = Decimal(text)
+    if not (amount.is_finite() and amount >= 0 and amount.adjusted() < 30):
+        raise ValueError(f"{text[:40]!r} is no amount of money")
+    return amount
 
 
 _FIELDS = tuple(entry_field.name for entry_field in fields(SpendEntry))

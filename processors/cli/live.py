@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -46,18 +47,17 @@ def follow(
     if start:
         typer.echo(f"{follower.taken_over} sagas in flight were taken over at their last state from before", err=True)
     try:
-        if to_end:
-            follower.to_end(lambda: time.monotonic() > give_up)
+        with suppress(KeyboardInterrupt):
+            if to_end:
+                follower.to_end(lambda: time.monotonic() > give_up)
+            else:
+                _until(follower, give_up)
+        if as_json:
+            typer.echo(show.as_json(_sums(follower)))
         else:
-            _until(follower, give_up)
-    except KeyboardInterrupt:
-        pass
+            typer.echo(_status(follower), err=True)
     finally:
         follower.close()
-    if as_json:
-        typer.echo(show.as_json(_sums(follower)))
-    else:
-        typer.echo(_status(follower), err=True)
     raise typer.Exit(Exit.DIVERGED if follower.auditor.broken else Exit.OK)
 
 

@@ -81,7 +81,7 @@ def decode_plan(data: bytes) -> Plan:
     """Read a plan back; raises PipelineError if it isn't one, or if its hash doesn't match its content."""
     try:
         plan = msgspec.json.decode(data, type=Plan)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PipelineError(f"this is not a plan: {error}") from error
     if pin(plan).hash != plan.hash:
         raise PipelineError(f"plan {plan.hash} of pipeline {plan.pipeline!r} doesn't match its hash")
