@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
+# A turn that came back in many small parts.
+_WHOLE = 1 - 1e-6
+
 
 class Pace:
     """A token bucket: `burst` turns at once, `per_second` of them from then on.
@@ -23,10 +26,9 @@ class Pace:
 
     def take(self) -> bool:
         """Take a turn if there is one left."""
-        if self._left < 1:
-            self._fill()
-            if self._left < 1:
-                return False
+        self._fill()
+        if self._left < _WHOLE:
+            return False
         self._left -= 1
         return True
 
