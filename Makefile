@@ -15,7 +15,7 @@ MINUTES ?= 2
 URLS ?= 500
 KILLED ?= intake coordinator fetch parse enrich classify load notify broker
 
-.PHONY: bench chaos demo demo-kills test test-broker test-all lint types imports check release-schemas clean image sbom locks
+.PHONY: bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas clean image sbom locks
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -36,13 +36,16 @@ demo-kills: $(STAMP)  ## the demo once for each process, killed in the middle: m
 chaos: $(STAMP)  ## break a whole engine under load, then judge it from outside: make chaos MINUTES=2 SEED=7
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--least-kills $(KILLS))
 
-test: $(STAMP)  ## the fast tests: pure rules, steps against real HTTP
-	$(BIN)/pytest -q tests/unit tests/chaos $(wildcard tests/sim)
+test: $(STAMP)  ## the fast tests: pure rules, simulated engines, damaged bytes, steps against real HTTP
+	$(BIN)/pytest -q tests/unit tests/sim tests/chaos tests/fuzz tests/golden
+
+test-deploy: $(STAMP)  ## chart and image: rendered, and checked against the engine's own settings
+	$(BIN)/pytest -q tests/deploy
 
 test-broker: $(STAMP)  ## against a real Kafka and a real ClickHouse engine
 	$(BIN)/pytest -q tests/broker
 
-test-all: test test-broker
+test-all: test test-deploy test-broker
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

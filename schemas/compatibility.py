@@ -27,7 +27,7 @@ class Rule(StrEnum):
 RULES: Mapping[str, Rule] = {"saga_state": Rule.FULL}
 
 #: How many fields stay first, as they are: restore reads them from the first bytes, whichever version wrote them.
-FIRST_FIELDS: Mapping[str, int] = {"saga_state": 3}
+FIRST_FIELDS: Mapping[str, int] = {"saga_state": 4}
 
 
 def problems(name: str, older: Mapping[str, Any], newer: Mapping[str, Any]) -> list[str]:
