@@ -19,17 +19,17 @@
 {{- if and (eq $values.topics.provisioning "strimzi") (not $values.topics.strimzi.cluster) -}}
 {{- fail "topics.strimzi.cluster: say which Strimzi cluster the KafkaTopics are for" -}}
 {{- end -}}
-{{- $resolved := include "scrapesaga.resolved" . | fromYaml -}}
+{{- $resolved := include "scrapesaga.resolved" . | fromJson -}}
 {{- if $resolved.Error -}}{{- fail $resolved.Error -}}{{- end -}}
 {{- range $step, $_ := $values.steps -}}
   {{- if not (has $step $resolved.steps) -}}{{- fail (printf "steps.%s: no pipeline has a step of that name; there are: %s" $step (join ", " $resolved.steps)) -}}{{- end -}}
 {{- end -}}
-{{- $coordinator := include "scrapesaga.role" (dict "root" . "layers" (list $values.coordinator)) | fromYaml -}}
+{{- $coordinator := include "scrapesaga.role" (dict "root" . "layers" (list $values.coordinator)) | fromJson -}}
 {{- if and (gt (int $coordinator.standbyReplicas) 0) (ge (int $coordinator.standbyReplicas) (int $coordinator.replicas)) -}}
 {{- fail (printf "coordinator.standbyReplicas: %d warm copies need at least %d coordinator.replicas: a copy is kept by another pod" (int $coordinator.standbyReplicas) (add (int $coordinator.standbyReplicas) 1 | int)) -}}
 {{- end -}}
-{{- $roles := dict "intake" (include "scrapesaga.role" (dict "root" . "layers" (list $values.intake)) | fromYaml) -}}
-{{- range $resolved.steps -}}{{- $_ := set $roles (printf "steps.%s" .) (include "scrapesaga.stepRole" (dict "root" $ "step" .) | fromYaml) -}}{{- end -}}
+{{- $roles := dict "intake" (include "scrapesaga.role" (dict "root" . "layers" (list $values.intake)) | fromJson) -}}
+{{- range $resolved.steps -}}{{- $_ := set $roles (printf "steps.%s" .) (include "scrapesaga.stepRole" (dict "root" $ "step" .) | fromJson) -}}{{- end -}}
 {{- range $name, $role := $roles -}}
   {{- if and $role.autoscaling.enabled $role.keda.enabled -}}{{- fail (printf "%s: autoscaling (by CPU) and keda (by lag) would both set the number of replicas; enable one" $name) -}}{{- end -}}
 {{- end -}}
@@ -47,7 +47,7 @@
   {{- if ne $partitions (toString (int .Values.topics.partitions)) -}}
   {{- fail (printf "topics.partitions: this release has %s partitions, and with %d keys would move: a saga's next event would miss its state; set topics.partitions=%s, or start afresh under another topics.prefix once every saga has ended" $partitions (int .Values.topics.partitions) $partitions) -}}
   {{- end -}}
-  {{- $resolved := include "scrapesaga.resolved" . | fromYaml -}}
+  {{- $resolved := include "scrapesaga.resolved" . | fromJson -}}
   {{- $retired := splitList "," (get $noted "scrapesaga/retired-steps") -}}
   {{- range splitList "," (get $noted "scrapesaga/steps") | compact -}}
     {{- if not (or (has . $resolved.own) (has . $retired)) -}}

@@ -39,7 +39,7 @@
 {{- define "scrapesaga.image" -}}
 {{- $image := .Values.image -}}
 {{- $name := $image.repository -}}
-{{- if $image.registry -}}{{- $name = printf "%s/%s" $image.registry $name -}}{{- end -}}
+{{- with default (.Values.global | default dict).imageRegistry $image.registry -}}{{- $name = printf "%s/%s" . $name -}}{{- end -}}
 {{- if $image.digest -}}
 {{- printf "%s@%s" $name $image.digest -}}
 {{- else -}}

@@ -1,5 +1,5 @@
 {{/*
-The pipelines, resolved once: YAML of
+The pipelines, resolved: JSON of
   files     {"shop-prices.yaml": text, "own.avsc": text}: what the ConfigMap holds
   names     the users' pipelines
   steps     names of the steps of all pipelines, each once, in order, then the retired ones: each has a Deployment
@@ -13,7 +13,7 @@ The pipelines, resolved once: YAML of
 {{- $names := list -}}
 {{- $steps := list -}}
 {{- $uses := dict -}}
-{{- $pipelines := include "scrapesaga.givenPipelines" . | fromYaml -}}
+{{- $pipelines := include "scrapesaga.givenPipelines" . | fromJson -}}
 {{- range $key, $given := $pipelines -}}
   {{- $text := "" -}}
   {{- $spec := $given -}}
@@ -23,7 +23,9 @@ The pipelines, resolved once: YAML of
     {{- if hasKey $spec "Error" -}}{{- fail (printf "pipelines.%s: the text is no YAML mapping: %s" $key $spec.Error) -}}{{- end -}}
     {{- if not $spec.name -}}{{- $text = printf "name: %s\n%s" $key $given -}}{{- end -}}
   {{- else if kindIs "map" $given -}}
-    {{- $text = toYaml (mergeOverwrite (dict "name" $key) (deepCopy $given)) -}}
+    {{- /* As JSON, which is YAML: Helm's YAML leaves "0123" without quotes, and the engine would read a number. */ -}}
+    {{- $text = toPrettyJson (mergeOverwrite (dict "name" $key) (deepCopy $given)) -}}
+    {{- if regexMatch "[{,]\"(true|false)\":" (toJson $given) -}}{{- fail (printf "pipelines.%s: YAML reads a key of it as true or false, as it does with y, n, yes, no, on and off; put it in quotes" $key) -}}{{- end -}}
   {{- else -}}
     {{- fail (printf "pipelines.%s: write a pipeline (steps: [...]), or a pipeline file as text; this is a %s" $key (kindOf $given)) -}}
   {{- end -}}
@@ -75,7 +77,7 @@ The pipelines, resolved once: YAML of
   {{- if eq (len $names) 1 -}}{{- $default = first $names -}}{{- else if has "default" $names -}}{{- $default = "default" -}}{{- end -}}
 {{- end -}}
 {{- $all := concat $steps ($root.Values.retiredSteps | default list) | uniq -}}
-{{- dict "files" $files "names" $names "steps" $all "own" $own "default" $default "test" $test | toYaml -}}
+{{- dict "files" $files "names" $names "steps" $all "own" $own "default" $default "test" $test | toJson -}}
 {{- end -}}
 
 {{/* The users' pipelines; without any, one that shows the engine at work: product pages to records. */}}
@@ -85,8 +87,13 @@ The pipelines, resolved once: YAML of
 {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $given $key $value -}}{{- end -}}
 {{- end -}}
 {{- if $given -}}
-{{- toYaml $given -}}
+{{- toJson $given -}}
 {{- else -}}
+{{- include "scrapesaga.defaultPipeline" . | fromYaml | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "scrapesaga.defaultPipeline" -}}
 default:
   record: product
   steps:
@@ -97,7 +104,6 @@ default:
     - use: load
     {{- end }}
     - use: notify
-{{- end -}}
 {{- end -}}
 
 {{- define "scrapesaga.testPipelineName" -}}release-test{{- end -}}

@@ -8,7 +8,7 @@
 {{- end -}}
 
 {{- define "scrapesaga.podAnnotations" -}}
-{{- $files := (include "scrapesaga.resolved" .root | fromYaml).files -}}
+{{- $files := (include "scrapesaga.resolved" .root | fromJson).files -}}
 {{- $sum := dict "checksum/pipelines" ($files | toYaml | sha256sum) -}}
 {{- include "scrapesaga.annotations" (dict "root" .root "more" (mergeOverwrite $sum (deepCopy (.role.podAnnotations | default dict)))) -}}
 {{- end -}}

@@ -1,7 +1,7 @@
 {{/* What holds for the pods of one role, and their environment. */}}
 
 {{/* The values for all pods, and over them the role's own: (dict "root" $ "layers" (list $.Values.intake)). Lists of
-     things to add are added up; everything else is replaced, maps key by key. */}}
+     things to add are added up; everything else is replaced, maps key by key. JSON, as all that templates hand to each other: Helm's YAML would make a number of "0123". */}}
 {{- define "scrapesaga.role" -}}
 {{- $added := list "extraEnv" "extraEnvFrom" "extraVolumes" "extraVolumeMounts" "initContainers" "extraContainers" "topologySpreadConstraints" -}}
 {{- $everywhere := list "settings" "podLabels" "podAnnotations" "podSecurityContext" "securityContext" "nodeSelector" "tolerations" "affinity" "topologySpread" "priorityClassName" "runtimeClassName" "schedulerName" "hostAliases" "dnsPolicy" "dnsConfig" "probes" "podDisruptionBudget" "terminationGracePeriodSeconds" "revisionHistoryLimit" "autoscaling" "keda" "lifecycle" -}}
@@ -21,7 +21,7 @@
   {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml $role -}}
+{{- toJson $role -}}
 {{- end -}}
 
 {{- define "scrapesaga.stepRole" -}}
@@ -67,7 +67,7 @@
 {{- $_ := set $plain "LOG_FORMAT" $values.log.format -}}
 {{- $_ := set $plain "DATA_DIR" "/var/lib/scrapesaga" -}}
 {{- $_ := set $entries "HOME" (dict "name" "HOME" "value" "/tmp") -}}
-{{- $resolved := include "scrapesaga.resolved" .root | fromYaml -}}
+{{- $resolved := include "scrapesaga.resolved" .root | fromJson -}}
 {{- if ne .kind "test" -}}
   {{- $_ := set $plain "PIPELINES" "/etc/scrapesaga/pipelines" -}}
   {{- $_ := set $plain "DEFAULT_PIPELINE" $resolved.default -}}

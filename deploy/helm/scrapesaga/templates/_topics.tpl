@@ -27,7 +27,7 @@
 {{- round (mulf (regexFind "^[0-9.]+" $text | float64) (get $units $unit)) 0 | int64 -}}
 {{- end -}}
 
-{{/* YAML of a list "topics": name, partitions, replicas and config of each. */}}
+{{/* JSON of a list "topics": name, partitions, replicas and config of each. */}}
 {{- define "scrapesaga.catalogue" -}}
 {{- $t := .Values.topics -}}
 {{- $ms := dict -}}
@@ -43,7 +43,7 @@
       (dict "short" "events" "keep" $ms.events "max" $message)
       (dict "short" "sagas" "compact" true "segment" 67108864 "max" $state)
       (dict "short" "plans" "compact" true "segment" 16777216 "max" $message "single" true) -}}
-{{- range (include "scrapesaga.resolved" . | fromYaml).steps -}}
+{{- range (include "scrapesaga.resolved" . | fromJson).steps -}}
 {{- $topics = append $topics (dict "short" (printf "%s.commands" .) "keep" $ms.commands "max" $state) -}}
 {{- $topics = append $topics (dict "short" (printf "%s.results" .) "keep" $ms.results "max" $message) -}}
 {{- end -}}
@@ -67,7 +67,7 @@
 {{- end -}}
 {{- $result = append $result (dict "name" (printf "%s.%s" $t.prefix .short) "partitions" (ternary 1 (int $t.partitions) (hasKey . "single")) "replicas" $replicas "config" $config) -}}
 {{- end -}}
-{{- dict "topics" $result | toYaml -}}
+{{- dict "topics" $result | toJson -}}
 {{- end -}}
 
 {{/* A topic's name as Kubernetes takes it, one of a kind; as topics/export.py has it. */}}
