@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from confluent_kafka import KafkaException, Producer
@@ -156,34 +157,41 @@ def _follow(
 ) -> None:
     """Show progress until every job has ended, or none does any more; kill what is to be killed on the way."""
     most, give_up = 0, time.monotonic() + GIVE_UP_S
-    # The first of two when a third of the jobs has ended, the second at two thirds.
-    upcoming = deque((jobs * place // (len(kills) + 1), target) for place, target in enumerate(kills, 1))
+    # The first of two when a third of the work is done, the second at two thirds.
+    upcoming = deque((jobs * place / (len(kills) + 1), target) for place, target in enumerate(kills, 1))
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TextColumn("{task.fields[phases]}"), TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task("sagas", total=jobs, phases="")
         while time.monotonic() < give_up:
-            phases = _phases(reader, topic, patient=bool(kills))
+            states = _states(reader, topic, patient=bool(kills))
+            phases = Counter(str(state["phase"]) for state in states)
             ended = phases["COMPLETED"] + phases["COMPENSATED"] + phases["PARKED"]
             shown = " ".join(f"{phase.lower()} {count}" for phase, count in sorted(phases.items()))
             progress.update(task, completed=ended, phases=shown)
-            if ended >= jobs:
+            if ended >= jobs and not upcoming:
                 return
             if ended > most:
                 most, give_up = ended, time.monotonic() + GIVE_UP_S
-            if upcoming and ended >= upcoming[0][0]:
+            # Counted in steps: many jobs run at a time, and hardly one ends before the others do.
+            if upcoming and sum(map(_share_done, states)) >= upcoming[0][0]:
                 target = upcoming.popleft()[1]
-                progress.console.print(f"kill -9 of {target}, pid {kill(engine, target)}, after {ended} jobs")
-            time.sleep(1)
+                progress.console.print(f"kill -9 of {target}, pid {kill(engine, target)}, with {ended} of {jobs} jobs ended")
+            time.sleep(0.5 if upcoming else 1)
 
 
-def _phases(reader: Reader, topic: str, *, patient: bool) -> Counter[str]:
-    """Return how many jobs are in each phase; if `patient`, none at all while Kafka is away."""
+def _share_done(state: Mapping[str, Any]) -> float:
+    under_way = state["phase"] == "RUNNING"
+    return float(state["cursor"]) / len(state["steps"]) if under_way else 1.0
+
+
+def _states(reader: Reader, topic: str, *, patient: bool) -> list[Mapping[str, Any]]:
+    """Return the state of every job; if `patient`, none at all while Kafka is away."""
     try:
-        return Counter(str(state["phase"]) for state in outside.saga_states(reader, topic).values())
+        return [*outside.saga_states(reader, topic).values()]
     except (KafkaException, ConfigurationError):
         if not patient:
             raise
-        return Counter()
+        return []
 
 
 def _print(console: Console, verdict: Verdict, took_s: float) -> None:
