@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import providers
+from tests.broker.saga_rig import Rig
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,10 @@ def clickhouse_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pro
     """A ClickHouse that all modules share: make tables with names of your own."""
     with providers.clickhouse(tmp_path_factory.mktemp("shared-clickhouse")) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A whole engine that the saga tests share: give jobs names of your own."""
+    with Rig(tmp_path_factory.mktemp("rig")) as running:
+        yield running
