@@ -97,7 +97,7 @@ def list_jobs(
 
 def watch(
     ctx: typer.Context,
-    job: Annotated[str | None, typer.Argument(help="Only this job, until it ends.", metavar="[JOB]")] = None,
+    job: Annotated[str | None, typer.Argument(help="Only this job, until it ends.", metavar="JOB")] = None,
     phase: Phases = None,
     label: Label = None,
     pipeline: Pipeline = None,

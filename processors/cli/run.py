@@ -16,7 +16,7 @@ _DEFAULT_DIR = Path(DEFAULT_DATA_DIR)
 
 def worker(
     ctx: typer.Context,
-    roles: Annotated[list[str], typer.Argument(help="intake, coordinator, or a step's name.", metavar="ROLE...")],
+    roles: Annotated[list[str], typer.Argument(help="intake, coordinator, or a step's name.", metavar="ROLE")],
 ) -> None:
     """Play roles of the engine until SIGTERM. Settings come from SCRAPESAGA_* variables."""
     # Faust is imported only where it is used: looking at a job must not take a second longer for it.

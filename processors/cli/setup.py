@@ -29,7 +29,7 @@ topics = typer.Typer(no_args_is_help=True, help="The engine's topics on Kafka.")
 pipeline = typer.Typer(no_args_is_help=True, help="Pipelines: check them, and see what they mean.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
-Files = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of them.", metavar="FILE...")]
+Files = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of them.", metavar="FILE")]
 
 
 @topics.command("plan")

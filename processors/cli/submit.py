@@ -89,7 +89,7 @@ def read_payload(text: str | None) -> dict[str, Any] | None:
 
 def submit(
     ctx: typer.Context,
-    urls: Annotated[list[str] | None, typer.Argument(help="URLs to scrape.", metavar="[URL]...")] = None,
+    urls: Annotated[list[str] | None, typer.Argument(help="URLs to scrape.", metavar="URL")] = None,
     file: Annotated[str | None, typer.Option("--file", "-f", help="URLs or JSON, one a line; - is stdin.")] = None,
     pipeline: Annotated[str | None, typer.Option(help="Pipeline; needed where the engine runs several.")] = None,
     job_id: Annotated[str | None, typer.Option(help="Identity of the one job; else its pipeline and URL.")] = None,

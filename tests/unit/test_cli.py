@@ -18,6 +18,7 @@ from processors.cli.context import environment
 from processors.cli.errors import Exit, exit_code, explain
 from processors.cli.jobs import PhaseName, chooser
 from processors.cli.records import decode
+from processors.cli.reference import reference
 from processors.cli.replay import read_start
 from processors.cli.submit import Defaults, identity, read_line, read_lines
 from processors.cli.verify import Audit, Kept, Report, Topics
@@ -397,3 +398,28 @@ def test_jobs_are_chosen_by_phase_label_pipeline_and_time(log: Log) -> None:
     assert not chooser(None, "mine", None, None)(state)
     assert not chooser(None, None, "news", None)(state)
     assert not chooser(None, None, None, "2100-01-01")(state)
+
+
+# --- reference -------------------------------------------------------------------------------------------------------
+
+
+def test_the_reference_is_that_of_the_commands() -> None:
+    """docs/cli.md says what `--help` says: python -m processors.cli.reference > docs/cli.md."""
+    assert (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8") == reference()
+
+
+def test_every_command_and_option_says_what_it_does() -> None:
+    """No part of the reference is empty, and all that an operator needs is there by its name."""
+    text = reference()
+    assert "|  |" not in text.replace("| | |", "")
+    commands = {line.removeprefix("## scrapesaga ") for line in text.splitlines() if line.startswith("## scrapesaga ")}
+    wanted = "submit status list watch cancel resume redrive replay worker up demo"
+    assert set(wanted.split()) <= commands
+    grouped = {"topics": "plan apply verify", "pipeline": "lint plan steps", "audit": "job verify"}
+    assert {f"{group} {one}" for group, names in grouped.items() for one in names.split()} <= commands
+
+
+def test_every_exit_code_is_documented() -> None:
+    """What a script may see is in the table."""
+    for code in Exit:
+        assert f"| {code.value} | " in reference()
