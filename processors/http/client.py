@@ -26,8 +26,9 @@ RESOLVER_THREADS = 16
 #: How many addresses of one name are tried; a name with hundreds would use up the attempt.
 MAX_ADDRESSES = 4
 
-# At debug level hpack logs every header it encodes, Authorization among them.
-logging.getLogger("hpack").setLevel(logging.INFO)
+# At debug level hpack logs every header that is sent, Authorization among them, and httpcore every one that comes.
+for _talkative in ("hpack", "httpcore"):
+    logging.getLogger(_talkative).setLevel(logging.INFO)
 
 _SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
