@@ -10,24 +10,24 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from functools import partial
 
 import msgspec
 
 from processors import metrics
+from processors.answers import Answers
+from processors.attempts import Attempts, MakeStep, planned_step
 from processors.dead_letters import dead_letter
 from processors.errors import BadRecord, ConfigurationError, DeliveryFailed, RetryLater, StepFailed
-from processors.pipeline import find_step, load_params
 from processors.plans import Plans, UnknownPlan
 from processors.saga.commands import StepCommand
 from processors.saga.events import Confirmed, ConfirmFailed, Failed, Reply, Succeeded, UndoFailed, Undone
-from processors.saga.plan import Plan, StepPlan
 from processors.saga.state import Action
 from processors.sender import Sender
-from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
+from processors.step import Host
 from processors.tracing import Sink, begin_attempt, current_headers
 from processors.transport.outbox import Outgoing
 from processors.transport.record import Batch, Record
@@ -40,9 +40,7 @@ log = logging.getLogger(__name__)
 QUEUED_COMMANDS = 2_000
 # A redelivered or repeated command is answered from memory; a job older than this is simply done again by its key.
 REMEMBERED_JOBS = 10_000
-# An event carries one output, a state all of them: see the limits of their topics.
-MAX_OUTPUT_BYTES = 256 * 1024
-MAX_OUTPUTS_BYTES = 3 * 1024 * 1024
+_SUCCESSES = (Succeeded, Undone, Confirmed)
 
 
 @dataclass(slots=True)
@@ -75,13 +73,23 @@ class Lane:
         yield from self.waiting
 
 
-#: Makes the step that a plan names, on a host.
-MakeStep = Callable[[StepPlan, Host], Step]
+class _StepMetrics:
+    """The metrics of one step, looked up once: a look-up costs as much as the counting."""
 
+    def __init__(self, step: str, running: Callable[[], float]) -> None:
+        metrics.in_flight.labels(step).set_function(running)
+        self._step = step
+        self._times: dict[tuple[Action, bool], Callable[[float], None]] = {}
+        self.queued = metrics.queue_seconds.labels(step).observe
 
-def planned_step(planned: StepPlan, host: Host) -> Step:
-    """Return the installed step that a plan names, with the parameters that it pinned. Raises PipelineError."""
-    return find_step(planned.use)(planned.name, load_params(planned), host)
+    def took(self, action: Action, succeeded: bool, seconds: float) -> None:
+        """Count an attempt."""
+        observe = self._times.get((action, succeeded))
+        if observe is None:
+            outcome = "succeeded" if succeeded else "failed"
+            observe = metrics.step_seconds.labels(self._step, action, outcome).observe
+            self._times[action, succeeded] = observe
+        observe(seconds)
 
 
 class StepRunner:
@@ -101,23 +109,22 @@ class StepRunner:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.step = step
-        self._host = host
         self._outbox = outbox
-        self._plans = plans
         self._events = catalogue.events.name
         self._results = catalogue.results(step).name
         self._dead_letters = catalogue.dead_letters
         self._limit = max_in_flight
-        self._make_step = make_step
+        self._attempts = Attempts(step, host, plans, make_step)
         self._spans = spans
         self._clock = clock
+        self._answers = Answers(outbox, self._stop_for)
+        self._metrics = _StepMetrics(step, lambda: sum(self._running.values()))
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
         self._doing: deque[Lane] = deque()
         self._undoing: deque[Lane] = deque()
         self._running = {Action.EXECUTE: 0, Action.COMPENSATE: 0, Action.CONFIRM: 0}
         self._queued = 0
         self._room = asyncio.Event()
-        self._instances: dict[tuple[str, str], asyncio.Task[Step]] = {}
         self._crash: Exception | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -148,9 +155,7 @@ class StepRunner:
 
     async def close(self) -> None:
         """Close the steps' connections."""
-        for opening in self._instances.values():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                await opening.result().close()
+        await self._attempts.close()
 
     # --- taking commands in ---------------------------------------------------------------------------------------
 
@@ -225,7 +230,6 @@ class StepRunner:
         self._queued -= 1
         lane.running = job
         self._running[job.command.action] += 1
-        metrics.in_flight.labels(self.step).inc()
         lane.task = asyncio.ensure_future(self._work(job, lane))
 
     # --- working ----------------------------------------------------------------------------------------------------
@@ -234,24 +238,29 @@ class StepRunner:
         try:
             reply = await self._answer(job)
             answer = self._outgoing(job, *reply)
-            lane.reply = answer if job.command.seq == lane.seq else ()
-            await self._outbox.send(answer)
-            job.batch.done_one(job.record)
-            for batch, record in job.repeats:
-                batch.done_one(record)
         except asyncio.CancelledError:
             # The worker stops. Without an answer the command is delivered again, to whoever owns the partition.
             raise
         except Exception as error:
             # Whatever it is, the command has no answer: stop, commit nothing past it, let it be delivered again.
             self._stop_for(error)
+        else:
+            lane.reply = answer if job.command.seq == lane.seq else ()
+            # The lane is taken until Kafka has the answer; the place among those that work is free now.
+            self._answers.give(answer, partial(self._answered, job, lane))
         finally:
-            lane.running = lane.task = None
+            lane.task = None
             self._running[job.command.action] -= 1
-            metrics.in_flight.labels(self.step).dec()
-            self._after(job, lane)
+            self._start_some()
 
-    def _after(self, job: Job, lane: Lane) -> None:
+    def _answered(self, job: Job, lane: Lane) -> None:
+        job.batch.done_one(job.record)
+        for batch, record in job.repeats:
+            batch.done_one(record)
+        lane.running = None
+        self._after(lane)
+
+    def _after(self, lane: Lane) -> None:
         if lane.waiting:
             self._schedule(lane)
         elif len(self._lanes) > REMEMBERED_JOBS:
@@ -269,7 +278,7 @@ class StepRunner:
         """Do what the command says; return the reply and the microseconds that it took."""
         command = job.command
         queued_s = max(0.0, self._clock() - job.record.timestamp_ms / 1000)
-        metrics.queue_seconds.labels(self.step).observe(queued_s)
+        self._metrics.queued(queued_s)
         traced = begin_attempt(self._spans, command, job.record.headers, job.record.topic, queued_s * 1000)
         started = time.perf_counter()
         # Not started here; an earlier owner of the partition may have begun it and died without a word, so nobody can say
@@ -284,8 +293,7 @@ class StepRunner:
                 # Our attempt had no effect; that of an owner who died before answering may have had one.
                 reply = msgspec.structs.replace(reply, unknown=True)
         took = time.perf_counter() - started
-        outcome = "succeeded" if isinstance(reply, Succeeded | Undone | Confirmed) else "failed"
-        metrics.step_seconds.labels(self.step, command.action, outcome).observe(took)
+        self._metrics.took(command.action, isinstance(reply, _SUCCESSES), took)
         if traced is not None:
             traced.end(reply)
         return reply, int(took * 1_000_000)
@@ -294,14 +302,7 @@ class StepRunner:
         command = job.command
         job.attempting = True
         try:
-            plan = await self._plan(command.plan_hash)
-            planned = plan.steps[plan.index(command.step)]
-            step = await self._instance(planned.use, planned.params, plan)
-            undoing = command.action is not Action.EXECUTE
-            timeout_ms = planned.undo_timeout_ms if undoing else planned.timeout_ms
-            call = self._call(command, plan, timeout_ms, job.record.partition, planned.confirms)
-            async with asyncio.timeout(timeout_ms / 1000):
-                return await self._perform(step, call, command)
+            return await self._attempts.perform(command, job.record.partition)
         except asyncio.CancelledError:
             if not job.superseded:
                 raise
@@ -327,28 +328,6 @@ class StepRunner:
         finally:
             job.attempting = False
 
-    async def _perform(self, step: Step, call: StepCall, command: StepCommand) -> Reply:
-        where = (command.job_id, command.run, command.step, command.seq)
-        match command.action:
-            case Action.EXECUTE:
-                output = await step.run(call)
-                encoded = msgspec.json.encode(output)
-                total = len(encoded) + sum(len(one) for one in command.inputs.values())
-                if len(encoded) > MAX_OUTPUT_BYTES or total > MAX_OUTPUTS_BYTES:
-                    raise StepFailed(
-                        f"an output of {len(encoded)} bytes; at most {MAX_OUTPUT_BYTES} a step: archive what is large",
-                        effect_unknown=True,
-                    )
-                return Succeeded(*where, encoded)
-            case Action.COMPENSATE:
-                if step.compensate is not NOTHING_TO_UNDO and step.compensate is not None:
-                    await step.compensate(call)
-                return Undone(*where)
-            case Action.CONFIRM:
-                if step.confirm is not None:
-                    await step.confirm(call)
-                return Confirmed(*where)
-
     def _failed(
         self,
         command: StepCommand,
@@ -358,6 +337,7 @@ class StepRunner:
         unknown: bool = False,
         after: timedelta | None = None,
     ) -> Reply:
+        """Return the reply of a command that did not work."""
         where = (command.job_id, command.run, command.step, command.seq)
         after_ms = max(0, after // timedelta(milliseconds=1)) if after else 0
         match command.action:
@@ -367,60 +347,6 @@ class StepRunner:
                 return UndoFailed(*where, reason, not retryable, after_ms)
             case Action.CONFIRM:
                 return ConfirmFailed(*where, reason, not retryable, after_ms)
-
-    async def _plan(self, plan_hash: str) -> Plan:
-        try:
-            return self._plans(plan_hash)
-        except UnknownPlan:
-            await self._plans.refresh()
-            return self._plans(plan_hash)
-
-    async def _instance(self, use: str, params: str, plan: Plan) -> Step:
-        """Return the step made for these parameters, opened once."""
-        opening = self._instances.get((use, params))
-        if opening is None or (opening.done() and (opening.cancelled() or opening.exception())):
-            planned = plan.steps[plan.index(self.step)]
-            opening = asyncio.ensure_future(self._open(planned))
-            self._instances[use, params] = opening
-        # Shielded: a command that is cancelled must not close the step to its neighbours.
-        return await asyncio.shield(opening)
-
-    async def _open(self, planned: StepPlan) -> Step:
-        step = self._make_step(planned, self._host)
-        await step.open()
-        return step
-
-    def _call(self, command: StepCommand, plan: Plan, timeout_ms: int, partition: int, confirms: bool) -> StepCall:
-        record: dict[str, Any] = {}
-        outputs: dict[str, Mapping[str, Any]] = {}
-        for planned in plan.steps:
-            encoded = command.inputs.get(planned.name)
-            if encoded:
-                earlier = msgspec.json.decode(encoded, type=StepOutput)
-                record.update(earlier.record)
-                outputs[planned.name] = earlier.data
-        own = msgspec.json.decode(command.output, type=StepOutput) if command.output else None
-        if own is not None:
-            record.update(own.record)
-        return StepCall(
-            job_id=command.job_id,
-            run=command.run,
-            pipeline=plan.pipeline,
-            step=command.step,
-            seq=command.seq,
-            attempt=command.attempt,
-            key=command.key,
-            url=command.url,
-            timeout=timedelta(milliseconds=timeout_ms),
-            payload=msgspec.json.decode(command.payload) if command.payload else {},
-            record=record,
-            outputs=outputs,
-            output=None if own is None else own.data,
-            record_schema=plan.record_schema,
-            label=command.label,
-            partition=partition,
-            confirms=confirms,
-        )
 
     def _outgoing(self, job: Job, reply: Reply, took_us: int) -> tuple[Outgoing, ...]:
         command, record = job.command, job.record

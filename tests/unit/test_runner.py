@@ -99,13 +99,13 @@ def command(
     return StepCommand(job, 1, seq, "slow", action, 1, f"{job}:1:slow", of.hash, "http://a", b"", "", expires_ms, {}, b"", "")
 
 
-async def runner_of(of: Plan, answers: Answers) -> StepRunner:
+async def runner_of(of: Plan, answers: Answers, max_in_flight: int = 64) -> StepRunner:
     """Return a runner that knows one plan."""
     host = MemoryHost()
     await host.log("plans").append(b"plan:" + of.hash.encode(), encode_plan(of))
     plans = Plans(host.log("plans"))
     await plans.refresh()
-    return StepRunner("slow", host, answers, plans, Catalogue(steps=("slow",)))
+    return StepRunner("slow", host, answers, plans, Catalogue(steps=("slow",)), max_in_flight=max_in_flight)
 
 
 async def run(
@@ -170,6 +170,42 @@ async def test_a_repeated_command_is_done_once() -> None:
     assert done.offsets == {0, 1}
     assert Slow.happened == ["run 1"]
     assert {type(event) for event in answers.events(of)} == {Succeeded}
+
+
+async def test_an_answer_under_way_takes_no_place_from_other_jobs_but_holds_its_own() -> None:
+    """While Kafka is slow to take an answer, other jobs go on; the next command of the same job waits."""
+    of = plan()
+    answers, done = Answers(), Done()
+    runner = await runner_of(of, answers, max_in_flight=1)
+    taken = asyncio.Event()
+    send = answers.send
+
+    async def slowly(items: Sequence[Outgoing]) -> list[int]:
+        await taken.wait()
+        return await send(items)
+
+    answers.send = slowly  # type: ignore[method-assign]  # a Kafka that takes its time
+    commands = [command(of, 1, job="a"), command(of, 1, job="b"), command(of, 2, Action.COMPENSATE, job="a")]
+    records = [Record("c", 0, n, 1, one.job_id.encode(), encode_command(one), ()) for n, one in enumerate(commands)]
+
+    async def batches() -> AsyncIterator[Batch]:
+        yield Batch(records[:2], [Part(0, done, range(2))])
+        async with asyncio.timeout(5):
+            while len(Slow.happened) < 2:
+                await asyncio.sleep(0)
+        yield Batch(records[2:], [Part(0, done, range(2, 3))])
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert Slow.happened == ["run 1", "run 1"]
+        assert not done.offsets
+        taken.set()
+        async with asyncio.timeout(5):
+            while len(done.offsets) < 3:
+                await asyncio.sleep(0)
+
+    await runner.serve(batches())
+    assert Slow.happened == ["run 1", "run 1", "undo 2"]
+    assert [type(event) for event in answers.events(of)] == [Succeeded, Succeeded, Undone]
 
 
 async def test_jobs_do_not_wait_for_each_other() -> None:

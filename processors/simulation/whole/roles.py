@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
+from processors.attempts import MakeStep
 from processors.coordinator import Coordinator
 from processors.plans import Plans
-from processors.runner import MakeStep, StepRunner
+from processors.runner import StepRunner
 from processors.simulation.whole.group import Member
 from processors.simulation.whole.kafka import SimulatedHost, SimulatedLog
 from processors.simulation.whole.table import SimulatedTable
