@@ -127,7 +127,7 @@ class Enrich(Step):
             raise _refusal(answer, content)
         try:
             msgspec.json.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RetryLater(f"the answer is no JSON: {error}", effect_unknown=True) from error
         return content
 

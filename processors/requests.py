@@ -11,6 +11,7 @@ import msgspec
 from w3lib.url import canonicalize_url
 
 from processors.errors import BadRecord
+from processors.shown import shown_url
 from schemas.codec import MARKER, UndecodableMessage, codec
 from schemas.registry import is_framed
 
@@ -98,22 +99,15 @@ def canonical_url(url: str) -> str:
         parts = urlsplit(canonical)
         port = parts.port
     except (ValueError, UnicodeError) as error:
-        raise BadRecord(f"not a URL: {_shown(url)!r}: {type(error).__name__}") from error
+        raise BadRecord(f"not a URL: {shown_url(url)!r}: {type(error).__name__}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadRecord(f"not an absolute http or https URL: {_shown(url)!r}")
+        raise BadRecord(f"not an absolute http or https URL: {shown_url(url)!r}")
     # An empty user name is one, too: http://@x/ would be another job than http://x/.
     if "@" in parts.netloc:
         raise BadRecord("a URL with a user name or password: it would be logged and stored; use the step's headers")
     if port == {"http": 80, "https": 443}[parts.scheme]:
         parts = parts._replace(netloc=parts.netloc.rpartition(":")[0])
     return parts.geturl()
-
-
-def _shown(url: str) -> str:
-    """Return what a message may show of a URL: no user, no password, no query."""
-    scheme, mark, rest = url.partition("#")[0].partition("?")[0].rpartition("://")
-    authority, slash, path = rest.lstrip("/").partition("/")
-    return (scheme + mark + authority.rpartition("@")[2] + slash + path)[:200]
 
 
 def derived_job_id(pipeline: str, url: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 from collections.abc import Callable
+from urllib.parse import quote
 
 import msgspec
 
@@ -64,12 +67,23 @@ def _sendable(name: str, value: str) -> str:
     return value
 
 
+def _any_spelling(value: str) -> re.Pattern[str]:
+    characters = ("".join(f"%{byte:02x}" for byte in character.encode()) for character in value)
+    either = (f"(?:{re.escape(plain)}|(?i:{encoded}))" for plain, encoded in zip(value, characters, strict=True))
+    return re.compile("".join(either))
+
+
 class Credentials:
     """Headers to send, and how to keep them out of everything else."""
 
     def __init__(self, headers: dict[str, str], values: tuple[str, ...]) -> None:
         self.headers = headers
-        self._values = tuple(value.encode() for value in values if len(value) >= SHORTEST_HIDDEN)
+        # As they are, in a URL, and in JSON; the longest first: one may be the beginning of another.
+        spelt = {spelling for value in values for spelling in (value, quote(value, safe=""), json.dumps(value)[1:-1])}
+        self._spellings = tuple(_any_spelling(value) for value in values if len(value) >= SHORTEST_HIDDEN)
+        self._values = tuple(
+            value.encode() for value in sorted(spelt, key=len, reverse=True) if len(value) >= SHORTEST_HIDDEN
+        )
 
     def __repr__(self) -> str:
         return f"Credentials({', '.join(self.headers)})"
@@ -78,4 +92,10 @@ class Credentials:
         """Blot the secrets out of what a server said: some answer with the request that they got."""
         for value in self._values:
             text = text.replace(value, HIDDEN.encode())
+        return text
+
+    def hide_in_text(self, text: str) -> str:
+        """The same in a short text, a header, a URL or a message, with any of its characters percent-encoded."""
+        for spelling in self._spellings:
+            text = spelling.sub(HIDDEN, text)
         return text

@@ -41,11 +41,18 @@ def write(client: dict[str, str], catalogue: Catalogue, topics: Topics, prefix: 
                 record.key,
                 record.partition,
                 timestamp=record.timestamp_ms,
-                headers=list(record.headers),
+                headers=[(name, _moved(name, value, catalogue.prefix, prefix)) for name, value in record.headers],
             )
             producer.poll(0)
     assert producer.flush(60) == 0
     return copied
+
+
+def _moved(name: str, value: bytes, before: str, after: str) -> bytes:
+    """Return a header as it is in the copy: a dead letter names the topic that it lay on."""
+    if name != "dead-letter-topic":
+        return value
+    return after.encode() + value.removeprefix(before.encode())
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:

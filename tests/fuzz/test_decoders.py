@@ -86,7 +86,7 @@ EVENTS: tuple[Event, ...] = (
 COMMAND = JOB.command
 assert COMMAND is not None
 # What CI has time for; `make fuzz` sets more.
-EXAMPLES = int(os.environ.get("SCRAPESAGA_TEST_FUZZ", "100"))
+EXAMPLES = int(os.environ.get("SCRAPESAGA_TEST_FUZZ", "60"))
 FUZZ = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

@@ -35,6 +35,9 @@ PRODUCTS = 16
 # Two cores start seven processes in some ten seconds, and others may want them too.
 PATIENCE_S = 120.0
 NOBODY = "http://127.0.0.1:9"
+# What must not be seen where it doesn't belong.
+PASSWORD = "hunter2-password"
+QUERY = "hunter2-query"
 ENDED = frozenset({"COMPLETED", "COMPENSATED"})
 
 
@@ -148,6 +151,8 @@ def started(folder: Path) -> Iterator[Run]:
                 "SCRAPESAGA_TOPIC_PREFIX": PREFIX,
                 "SCRAPESAGA_PARTITIONS": "2",
                 "SCRAPESAGA_ALLOW_ADDRESSES": "127.0.0.0/8",
+                # Whatever is logged at all is searched for secrets.
+                "SCRAPESAGA_LOG_LEVEL": "debug",
             },
             extra={TOKEN: world.api_token},
         )
@@ -161,6 +166,8 @@ def play(run: Run) -> None:
     """Let everything happen once, in an order that each run keeps."""
     for number, url in enumerate(run.world.urls(), 1):
         run.submit(f"shop-{number:02}", "shop", url)
+    run.submit("query", "shop", f"{run.world.shop_url}/nowhere?token={QUERY}")
+    run.submit("userinfo", "shop", f"http://me:{PASSWORD}@127.0.0.1/")
     run.submit("brief", "brief")
     run.submit("undone", "undone")
     run.submit("parks", "parks")

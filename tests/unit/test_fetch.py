@@ -91,6 +91,36 @@ def says(text: str = "<h1>Lamp</h1>", **response: Any) -> Handler:
     return handler
 
 
+async def test_a_site_that_repeats_a_secret_puts_it_nowhere() -> None:
+    """In the page, in a header, in the place that it redirects to, in an error: what was sent to a site stays there."""
+    token = "pa55/w+rd"
+    host = MemoryHost(settings=LOOPBACK, secrets={"SITE": token})
+
+    async def redirect(_request: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound("/page/pa55%2Fw%2Brd?t=pa55%2Fw%2Brd")
+
+    echo = says(f"<p>{token}</p>", headers={"ETag": f'"{token}"'})
+    failing = says("", status=404)
+    async with site(**{"go": redirect, "page/{rest:.*}": echo}) as url:
+        output = await fetch(url + "go", host, auth={"bearer": "SITE"})
+    async with site(**{"go": redirect, "page/{rest:.*}": failing}) as url:
+        with pytest.raises(StepFailed) as caught:
+            await fetch(url + "go", host, auth={"bearer": "SITE"})
+    record = host.records("pages")[0]
+    page = zstandard.decompress(record.value or b"")
+    for text in (page.decode(), str(output), str(record.headers), caught.value.reason):
+        assert "pa55" not in text, text
+    assert output.data["final_url"].endswith("/page/***?t=***")
+    assert "/page/***?... answered 404" in caught.value.reason
+
+
+async def test_messages_show_no_query() -> None:
+    """A query may carry a token: an error names the page without it."""
+    async with site(gone=says("", status=404)) as url:
+        with pytest.raises(StepFailed, match=r"/gone\?\.\.\. answered 404"):
+            await fetch(url + "gone?token=hunter2")
+
+
 async def test_a_page_is_archived_and_named_by_a_claim_check() -> None:
     """The output names a record whose value, unpacked, is the page; its headers say where it came from."""
     host = MemoryHost(settings=LOOPBACK)
