@@ -31,6 +31,7 @@ The pipelines, resolved: JSON of
   {{- end -}}
   {{- $name := default $key $spec.name -}}
   {{- if not (kindIs "string" $name) -}}{{- fail (printf "pipelines.%s.name: YAML reads it as %v; put it in quotes" $key $name) -}}{{- end -}}
+  {{- if not (regexMatch "^[a-z0-9][a-z0-9_-]{0,39}$" $name) -}}{{- fail (printf "pipelines.%s: the name %q: 1 to 40 of a-z, 0-9, '-' and '_', a letter or digit first" $key $name) -}}{{- end -}}
   {{- if has $name $names -}}{{- fail (printf "pipelines.%s: another pipeline is named %q as well" $key $name) -}}{{- end -}}
   {{- $names = append $names $name -}}
   {{- if not (and (kindIs "slice" $spec.steps) $spec.steps) -}}{{- fail (printf "pipelines.%s.steps: at least one step, such as `- use: fetch`" $key) -}}{{- end -}}
@@ -68,6 +69,7 @@ The pipelines, resolved: JSON of
   {{- $_ := set $files (printf "%s.yaml" $test) (include "scrapesaga.testPipeline" (dict "root" $root "steps" $testSteps)) -}}
 {{- end -}}
 {{- range $name, $schema := $root.Values.schemas -}}
+  {{- if not (regexMatch "^[A-Za-z0-9][A-Za-z0-9_.-]*$" $name) -}}{{- fail (printf "schemas.%s: a file's name without folders, such as offer.avsc" $name) -}}{{- end -}}
   {{- $file := ternary $name (printf "%s.avsc" $name) (hasSuffix ".avsc" $name) -}}
   {{- $_ := set $files $file (ternary $schema (toPrettyJson $schema) (kindIs "string" $schema)) -}}
 {{- end -}}

@@ -21,7 +21,17 @@
   {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- toJson $role -}}
+{{- include "scrapesaga.withoutNulls" $role -}}
+{{- end -}}
+
+{{/* Null takes away: a limit, a probe, an id that the platform gives. */}}
+{{- define "scrapesaga.withoutNulls" -}}
+{{- $kept := dict -}}
+{{- range $key, $value := . -}}
+{{- if kindIs "map" $value -}}{{- $_ := set $kept $key (include "scrapesaga.withoutNulls" $value | fromJson) -}}
+{{- else if not (kindIs "invalid" $value) -}}{{- $_ := set $kept $key $value -}}{{- end -}}
+{{- end -}}
+{{- toJson $kept -}}
 {{- end -}}
 
 {{- define "scrapesaga.stepRole" -}}
