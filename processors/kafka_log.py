@@ -78,7 +78,7 @@ class KafkaLog:
         return entries
 
     async def _open(self) -> AIOKafkaConsumer:
-        consumer = self._connect()
+        consumer = self._connect()  # type: ignore[no-untyped-call]  # aiokafka leaves it untyped
         await consumer.start()
         consumer.assign([self._place])
         await consumer.seek_to_beginning(self._place)
@@ -123,7 +123,7 @@ class PageReader:
     async def _fetch(self, place: TopicPartition, offset: int) -> Any:
         consumer = self._consumer
         if consumer is None:
-            consumer = self._connect()
+            consumer = self._connect()  # type: ignore[no-untyped-call]  # as above
             await consumer.start()
             self._consumer = consumer
         if place not in consumer.assignment():

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-import brotli  # type: ignore[import-untyped]  # ships neither types nor stubs
+import brotli
 import httpx
 import zstandard
 

@@ -43,7 +43,7 @@ def add_saga_table(
     `client` holds librdkafka's `bootstrap.servers` and security settings, `settings` what SagaTable takes besides.
     """
     if bulk:
-        app.conf.TableManager = BulkTables
+        app.conf.TableManager = BulkTables  # type: ignore[assignment]  # Faust's own settings have no real types
         if not isinstance(app.tables, BulkTables):
             raise ConfigurationError("The saga table has to be added before anything else asks the app for its tables.")
     changelog = app.topic(

@@ -132,9 +132,9 @@ class RocksDBStore(rocksdb.Store):
 
     def load(self, partition: int, keys: Collection[bytes]) -> dict[bytes, bytes]:
         wanted = list(keys)
-        return {
-            key: value for key, value in zip(wanted, self._db(partition).get(wanted), strict=True) if value is not None
-        }
+        # Its stubs leave out that a list of bytes is answered by a list.
+        found: list[bytes | None] = self._db(partition).get(wanted)  # type: ignore[arg-type, assignment]
+        return {key: value for key, value in zip(wanted, found, strict=True) if value is not None}
 
     def fold(self, partition: int, memory: Memory, changes: Sequence[Change], offset: int | None) -> None:
         keys = {key for key, _, _ in changes}
@@ -179,6 +179,7 @@ class RocksDBStore(rocksdb.Store):
 
     def _db(self, partition: int) -> Rdict:
         try:
-            return self._dbs[partition]
+            db: Rdict = self._dbs[partition]
         except KeyError:
             raise PartitionNotHeld(partition) from None
+        return db

@@ -55,7 +55,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._selector = _Silence(self)
         self._over = False
         self._running: dict[int, Coroutine[Any, Any, Any]] = {}
-        self.set_task_factory(self._new_task)  # type: ignore[arg-type]  # typeshed wants a Task of no parameters
+        self.set_task_factory(self._new_task)
         # Nobody retrieves what the tasks of a killed process came to.
         self.set_exception_handler(lambda loop, context: None)
 
