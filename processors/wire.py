@@ -28,7 +28,7 @@ from processors.saga.events import (
     Undone,
 )
 from processors.saga.plan import Plan
-from processors.saga.state import Action, Origin, Phase, Saga, Status, StepState, Undo
+from processors.saga.state import PENDING, Action, Origin, Phase, Saga, Status, StepState, Undo
 from schemas.codec import UndecodableMessage, codec, message_name
 
 #: Finds a plan by its hash; raises BadRecord if there is none.
@@ -48,7 +48,7 @@ _encode_submitted = _SUBMITTED.encoder({**_PLAN_FIELDS, **_ORIGIN_FIELDS})
 _encode_timed_out = _TIMED_OUT.encoder(mapping=True)
 _encode_command = _COMMAND.encoder()
 _encode_result = _RESULT.encoder(mapping=True)
-_encode_saga = _SAGA.encoder(_PLAN_FIELDS)
+_encode_saga = _SAGA.encoder(_PLAN_FIELDS, known={"StepState": PENDING})
 
 
 # --- events -----------------------------------------------------------------------------------------------------

@@ -63,15 +63,21 @@ def binary(value: bytes) -> bytes:
 
 
 def compile_encoder(
-    schema: Mapping[str, Any], header: bytes, fields: Mapping[str, str] | None = None, *, mapping: bool = False
+    schema: Mapping[str, Any],
+    header: bytes,
+    fields: Mapping[str, str] | None = None,
+    *,
+    mapping: bool = False,
+    known: Mapping[str, Any] | None = None,
 ) -> Encoder:
     """Return a function that encodes an object by a record schema, after `header`.
 
     A field is the object's attribute of the same name, or the entry of a `mapping` (then what is missing has the schema's
-    default), or the Python expression over `value` that `fields` gives for it. Types that no message of ours has are
-    refused with ValueError.
+    default), or the Python expression over `value` that `fields` gives for it. `known` holds, by name of an inner record,
+    one object that occurs again and again and is encoded once. Types that no message of ours has are refused with
+    ValueError.
     """
-    made = _Module(mapping)
+    made = _Module(mapping, known or {})
     expressions = made.record_fields(schema, dict(fields or {}))
     made.scope["header"] = header
     return made.function("header", *expressions)
@@ -80,10 +86,11 @@ def compile_encoder(
 class _Module:
     """The names that generated functions use, and the functions."""
 
-    def __init__(self, mapping: bool) -> None:
+    def __init__(self, mapping: bool, known: Mapping[str, Any]) -> None:
         self._mapping = mapping
+        self._known = known
         self._named: dict[str, str] = {}
-        self.scope: dict[str, Any] = {"long": long, "text": text, "binary": binary, "BOOLEANS": _BOOLEANS}
+        self.scope: dict[str, Any] = {"long": long, "text": text, "binary": binary, "BOOLEANS": _BOOLEANS, "EMPTY": b"\0"}
 
     def function(self, *expressions: str) -> Encoder:
         """Make a function of `value` that joins what the expressions give."""
@@ -112,9 +119,10 @@ class _Module:
             case "long" | "int":
                 return f"long({value})"
             case "string":
-                return f"text({value})"
+                # Most remarks and reasons are empty.
+                return f"(text({value}) if {value} else EMPTY)"
             case "bytes":
-                return f"binary({value})"
+                return f"(binary({value}) if {value} else EMPTY)"
             case "boolean":
                 return f"BOOLEANS[{value}]"
             case "enum":
@@ -135,8 +143,16 @@ class _Module:
     def _name(self, schema: Mapping[str, Any], what: dict[str, bytes] | None) -> str:
         name = f"_{len(self._named)}_{schema['name']}"
         self._named[schema["name"]] = name
-        self.scope[name] = what if what is not None else self.function(*self.record_fields(schema, {}))
+        self.scope[name] = what if what is not None else self._inner(schema)
         return name
+
+    def _inner(self, schema: Mapping[str, Any]) -> Encoder:
+        encode = self.function(*self.record_fields(schema, {}))
+        if schema["name"] not in self._known:
+            return encode
+        known = self._known[schema["name"]]
+        encoded = encode(known)
+        return lambda value: encoded if value is known else encode(value)
 
     def _block(self, items: Any, loop: str, value: str, before: str = "") -> str:
         """A function for arrays and maps: one block of all items, if there are any, and the end."""

@@ -13,6 +13,8 @@ from processors.saga.state import Action, Saga, idempotency_key
 class Note(StrEnum):
     """What a decision did, for counting; never for deciding."""
 
+    __hash__ = str.__hash__
+
     STARTED = "started"
     ADVANCED = "advanced"
     RETRYING = "retrying"

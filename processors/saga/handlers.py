@@ -38,7 +38,7 @@ from processors.saga.moves import (
     with_step,
 )
 from processors.saga.plan import Plan, Resubmit
-from processors.saga.state import Action, Phase, Saga, Status, StepState, Undo
+from processors.saga.state import PENDING, Action, Phase, Saga, Status, StepState, Undo
 
 
 class Answer(NamedTuple):
@@ -72,7 +72,7 @@ def start(event: Submitted, plan: Plan, run: int, seq: int, now: int) -> Saga:
         label=event.label,
         content=event.content,
         origins=(event.origin,),
-        steps=tuple(StepState() for _ in plan.steps),
+        steps=(PENDING,) * len(plan.steps),
         started_ms=now,
         deadline_ms=deadline_of(plan, now),
         trace=event.trace,

@@ -118,6 +118,11 @@ PROTOCOL: dict[tuple[Phase, type], Row] = {
 }
 
 
+# As tuples: a union is taken apart at each isinstance().
+_REPLIES = (Succeeded, Failed, Undone, UndoFailed, Confirmed, ConfirmFailed)
+_OF_ACTIONS = (Succeeded, Failed)
+
+
 class Decision(NamedTuple):
     """The next saga (None: no state), what it asks for, and a note for counting.
 
@@ -153,7 +158,7 @@ def decide(saga: Saga | None, event: Event, now: int) -> Decision:
 
 def _misaddressed(saga: Saga | None, event: Event) -> do.Answer | None:
     """Answer replies that don't belong to this run, or that name no command of it."""
-    if saga is None or not isinstance(event, Reply):
+    if saga is None or not isinstance(event, _REPLIES):
         return None
     if event.run < saga.run:
         return _of_an_earlier_run(saga, event)
@@ -161,7 +166,7 @@ def _misaddressed(saga: Saga | None, event: Event) -> do.Answer | None:
         return do.refuse(saga, f"{type(event).__name__} of run {event.run}: the job is at run {saga.run}")
     place = saga.plan.index(event.step)
     if place < 0 or event.seq > saga.seq or (
-        isinstance(event, Succeeded | Failed) and not saga.steps[place].attempts
+        isinstance(event, _OF_ACTIONS) and not saga.steps[place].attempts
     ):
         return do.refuse(saga, f"{type(event).__name__} of {event.step!r} seq {event.seq}: no such command was sent")
     return None
@@ -197,9 +202,9 @@ def advance(saga: Saga | None, offset: int, event: Event, now: int) -> Decision:
         return decision
     if saga is None:
         started = _numbered_from(decision.saga, offset + 1)
-        return decision._replace(saga=replace(started, offset=offset), commands=outstanding(started))
+        return Decision(replace(started, offset=offset), outstanding(started), decision.note, True)
     # outstanding() doesn't read the offset, so the commands stay as they are.
-    return decision._replace(saga=replace(decision.saga, offset=offset))
+    return Decision(replace(decision.saga, offset=offset), decision.commands, decision.note, True)
 
 
 def _numbered_from(saga: Saga, seq: int) -> Saga:

@@ -12,6 +12,9 @@ from processors.saga.plan import Plan, StepPlan
 class Phase(StrEnum):
     """Where a saga is. The order is the wire order: append only."""
 
+    # Looked up some twenty times an event, and Enum's own hash is a call into Python. So below, too.
+    __hash__ = str.__hash__
+
     NEW = "NEW"
     RUNNING = "RUNNING"
     COMPENSATING = "COMPENSATING"
@@ -26,6 +29,8 @@ ENDED = frozenset({Phase.COMPLETED, Phase.COMPENSATED})
 class Action(StrEnum):
     """What a command asks of a step."""
 
+    __hash__ = str.__hash__
+
     EXECUTE = "EXECUTE"
     COMPENSATE = "COMPENSATE"
     CONFIRM = "CONFIRM"
@@ -33,6 +38,8 @@ class Action(StrEnum):
 
 class Status(StrEnum):
     """What is known of a step's action in this run."""
+
+    __hash__ = str.__hash__
 
     PENDING = "PENDING"
     COMMANDED = "COMMANDED"
@@ -43,6 +50,8 @@ class Status(StrEnum):
 
 class Undo(StrEnum):
     """What is known of a step's compensation in this run."""
+
+    __hash__ = str.__hash__
 
     NONE = "NONE"
     NEEDED = "NEEDED"
@@ -75,6 +84,10 @@ class StepState(msgspec.Struct, frozen=True):
     open: tuple[int, ...] = ()
     output: bytes = b""
     reason: str = ""
+
+
+#: A step that was not reached yet: the same object for all, which is encoded once.
+PENDING = StepState()
 
 
 class Saga(msgspec.Struct, frozen=True):
