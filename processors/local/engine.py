@@ -77,6 +77,11 @@ class LocalEngine:
         """ClickHouse's address."""
         return self._clickhouse_url or (self.clickhouse.url if self.clickhouse else "")
 
+    @property
+    def observed(self) -> dict[str, str]:
+        """Where each role shows /metrics, /ready and /live."""
+        return {role: f"http://127.0.0.1:{port}" for role, port in self._ports.items()}
+
     def environment(self) -> dict[str, str]:
         """Return the settings of this engine as environment variables."""
         return {
