@@ -19,7 +19,7 @@ from processors.local.claim import Claim
 from processors.local.errors import LocalError, StartFailed
 from processors.local.server import LocalServer
 
-_START_WITHIN = timedelta(seconds=30)
+_START_WITHIN = timedelta(seconds=90)
 _POLL_S = 0.05
 
 

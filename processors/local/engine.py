@@ -25,7 +25,7 @@ from processors.worker import COORDINATOR, INTAKE
 # Few partitions: each costs a file handle and a share of every fetch, and one machine has few cores.
 LOCAL_PARTITIONS = 4
 # Two cores start eight Python processes in some ten seconds; a crash loop is reported long before.
-READY_WITHIN = timedelta(seconds=120)
+READY_WITHIN = timedelta(seconds=240)
 ENV_FILE = "up.env"
 _CHILD = "import sys; from processors.worker import main; sys.exit(main(sys.argv[1:]))"
 

@@ -24,7 +24,7 @@ from processors.local.paid_ledger import Ledger, LedgerCorrupt
 from processors.local.shop import Shop
 from processors.local.shop_products import Catalogue, Expected, Truth
 
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 """A cold start takes one second; a machine that needs longer than this is broken or overloaded beyond use."""
 STOP_SECONDS = 5.0
 CHECKOUT = Path(__file__).parents[2]

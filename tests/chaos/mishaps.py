@@ -128,7 +128,10 @@ class Committer:
             self._note(f"not ended yet: {mishap.kind}: {error!r}")
 
     def _calm(self) -> None:
-        """End whatever lasts."""
+        """End whatever lasts, and start what didn't come back in its time."""
+        for server in (self._engine.kafka, self._engine.clickhouse):
+            if server is not None:
+                server.start()
         for name in [*self._frozen]:
             self._wake(name)
         for name in [*self._seconds]:
