@@ -18,6 +18,8 @@ class ExportJson(Step):
 
     Params = ExportParams
     params: ExportParams
+    # `scrapesaga simulate` runs this very class, on a folder of its own.
+    simulated = "export_json_simulated:Folder"
 
     async def run(self, call: StepCall) -> StepOutput:
         """Write the file as a whole, again and again if need be."""

@@ -23,7 +23,7 @@ def simulate(
     pipelines: Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of them.", metavar="PIPELINE...")],
     seeds: Annotated[int, typer.Option(min=1, help="Histories of the rules, of each pipeline.")] = 2_000,
     whole: Annotated[
-        int | None, typer.Option(min=1, help="Histories of the whole engine; by default a twentieth of --seeds.")
+        int | None, typer.Option(min=1, help="Histories of the whole engine; by default a twentieth of --seeds, at least 200.")
     ] = None,
     first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     level: Annotated[

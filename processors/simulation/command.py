@@ -34,6 +34,8 @@ class Level(StrEnum):
 
 #: Of the whole engine one history for so many of the rules: each costs about as much more.
 RULES_TO_WHOLE = 20
+#: At least so many: a compensation that leaks is found by some ten.
+FEWEST_WHOLE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def _round(
         report = run(seeds, plan, seconds=seconds)
         _show_rules(asked, plan, report, say)
         return report
-    count = asked.whole or max(1, asked.seeds // RULES_TO_WHOLE)
+    count = asked.whole or max(FEWEST_WHOLE, asked.seeds // RULES_TO_WHOLE)
     entire = run_whole(range(asked.first, asked.first + count), plan, models, seconds=seconds)
     _show_whole(asked, plan, entire, _what_runs(plan, models), say)
     return entire
@@ -166,6 +168,7 @@ def _json(
         "level": level,
         "histories": report.histories,
         "seconds": round(report.seconds, 3),
+        "cpu_seconds": round(report.cpu_seconds, 3),
         "per_minute": report.per_minute,
         "steps": steps,
         "ends": report.ends,
@@ -181,8 +184,8 @@ def _last_line(found: list[Report | WholeReport], missing: int) -> str:
     for kind, what in ((Report, "the rules"), (WholeReport, "the whole engine")):
         some = [one for one in found if isinstance(one, kind)]
         if some:
-            histories, seconds = sum(one.histories for one in some), sum(one.seconds for one in some)
-            parts.append(f"{histories} histories of {what} ({int(histories * 60 / max(seconds, 1e-9))} a minute)")
+            histories, seconds = sum(one.histories for one in some), sum(one.cpu_seconds for one in some)
+            parts.append(f"{histories} histories of {what} ({int(histories * 60 / max(seconds, 1e-9))} a minute of one core)")
     broken = sum(len(one.failures) for one in found)
     promise = f"{broken} broken" if broken else "no promise was broken"
     met = f"{missing} kinds of mishap never happened" if missing else "every kind of mishap happened"

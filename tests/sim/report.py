@@ -20,3 +20,12 @@ def put_table(path: str, name: str, lines: Sequence[str]) -> None:
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
     place.write_text("\n".join((head + begin, *lines, end + tail)), "utf-8")
+
+
+def table_rows(path: Path, name: str) -> list[str]:
+    """Return the lines of the table between the markers that name it. Raises MarkerMissing."""
+    text = path.read_text("utf-8")
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if begin not in text or end not in text:
+        raise MarkerMissing(f"{path} needs the lines {begin} and {end}")
+    return [line for line in text.partition(begin)[2].partition(end)[0].splitlines() if line.startswith("|")]

@@ -175,7 +175,7 @@ class _History:
         town.say("nothing goes wrong any more")
         if await self._rest(CALM_LIMIT_S, QUIET_S):
             Judge(town, self.plan, self.catalogue, self.view, self.outsides).judge(self.jobs)
-        else:
+        elif not town.violations:
             town.violate("when the mishaps stop, every saga ends or parks", self._restless(), "it does not")
 
     async def _act(self, planned: Planned) -> None:
@@ -185,7 +185,7 @@ class _History:
     async def _rest(self, limit_s: float = ROUGH_LIMIT_S, quiet_s: float = 4.0) -> bool:
         """Wait until nothing has moved for a while; False if that never came."""
         until = self.town.loop.elapsed + limit_s
-        while self.town.loop.elapsed < until:
+        while self.town.loop.elapsed < until and not self.town.violations:
             if self._quiet():
                 await asyncio.sleep(quiet_s)
                 if self._quiet():

@@ -52,7 +52,7 @@ class Roads:
     """The network of one history."""
 
     def __init__(
-        self, latency: Callable[[], float], meets: Callable[[str, bool], Planned | None], strikes: Callable[[Planned], bool]
+        self, latency: Callable[[], float], meets: Callable[[str, str, bool], Planned | None], strikes: Callable[[Planned], bool]
     ) -> None:
         self._latency = latency
         self._meets = meets
@@ -80,9 +80,9 @@ class Roads:
         if attempt is not None and attempt.loses_reply_of(attempt.calls) and self._happens(attempt):
             raise ConnectionError(f"{what}: the connection was lost")
 
-    async def attempt(self, step: str, undoing: bool, act: Callable[[], Awaitable[Any]]) -> Any:
+    async def attempt(self, call: StepCall, undoing: bool, act: Callable[[], Awaitable[Any]]) -> Any:
         """Let a step act once, with whatever happens to this attempt."""
-        planned = self._meets(step, undoing)
+        planned = self._meets(call.job_id, call.step, undoing)
         meets = Attempt(planned)
         token = _attempt.set(meets)
         process = current_process()
@@ -163,16 +163,16 @@ class Exposed(Step):
 
     async def run(self, call: StepCall) -> StepOutput:
         """Run the step, or not, or so that nobody learns of it."""
-        output: StepOutput = await self._roads.attempt(self.name, False, lambda: self._inner.run(call))
+        output: StepOutput = await self._roads.attempt(call, False, lambda: self._inner.run(call))
         return output
 
     async def _compensate(self, call: StepCall) -> None:
-        await self._roads.attempt(self.name, True, lambda: self._inner.compensate(call))
+        await self._roads.attempt(call, True, lambda: self._inner.compensate(call))
 
     async def _confirm(self, call: StepCall) -> None:
         confirm = self._inner.confirm
         if confirm is not None:
-            await self._roads.attempt(self.name, True, lambda: confirm(call))
+            await self._roads.attempt(call, True, lambda: confirm(call))
 
 
 class Modelled(Outside):

@@ -31,7 +31,7 @@ class Town:
         #: Nothing goes wrong any more.
         self.calm = False
         self._struck: set[int] = set()
-        self._attempts: Counter[tuple[str, bool]] = Counter()
+        self._attempts: Counter[tuple[str, str, bool]] = Counter()
 
     # --- doing things outside of every process ----------------------------------------------------------------------
 
@@ -69,10 +69,9 @@ class Town:
 
     def strikes(self, planned: Planned) -> bool:
         """Whether a mishap happens now; each does once, and none when it is calm."""
-        number = next(place for place, one in enumerate(self.planned) if one is planned)
-        if self.calm or number in self._struck:
+        if self.calm or self._is_over(planned):
             return False
-        self._struck.add(number)
+        self._struck.add(self._number(planned))
         self.hit(planned.kind)
         self.say(f"** {planned.kind} ({planned.where})")
         return True
@@ -88,10 +87,18 @@ class Town:
                 return one.kind
         return None
 
-    def meets_at_attempt(self, step: str, undoing: bool) -> Planned | None:
-        """Return what the next attempt of a step meets; it strikes where it shows."""
-        self._attempts[step, undoing] += 1
-        number = self._attempts[step, undoing]
+    def meets_at_attempt(self, job_id: str, step: str, undoing: bool) -> Planned | None:
+        """Return what a job's next attempt of a step meets; it strikes where it shows."""
+        self._attempts[job_id, step, undoing] += 1
+        number = self._attempts[job_id, step, undoing]
         if self.calm:
             return None
-        return next((one for one in self.of(ON_UNDO if undoing else ON_EXECUTE, step) if one.at == number), None)
+        kinds = ON_UNDO if undoing else ON_EXECUTE
+        return next((one for one in self.of(kinds, step) if one.at == number and not self._is_over(one)), None)
+
+    def _is_over(self, planned: Planned) -> bool:
+        return self._number(planned) in self._struck
+
+    def _number(self, planned: Planned) -> int:
+        # By identity: two that say the same are two.
+        return next(place for place, one in enumerate(self.planned) if one is planned)

@@ -170,6 +170,9 @@ def drawn(seed: int, plan: Plan) -> tuple[Planned, ...]:
         planned.append(Planned(Trouble.UNDO_GIVES_UP, chance.choice(steps), 1, chance.random()))
     if any(one.kind in ON_UNDO for one in planned) and chance.random() < 0.8:
         planned.append(Planned(Trouble.STEP_FAILS, steps[-1], 1, chance.random()))
+    # An effect that nobody learned of, and no second attempt that tells: what compensations are most often wrong about.
+    unlearned = [one for one in planned if one.kind in (Trouble.REPLY_LOST, Trouble.HANGS_AFTER)]
+    planned += [Planned(Trouble.STEP_FAILS, one.where, one.at + 1, 0.0) for one in unlearned if chance.random() < 0.6]
     return tuple(planned)
 
 
