@@ -25,7 +25,7 @@ from processors.plans import Plans, UnknownPlan
 from processors.saga.commands import Note, Reject, StepCommand
 from processors.saga.events import Event, Reply, TimedOut
 from processors.saga.protocol import Decision, advance, poisoned
-from processors.saga.state import ENDED, Phase, Saga
+from processors.saga.state import ENDED, Action, Phase, Saga
 from processors.sender import Sender
 from processors.tracing import Sink, command_headers, saga_span, trace_id_of
 from processors.transport.changelog import peek
@@ -65,6 +65,28 @@ class Table(Protocol):
         ...
 
 
+class _Counters:
+    """What is counted at each event, looked up once: a look-up costs more than the counting."""
+
+    def __init__(self) -> None:
+        self._transitions: dict[Note, Callable[[], None]] = {}
+        self._commands: dict[tuple[str, Action], Callable[[], None]] = {}
+
+    def transition(self, note: Note) -> None:
+        """Count a decision."""
+        count = self._transitions.get(note)
+        if count is None:
+            count = self._transitions[note] = metrics.transitions.labels(note).inc
+        count()
+
+    def command(self, step: str, action: Action) -> None:
+        """Count a command."""
+        count = self._commands.get((step, action))
+        if count is None:
+            count = self._commands[step, action] = metrics.commands.labels(step, action).inc
+        count()
+
+
 class Coordinator:
     """Drives the sagas of the partitions that this process owns."""
 
@@ -91,6 +113,7 @@ class Coordinator:
         self._census: dict[int, Census] = {}
         self._rearmed = asyncio.Event()
         self._spans = spans
+        self._counters = _Counters()
         self._clock = clock
         self._look_every_s = look_every.total_seconds()
         self._show()
@@ -166,7 +189,7 @@ class Coordinator:
             if key in changes:
                 first, saga = changes[key]
             else:
-                first = saga = await self._load(key, partition)
+                first = saga = self._cached(key) or await self._load(key, partition)
         except BadRecord as error:
             sending.append(self._set_aside(record, str(error)))
             return
@@ -199,11 +222,13 @@ class Coordinator:
             raise BadRecord(f"the event is for job {event.job_id!r}, but its key is {record.key!r}")
         return event
 
-    async def _load(self, key: bytes, partition: int) -> Saga | None:
+    def _cached(self, key: bytes) -> Saga | None:
         saga = self._cache.get(key)
         if saga is not None:
             self._cache.move_to_end(key)
-            return saga
+        return saga
+
+    async def _load(self, key: bytes, partition: int) -> Saga | None:
         value = self._table.get(key, partition)
         if value is None:
             return None
@@ -219,7 +244,7 @@ class Coordinator:
         topic = self._command_topics.get(command.step)
         if topic is None:
             topic = self._command_topics[command.step] = self._catalogue.commands(command.step).name
-        metrics.commands.labels(command.step, command.action).inc()
+        self._counters.command(command.step, command.action)
         # Same key, same partitioner, same count: the command's partition is the event's.
         headers = command_headers(command) if command.trace else ()
         return Outgoing(topic, record.partition, record.key, encode_command(command), headers)
@@ -253,7 +278,7 @@ class Coordinator:
 
     def _count(self, decision: Decision, before: Saga | None, event: Event, record: Record) -> None:
         note, saga = decision.note, decision.saga
-        metrics.transitions.labels(note).inc()
+        self._counters.transition(note)
         if note is Note.EARLY and isinstance(event, TimedOut) and saga is not None:
             wait = max(saga.due_ms - record.timestamp_ms, EARLY_MS)
             deadlines = self._deadlines.get(record.partition)
@@ -274,12 +299,19 @@ class Coordinator:
             case Note.COMPLETED | Note.COMPENSATED:
                 metrics.saga_seconds.labels(saga.phase).observe((saga.updated_ms - saga.started_ms) / 1000)
         if (before is None or before.phase is not saga.phase) and saga.phase is not Phase.RUNNING:
+            self._tell(saga, step)
+
+    def _tell(self, saga: Saga, step: str) -> None:
+        """Log a change of phase, and end the saga's span."""
+        if saga.trace and self._spans is not None:
+            saga_span(self._spans, saga)
+        # That a saga completes is expected, a thousand times a second: it is counted, and told if somebody traces it.
+        level = logging.DEBUG if saga.phase is Phase.COMPLETED and not saga.trace else logging.INFO
+        if log.isEnabledFor(level):
             about = {"job_id": saga.job_id, "run": saga.run, "seq": saga.seq, "step": step, "reason": saga.reason}
             if saga.trace:
                 about["trace_id"] = trace_id_of(saga.trace)
-                if self._spans is not None:
-                    saga_span(self._spans, saga)
-            log.info("saga %s", saga.phase.lower(), extra=about)
+            log.log(level, "saga %s", saga.phase.lower(), extra=about)
 
     # --- time -----------------------------------------------------------------------------------------------------
 

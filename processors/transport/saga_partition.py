@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from processors.errors import ProtocolViolation
-from processors.transport.changelog import SEQ_HEADER, Change, Memory, peek, seq_of
+from processors.transport.changelog import SEQ_HEADER, Change, Memory, seq_of
 from processors.transport.foreign import Account, ForeignWatch
 from processors.transport.outbox import Outbox, Outgoing
 from processors.transport.saga_store import PartitionNotHeld, SagaStore
@@ -118,7 +118,7 @@ class SagaPartition:
                 if key in seqs:
                     changes.append((key, None, seqs.pop(key)))
                 continue
-            seq = peek(value)[0]
+            seq = seq_of(value)
             lowest = seqs[key] if key in seqs else self._memory.graves.get(key, -1) + 1
             if seq < lowest:
                 raise ProtocolViolation(
