@@ -117,21 +117,25 @@ def audit_verify(
 
 
 def verify(context: Context) -> Report:
-    """Read the topics, and return what the audit found."""
+    """Read the topics, and return what the audit found.
+
+    One partition after the other: its states and commands are held in memory, some 400 bytes each, until its events were
+    folded. `audit --follow --to-end` judges the same and holds what is in flight.
+    """
     catalogue, reader, settings = context.catalogue, context.reader, context.settings
     report = Report()
     events, sagas = catalogue.events.name, catalogue.sagas.name
     if reader.partitions(events) != reader.partitions(sagas):
         raise CommandRefused(f"{events} and {sagas} differ in partitions; see `scrapesaga topics verify`")
-    starts = reader.lowest(events)
-    topics = Topics(report)
-    for record in reader.records(sagas):
-        topics.add_state(record, starts[record.partition])
-    for step in catalogue.steps:
-        for record in reader.records(catalogue.commands(step).name):
-            topics.add_command(record)
     kept = Kept.since(int(time.time() * 1000), settings.retention_history, settings.retention_commands)
-    # Read between the states and the events: whatever a state or an event names was published before it.
-    plans = read_plans(reader, catalogue.plans.name)
-    Audit(topics, report, plans, kept).run(reader.records(events))
+    for partition, begins in reader.lowest(events).items():
+        topics = Topics(report)
+        for record in reader.records(sagas, [partition]):
+            topics.add_state(record, begins)
+        for step in catalogue.steps:
+            for record in reader.records(catalogue.commands(step).name, [partition]):
+                topics.add_command(record)
+        # Read between the states and the events: whatever a state or an event names was published before it.
+        plans = read_plans(reader, catalogue.plans.name)
+        Audit(topics, report, plans, kept).run(reader.records(events, [partition]))
     return report

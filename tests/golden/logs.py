@@ -1,0 +1,96 @@
+"""Golden logs: the topics of one run, a file of JSON lines for each, packed with zstd.
+
+Each line is a record: partition, offset, the broker's timestamp, key and value (base64), headers where there are any.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from processors.cli.verify import Audit, Kept, Report, Topics
+from processors.reading import plan_book
+from processors.transport.record import Record
+from schemas.codec import HEADER_BYTES, codec, message_name
+
+SUFFIX = ".jsonl.zst"
+#: What is replayed: the plans, the events, and what followed from them.
+PLANS, EVENTS, SAGAS, COMMANDS = "plans", "events", "sagas", ".commands"
+
+
+def is_golden(topic: str) -> bool:
+    """Whether a topic, by its short name, belongs into a golden log."""
+    return topic in (PLANS, EVENTS, SAGAS) or topic.endswith(COMMANDS)
+
+
+def write(folder: Path, topic: str, records: Iterable[Record]) -> int:
+    """Write one topic; return how many records it has."""
+    lines = [json.dumps(_line(record), separators=(",", ":")) for record in records]
+    folder.mkdir(parents=True, exist_ok=True)
+    packed = zstandard.ZstdCompressor(level=19).compress("".join(f"{line}\n" for line in lines).encode())
+    (folder / f"{topic}{SUFFIX}").write_bytes(packed)
+    return len(lines)
+
+
+def read(folder: Path, topic: str) -> Iterator[Record]:
+    """Yield the records of one topic."""
+    text = zstandard.decompress((folder / f"{topic}{SUFFIX}").read_bytes()).decode()
+    for line in text.splitlines():
+        one = json.loads(line)
+        headers = tuple((name, base64.b64decode(value)) for name, value in one.get("headers", ()))
+        yield Record(topic, one["partition"], one["offset"], one["timestamp"], _bytes(one["key"]), _bytes(one["value"]), headers)
+
+
+def topics(folder: Path) -> tuple[str, ...]:
+    """Return the topics of a golden log."""
+    return tuple(sorted(path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}")))
+
+
+def replay(folder: Path) -> Report:
+    """Decide the events again by the rules of this checkout, and compare each state and command byte for byte."""
+    report = Report()
+    found = Topics(report)
+    for record in read(folder, SAGAS):
+        found.add_state(renewed(record), 0)
+    for topic in topics(folder):
+        if topic.endswith(COMMANDS):
+            for record in read(folder, topic):
+                found.add_command(renewed(record))
+    # Nothing was removed by the time that it was recorded.
+    Audit(found, report, plan_book(read(folder, PLANS)), Kept(0, 0)).run(read(folder, EVENTS))
+    return report
+
+
+def renewed(record: Record) -> Record:
+    """Return a record as this checkout would write it: the same bytes, unless its schema has had additions since."""
+    value = record.value
+    name = None if value is None else message_name(value)
+    if value is None or name is None or value[:HEADER_BYTES] == codec(name).header:
+        return record
+    return record._replace(value=codec(name).encode(codec(name).decode(value)))
+
+
+def _line(record: Record) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp_ms,
+        "key": _text(record.key),
+        "value": _text(record.value),
+    }
+    if record.headers:
+        line["headers"] = [[name, _text(value)] for name, value in record.headers]
+    return line
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
