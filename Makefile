@@ -11,6 +11,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 SCENARIOS ?= S1,S2,raw,S3,S4,S5,S6
 RUNS ?= 5
+EXAMPLES ?= 5000
 MINUTES ?= 2
 URLS ?= 500
 KILLED ?= intake coordinator fetch parse enrich classify load notify broker
@@ -46,6 +47,13 @@ test-broker: $(STAMP)  ## against a real Kafka and a real ClickHouse engine
 	$(BIN)/pytest -q tests/broker
 
 test-all: test test-deploy test-broker
+
+.PHONY: fuzz golden
+fuzz: $(STAMP)  ## damaged input for every decoder, longer than CI does: make fuzz EXAMPLES=20000
+	SCRAPESAGA_TEST_FUZZ=$(EXAMPLES) $(BIN)/pytest -q --timeout 0 tests/fuzz
+
+golden: $(STAMP)  ## at a release: record the log that later versions have to decide as this one does
+	$(BIN)/python -m tests.golden.record $(VERSION)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
