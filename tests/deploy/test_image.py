@@ -68,7 +68,8 @@ def test_the_runtime_lock_is_enough(built: Engine) -> None:
 
 def test_the_user_is_a_fixed_number_and_the_working_directory_empty(built: Engine) -> None:
     """Kubernetes checks runAsNonRoot by number; what lay in the working directory could shadow the engine's packages."""
-    script = "id -u; id -g; ls -A | wc -l; touch /opt/scrapesaga/x 2>&1 | head -1; for tool in gcc cc c++ make ld; do command -v $tool; done; true"
+    tools = "for tool in gcc cc c++ make ld; do command -v $tool; done; true"
+    script = f"id -u; id -g; ls -A | wc -l; touch /opt/scrapesaga/x 2>&1 | head -1; {tools}"
     told = built.run(TAG, "-c", script, entrypoint="sh")
     uid, gid, entries, refused, *compilers = told.stdout.split("\n")
     assert (uid, gid, entries) == ("10001", "10001", "0")

@@ -218,7 +218,8 @@ steps:
   - use: notify
 """
 WORDS = st.sampled_from(
-    [b"name", b"steps", b"use", b"with", b"~", b"!!python/object:os.system", b"&a", b"*a", b"{", b"[", b"- ", b"\n", b": ", b"1e999", b"\t", b"\x00"]
+    [b"name", b"steps", b"use", b"with", b"~", b"!!python/object:os.system",
+     b"&a", b"*a", b"{", b"[", b"- ", b"\n", b": ", b"1e999", b"\t", b"\x00"]
 )
 
 
@@ -238,7 +239,7 @@ def test_pipelines_are_read_or_refused(text: bytes, tmp_path_factory: pytest.Tem
 @pytest.mark.parametrize(
     "text",
     [
-        "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*{'a' if n == 0 else f'b{n - 1}'}, *{'a' if n == 0 else f'b{n - 1}'}]\n" for n in range(40)),
+        "a: &a [x, x]\nb0: &b0 [*a, *a]\n" + "".join(f"b{n}: &b{n} [*b{n - 1}, *b{n - 1}]\n" for n in range(1, 40)),
         "name: p\nsteps: [{use: enrich, with: {url: 'http://x/', headers: &h {a: *h}}}]\n",
         "name: p\nsteps: &s [{use: fetch, with: {headers: {x: *s}}}]\n",
         "name: p\nsteps:\n- use: fetch\n  with: &w {accept: [*w]}\n",

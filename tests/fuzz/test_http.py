@@ -31,7 +31,9 @@ from tests.fuzz.bytes import MOST_BYTES, bounded, damaged, peak_bytes
 from tests.fuzz.test_decoders import EXAMPLES, FUZZ
 
 NOW = datetime(2026, 1, 31, 6, tzinfo=UTC)
-DATES = st.sampled_from(["Sat, 31 Jan 2026 06:00:05 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 +2359", "5", "-1", "1e9"])
+DATES = st.sampled_from(
+    ["Sat, 31 Jan 2026 06:00:05 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 +2359", "5", "-1", "1e9"]
+)
 TEXTS = st.text(max_size=40) | DATES | st.builds(lambda a, b: a + b, DATES, st.text(max_size=8))
 
 

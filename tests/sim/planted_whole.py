@@ -209,7 +209,10 @@ IN_THE_ENGINE = [
     Bug("coordinator: a send is not waited for", swapped(Coordinator, "handle", does_not_wait_for_kafka)),
     Bug("coordinator: a failed send is only logged", swapped(Coordinator, "handle", swallows_failed_sends)),
     Bug("coordinator: an unreadable record stops the partition", swapped(Coordinator, "_apply", loses_what_it_cannot_decode)),
-    Bug("coordinator: the cache outlives the partition", both(swapped(Coordinator, "restored", keeps_its_cache), swapped(Coordinator, "revoked", keeps_its_cache))),
+    Bug(
+        "coordinator: the cache outlives the partition",
+        both(swapped(Coordinator, "restored", keeps_its_cache), swapped(Coordinator, "revoked", keeps_its_cache)),
+    ),
     Bug("coordinator: timers are not armed on restore", swapped(Coordinator, "restored", arms_nothing_on_restore)),
     Bug("coordinator: timers ring early", swapped(Deadlines, "due", rings_early)),
     Bug("coordinator: a timer that was early never rings again", swapped(Coordinator, "_count", forgets_early_timers)),
