@@ -105,6 +105,15 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "page bytes {{step}}": _rate("scrapesaga_page_bytes_total", "step"),
         }),
     ),
+    "Audit": (
+        Panel("Jobs by what became of them", {"{{state}}": f"max by (state) (scrapesaga_audited_jobs{{{_CHOSEN}}})"}),
+        Panel("Promises broken", {"{{promise}}": _rate("scrapesaga_broken_promises_total", "promise")}, red_from=0.000001),
+        Panel("Events judged, and not yet read", {
+            "judged a second": _rate("scrapesaga_audited_events_total"),
+            "to read": _sum("scrapesaga_audit_lag_records"),
+            "stuck sagas": _sum("scrapesaga_stuck_sagas"),
+        }),
+    ),
     "Engine": (
         Panel("Waiting records by topic", {"{{topic}}": _sum("scrapesaga_consumer_lag", "topic")}),
         Panel("Timers armed", {"{{pod}}": _sum("scrapesaga_deadlines", "pod")}),

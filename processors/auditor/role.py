@@ -104,6 +104,7 @@ def run_auditor(settings: Settings, catalogue: Catalogue) -> int:
 
 
 async def _serve(settings: Settings, role: AuditorRole) -> int:
+    metrics.show_build((AUDITOR,))
     loop = asyncio.get_running_loop()
     for which in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(which, role.stop)

@@ -8,5 +8,13 @@
 {{- $role := include "scrapesaga.stepRole" (dict "root" $ "step" .) | fromJson -}}
 {{- $list = append $list (dict "kind" "step" "component" (printf "step-%s" .) "args" (list "worker" .) "role" $role "group" (printf "%s.step.%s" $prefix .) "topic" (printf "%s.%s.commands" $prefix .)) -}}
 {{- end -}}
+{{- if .Values.auditor.enabled -}}
+{{- $auditor := include "scrapesaga.role" (dict "root" . "layers" (list .Values.auditor)) | fromJson -}}
+{{- /* One reads everything: a second would find the same once more. */ -}}
+{{- $_ := set $auditor "replicas" 1 -}}
+{{- $_ := set $auditor "autoscaling" dict -}}
+{{- $_ := set $auditor "keda" dict -}}
+{{- $list = append $list (dict "kind" "auditor" "component" "auditor" "args" (list "worker" "auditor") "role" $auditor) -}}
+{{- end -}}
 {{- toJson $list -}}
 {{- end -}}
