@@ -15,6 +15,7 @@ from processors.auditor.fold import fold
 from processors.auditor.frontier import Frontier, Moment, Waiting
 from processors.auditor.jobs import Expected, Job, Jobs, fingerprint
 from processors.auditor.promises import Broken, Place, Promise, place_of
+from processors.auditor.renewed import renewed
 from processors.auditor.scope import Report, Scope
 from processors.auditor.unexplained import explain
 from processors.deadlines import Deadlines
@@ -183,10 +184,7 @@ class SagaAudit:
     def written(self, record: Record, moment: Moment) -> None:
         """Take a record of the states, or of a step's commands."""
         job_id = (record.key or b"").decode("utf-8", "replace")
-        value = record.value
-        if value is None:
-            value = _tombstone(seq_in(record.headers)) if record.topic == self._scope.sagas else b""
-        mark = fingerprint(record.topic, value)
+        mark = fingerprint(record.topic, _said(record))
         job = self.jobs.get(job_id)
         if job is not None:
             if mark in job.expected:
@@ -247,7 +245,7 @@ class SagaAudit:
         if saga.job_id != job_id or all(one.offset != saga.offset for one in job.untold):
             return False
         waiting, job.untold = job.untold, None
-        mark = fingerprint(record.topic, record.value)
+        mark = fingerprint(record.topic, renewed(record.value))
         self._early.get(job_id, {}).pop(mark, None)
         self.counts.unjudged += 1
         job.saga, job.first_seq = saga, saga.seq
@@ -314,6 +312,11 @@ class SagaAudit:
 
     def _break(self, promise: Promise, job_id: str, place: Place, detail: str) -> None:
         self._report(Broken(promise, job_id, place, detail))
+
+
+def _said(record: Record) -> bytes:
+    """Return a record's value in the present encoding; for a tombstone the seq up to which it forgets."""
+    return _tombstone(seq_in(record.headers)) if record.value is None else renewed(record.value)
 
 
 def _tombstone(seq: int) -> bytes:

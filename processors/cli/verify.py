@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from processors.auditor.fold import fold
+from processors.auditor.renewed import renewed
 from processors.errors import BadRecord
 from processors.saga.commands import StepCommand
 from processors.saga.state import Saga
@@ -137,7 +138,7 @@ class Topics:
         self._note(command_key(record.partition, one), record)
 
     def _note(self, key: Key, record: Record) -> None:
-        found = Seen(str(record), digest(record.value or b""))
+        found = Seen(str(record), digest(renewed(record.value or b"")))
         same = self.seen.setdefault(key, [])
         if any(other.digest == found.digest for other in same):
             self._report.repeats += 1

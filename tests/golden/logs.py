@@ -16,7 +16,6 @@ import zstandard
 from processors.cli.verify import Audit, Kept, Report, Topics
 from processors.reading import plan_book
 from processors.transport.record import Record
-from schemas.codec import HEADER_BYTES, codec, message_name
 
 SUFFIX = ".jsonl.zst"
 #: What is replayed: the plans, the events, and what followed from them.
@@ -56,23 +55,14 @@ def replay(folder: Path) -> Report:
     report = Report()
     found = Topics(report)
     for record in read(folder, SAGAS):
-        found.add_state(renewed(record), 0)
+        found.add_state(record, 0)
     for topic in topics(folder):
         if topic.endswith(COMMANDS):
             for record in read(folder, topic):
-                found.add_command(renewed(record))
+                found.add_command(record)
     # Nothing was removed by the time that it was recorded.
     Audit(found, report, plan_book(read(folder, PLANS)), Kept(0, 0)).run(read(folder, EVENTS))
     return report
-
-
-def renewed(record: Record) -> Record:
-    """Return a record as this checkout would write it: the same bytes, unless its schema has had additions since."""
-    value = record.value
-    name = None if value is None else message_name(value)
-    if value is None or name is None or value[:HEADER_BYTES] == codec(name).header:
-        return record
-    return record._replace(value=codec(name).encode(codec(name).decode(value)))
 
 
 def _line(record: Record) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
 
@@ -18,7 +18,8 @@ from processors.saga.events import Submitted
 from processors.saga.state import ENDED, Origin, Phase
 from processors.spend_book import SpendEntry, SpendState
 from processors.transport.record import Record
-from processors.wire import decode_command, decode_saga, encode_command, encode_event, encode_saga
+from processors.wire import decode_command, decode_saga, decode_saga_fields, encode_command, encode_event, encode_saga
+from schemas.codec import Codec, _names, codec, schema_of
 from tests.honest import CATALOGUE, PARTITIONS, Engine
 
 EVENTS, SAGAS = CATALOGUE.events.name, CATALOGUE.sagas.name
@@ -295,6 +296,38 @@ def test_the_ledger_is_audited(plant: Callable[[Engine], None], promise: Promise
     engine.run(jobs=2)
     plant(engine)
     assert dict(audit(engine).broken) == ({} if promise is None else {promise: 1})
+
+
+# --- upgrades -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def older_states() -> Iterator[Codec]:
+    """A schema of an earlier version, which had no traces yet."""
+    schema = schema_of("saga_state")
+    older = Codec("saga_state", {**schema, "fields": [one for one in schema["fields"] if one["name"] != "trace"]})
+    present = codec("saga_state")
+    present.add_reader(older)
+    _names.cache_clear()
+    yield older
+    del present._readers[older.fingerprint]
+    _names.cache_clear()
+
+
+def test_what_an_earlier_version_wrote_is_judged_by_what_it_says(older_states: Codec) -> None:
+    """While coordinators are replaced one by one, states come in two encodings: they say the same, or they don't."""
+    engine = Engine(3, failures=0.2)
+    engine.run(jobs=10)
+    states = [one for one in engine.topics[SAGAS] if one.value is not None]
+    for record in states[::2]:
+        fields = decode_saga_fields(record.value or b"")
+        place = engine.topics[SAGAS].index(record)
+        change(engine, SAGAS, place, older_states.encode(fields))
+    assert audit(engine).examples == []
+    record = states[0]
+    fields = {**decode_saga_fields(record.value or b""), "label": "forged"}
+    engine.append(SAGAS, record.key or b"", older_states.encode(fields))
+    assert dict(audit(engine).broken) == {Promise.FOLD: 1}
 
 
 # --- beginnings -----------------------------------------------------------------------------------------------------------
