@@ -18,10 +18,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench import peer, shop, waiting
 from bench.engine import LAYOUTS, Engine
 from bench.profile import profiled, table
 from bench.rows import Row, plot, save, show
 from bench.scenarios import FAILS_EVERY, IN_FLIGHT, Load, Run
+from processors.local.kafka import EmbeddedKafka
 
 _HERE = Path(__file__).parent
 _ENGINE = ("S2", "S1", "raw", "S3", "S4")
@@ -39,10 +41,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="scrapesaga-bench-", dir=options.folder) as folder:
         wanted = [one for one in _ENGINE if one in options.scenarios]
         if wanted:
-            rows += _on_one_engine(console, Path(folder), wanted, options)
+            rows += _on_one_engine(console, Path(folder) / "engine", wanted, options)
+        if "S5" in options.scenarios:
+            rows += _waiting(console, Path(folder) / "waiting", options)
+        if "S6" in options.scenarios:
+            for number in range(options.runs):
+                rows.append(shop.measure(Path(folder) / f"shop-{number}", options.urls))
+                console.print(f"run {number + 1} S6: {_brief(rows[-1])}", soft_wrap=True)
     if options.profile is not None:
         for path in sorted(options.profile.rglob("*.txt")):
             print(f"{path.parent.name} {table(path)}")
+    sizes = {"S1": (options.peer_sagas, options.in_flight), "S2": (options.one_at_a_time, 1)}
+    sizes["S3"] = sizes["S1"]
+    for row in peer.rows(options.peer, options.scenarios, options.runs, sizes):
+        console.print(f"{row.engine} {row.scenario}: {_brief(row)}", soft_wrap=True)
+        rows.append(row)
     show(console, rows)
     save(options.out, rows)
     plot(options.out.with_suffix(".png"), rows)
@@ -64,6 +77,16 @@ def _on_one_engine(console: Console, folder: Path, wanted: list[str], options: a
                     row = _one(run, scenario, options)
                 console.print(f"run {number + 1} {scenario}: {_brief(row)}", soft_wrap=True)
                 rows.append(row)
+    return rows
+
+
+def _waiting(console: Console, folder: Path, options: argparse.Namespace) -> list[Row]:
+    rows: list[Row] = []
+    sizes = [int(size) for size in options.waiting.split(",")]
+    with EmbeddedKafka(folder / "kafka", fast_start=False) as broker:
+        for row in waiting.rows(broker, folder, sizes, options.stores.split(",")):
+            console.print(f"{row.scenario}: {_brief(row)}", soft_wrap=True)
+            rows.append(row)
     return rows
 
 
@@ -108,6 +131,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help=f"unfinished sagas at most ({IN_FLIGHT})")
     parser.add_argument("--one-at-a-time", type=int, default=200, help="sagas of S2 (200)")
     parser.add_argument("--warm-up", type=int, default=4_000, help="sagas before anything is measured (4000)")
+    parser.add_argument("--waiting", default="10000,100000", help="sagas of S5; 1000000 takes a few minutes a store")
+    parser.add_argument("--stores", default="memory,rocksdb", help="stores of S5 (memory,rocksdb)")
+    parser.add_argument("--urls", type=int, default=500, help="pages of S6 (500)")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND", help="another engine: bench/peer.py")
+    parser.add_argument("--peer-sagas", type=int, default=2_000, help="sagas of a peer's S1 and S3 (2000)")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), default="two", help="which roles share a process (two)")
     parser.add_argument("--set", action="append", default=[], metavar="SCRAPESAGA_X=Y", help="a setting to change")
     parser.add_argument("--idle", type=float, default=0.0, metavar="SECONDS", help="measure idle CPU for so long first")
