@@ -14,9 +14,12 @@ RUNS ?= 5
 EXAMPLES ?= 5000
 MINUTES ?= 2
 URLS ?= 500
+SEEDS ?= 20000
+HISTORIES ?= 100000
+WALK ?= ci
 KILLED ?= intake coordinator fetch parse enrich classify load notify broker
 
-.PHONY: bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas clean image sbom locks
+.PHONY: bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas clean image sbom locks sim planted walk
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +42,15 @@ chaos: $(STAMP)  ## break a whole engine under load, then judge it from outside:
 
 test: $(STAMP)  ## the fast tests: pure rules, simulated engines, damaged bytes, steps against real HTTP
 	$(BIN)/pytest -q tests/unit tests/sim tests/chaos tests/fuzz tests/golden
+
+sim: $(STAMP)  ## histories in which everything goes wrong, by seed; millions likewise: make sim SEEDS=2000000
+	$(BIN)/scrapesaga simulate examples/pipelines/shop-prices.yaml --seeds $(SEEDS) --every-mishap
+
+planted: $(STAMP)  ## put bugs in, one at a time, and see whether they are found: make planted HISTORIES=100000
+	$(BIN)/python -m tests.sim.planted $(HISTORIES) --check docs/verification.md
+
+walk: $(STAMP)  ## every world that small plans can reach: make walk WALK=large
+	$(BIN)/python -m tests.sim.walk $(WALK)
 
 test-deploy: $(STAMP)  ## chart and image: rendered, and checked against the engine's own settings
 	$(BIN)/pytest -q tests/deploy

@@ -140,7 +140,7 @@ COORDINATOR = "coordinator"
 #: Mishaps begin within this many seconds.
 ROUGH_S = 30.0
 #: A smooth history is over within as many.
-SMOOTH_S = 4.0
+SMOOTH_S = 2.5
 #: A role's process takes some hundred turns in a smooth history.
 TURNS = 120
 _MOST = 9
@@ -170,6 +170,9 @@ def drawn(seed: int, plan: Plan) -> tuple[Planned, ...]:
         planned.append(Planned(Trouble.UNDO_GIVES_UP, chance.choice(steps), 1, chance.random()))
     if any(one.kind in ON_UNDO for one in planned) and chance.random() < 0.8:
         planned.append(Planned(Trouble.STEP_FAILS, steps[-1], 1, chance.random()))
+    # A partition that comes back meets whatever its first owner still remembers of it.
+    moved = [one for one in planned if one.kind is Trouble.REBALANCED and chance.random() < 0.6]
+    planned += [one._replace(at=one.at + 0.2 + 2 * chance.random()) for one in moved]
     # An effect that nobody learned of, and no second attempt that tells: what compensations are most often wrong about.
     unlearned = [one for one in planned if one.kind in (Trouble.REPLY_LOST, Trouble.HANGS_AFTER)]
     planned += [Planned(Trouble.STEP_FAILS, one.where, one.at + 1, 0.0) for one in unlearned if chance.random() < 0.6]
@@ -185,11 +188,11 @@ def _one(kind: Trouble, steps: Sequence[str], chance: random.Random) -> Planned:
     elif kind in (Trouble.WORKER_KILLED, Trouble.WORKER_ZOMBIE):
         where = chance.choice(steps)
     else:
-        where = chance.choice((COORDINATOR, *steps))
+        where = COORDINATOR if chance.random() < 0.4 else chance.choice(steps)
     if kind in AT_TURNS:
         # A worker takes fewer turns than the coordinator, which handles every event.
         return Planned(kind, where, 1 + int(TURNS * chance.random() * (1 if where == COORDINATOR else 0.4)), how)
     if kind in AT_SENDS:
         return Planned(kind, where, chance.randint(1, 8), how)
-    within = SMOOTH_S if chance.random() < 0.6 else ROUGH_S
+    within = SMOOTH_S if chance.random() < 0.75 else ROUGH_S
     return Planned(kind, where, round(within * chance.random(), 3), how)
