@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from processors.http.secrets import HIDDEN, SHORTEST_HIDDEN
+from processors.shown import one_line
 from processors.tracing import current
 
 # Attributes that every LogRecord has; what is beyond them was passed as `extra`.
@@ -82,8 +83,13 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
-        head, newline, rest = blotted(super().format(record)).partition("\n")
-        return f"{head}  {fields}{newline}{rest}" if fields else f"{head}{newline}{rest}"
+        # A site's words are in messages and fields: they must not look like lines of ours. A traceback has lines.
+        message = one_line(blotted(record.getMessage()))
+        told = f"{self.formatTime(record)} {record.levelname:<7} {message}" + (f"  {one_line(fields)}" if fields else "")
+        if record.exc_info:
+            lines = blotted(self.formatException(record.exc_info)).splitlines()
+            told = "\n".join([told, *map(one_line, lines)])
+        return told
 
 
 def configure_logging(level: str, style: str, secrets: Iterable[str] = ()) -> None:

@@ -1,9 +1,13 @@
-"""What messages and logs show of a URL: where it leads, and nothing that may be a secret."""
+"""What people are shown of what strangers wrote: of a URL where it leads, of a text nothing that moves a terminal."""
 
 from __future__ import annotations
 
+import re
+
 LONGEST = 200
-QUERY = "?..."
+QUERY = "?***"
+# C0 and C1 controls, line and paragraph separators, and marks that turn the direction of writing.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def shown_url(url: object) -> str:
@@ -12,3 +16,8 @@ def shown_url(url: object) -> str:
     scheme, colon, rest = place.rpartition("://")
     authority, slash, path = rest.lstrip("/").partition("/")
     return (scheme + colon + authority.rpartition("@")[2] + slash + path)[:LONGEST] + (QUERY if mark else "")
+
+
+def one_line(text: str) -> str:
+    """Return a text with every character spelt out that would end its line, forge another or command a terminal."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from processors.cli import show
 from processors.cli.context import Context
@@ -118,7 +117,7 @@ def watch(
             typer.echo(show.as_json(state))
         elif wanted(state):
             at = show.under_way(state, step_names(plans, state))
-            what = f"{show.phase(state):<24}  {escape(state['job_id'])}  {at}  {escape(state['reason'])}"
+            what = f"{show.phase(state):<24}  {show.escape(state['job_id'])}  {at}  {show.escape(state['reason'])}"
             out.print(f"{show.moment(state['updated_ms'])}  {what}", soft_wrap=True)
         return job is not None and state["phase"] in ENDED
 

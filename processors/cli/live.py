@@ -17,6 +17,7 @@ from processors.cli.context import Context
 from processors.cli.errors import Exit
 from processors.cli.replay import read_start
 from processors.durations import parse_duration
+from processors.shown import one_line
 
 _STATUS_EVERY_S = 5.0
 
@@ -41,7 +42,7 @@ def follow(
     begin = Beginning(context.catalogue, start, settings.retention_history, settings.retention_commands)
 
     def tell(broken: Broken) -> None:
-        typer.echo(show.as_json(_fields(broken)) if as_json else str(broken))
+        typer.echo(show.as_json(_fields(broken)) if as_json else one_line(str(broken)))
 
     follower = Follower(context.reader, begin, tell)
     if start:
@@ -112,9 +113,9 @@ def conservation(
         if as_json:
             typer.echo(show.as_json({"label": name, **sums.numbers(), "lost": sorted(sums.lost)[:20]}))
         else:
-            typer.echo(f"{name or '(no label)'}: {sums.line()}")
+            typer.echo(one_line(f"{name or '(no label)'}: {sums.line()}"))
             for job in sorted(sums.lost)[:20]:
-                typer.echo(f"  nowhere: {job}")
+                typer.echo(one_line(f"  nowhere: {job}"))
     if not batches:
         typer.echo("no job was accepted" + (f" with label {label!r}" if label else ""), err=True)
     raise typer.Exit(Exit.DIVERGED if lost else Exit.OK)

@@ -9,6 +9,7 @@ from typing import Any
 from processors.cli import show
 from processors.errors import BadRecord
 from processors.requests import read_request
+from processors.shown import one_line
 from processors.transport.record import Record
 from schemas.codec import UndecodableMessage, codec, message_name
 from schemas.registry import is_framed
@@ -68,7 +69,7 @@ class Decoded:
         """Return one line: time, place, gist; for a dead letter why it is one."""
         why = self.header("dead-letter-reason")
         after = f"  dead letter: {why}" if why else ""
-        return f"{show.moment(self.record.timestamp_ms)}  {self.record}  {self.gist()}{after}"
+        return one_line(f"{show.moment(self.record.timestamp_ms)}  {self.record}  {self.gist()}{after}")
 
     def json(self) -> str:
         """Return all of it as one line of JSON."""

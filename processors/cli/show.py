@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from processors.shown import one_line
 
 _COLOURS = {
     "RUNNING": "cyan",
@@ -20,6 +22,11 @@ _COLOURS = {
     "COMPLETED": "green",
     "COMPENSATED": "magenta",
 }
+
+
+def escape(text: str) -> str:
+    """Return a stranger's text as it is shown between markup, on one line."""
+    return markup.escape(one_line(text))
 
 
 def console() -> Console:
