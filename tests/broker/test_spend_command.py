@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 from typer.testing import CliRunner
 
+from processors.auditor.money import SpendAudit
 from processors.cli.app import app
 from processors.cli.context import Context
 from processors.cli.sending import Sender
@@ -72,8 +73,11 @@ def shown(environment: Mapping[str, str]) -> tuple[str, int]:
     return told["spent"], told["entries"]
 
 
-def test_forgetting_keeps_the_sum(environment: dict[str, str]) -> None:
-    """Old entries go, the young one and the live saga's stay, the sum too; a second time there is nothing to do."""
+def test_forgetting_keeps_the_sum(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old entries go, the young one and the live saga's stay, the sum too; a second time there is nothing to do.
+
+    The auditor finds nothing wrong with it.
+    """
     assert shown(environment) == ("3.0", 7)
     assert "p: 5 entries, 2.0 carried on" in run(environment, "forget", "--older-than", "90d", "--dry-run")
     assert shown(environment) == ("3.0", 7)
@@ -81,6 +85,13 @@ def test_forgetting_keeps_the_sum(environment: dict[str, str]) -> None:
     assert shown(environment) == ("3.0", 3)
     assert run(environment, "forget", "--older-than", "90d") == ""
     assert "p" in run(environment, "show")
+    broken: list[object] = []
+    audit = SpendAudit(broken.append)
+    monkeypatch.setattr("os.environ", environment)
+    context = Context()
+    for record in context.reader.records(context.catalogue.spend.name):
+        audit.entry(record)
+    assert audit.entries and not broken
 
 
 def test_giving_back_makes_room_under_the_cap(environment: dict[str, str]) -> None:
