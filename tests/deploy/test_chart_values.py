@@ -89,6 +89,7 @@ LEGITIMATE: dict[str, Any] = {
     "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["h"]}],
     "dnsPolicy": "None",
     "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+    "resources": {"limits": {"memory": "3Gi", "nvidia.com/gpu": 1}},
     "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
     "terminationGracePeriodSeconds": 300,
     "revisionHistoryLimit": 0,
@@ -120,6 +121,9 @@ def test_fields_of_pods_are_taken_everywhere(place: str) -> None:
     variables = environment(container)
     assert variables["SCRAPESAGA_ALLOW_ADDRESSES"] == "10.0.0.0/8,::1"
     assert variables["SCRAPESAGA_MAX_IN_FLIGHT"] == "10000000"
+    memory = "2Gi" if (place, role) == ("all", "coordinator") else "3Gi"
+    assert container["resources"]["limits"] == {"memory": memory, "nvidia.com/gpu": 1}
+    assert container["resources"]["requests"] == {"cpu": "50m", "memory": "192Mi"}
     assert "startupProbe" not in container and "httpGet" not in container["livenessProbe"]
     assert spec["securityContext"]["runAsNonRoot"] is True and "fsGroup" not in spec["securityContext"]
     assert container["securityContext"].keys() >= {"seLinuxOptions", "capabilities"}

@@ -4,7 +4,7 @@
      things to add are added up; everything else is replaced, maps key by key. JSON, as all that templates hand to each other: Helm's YAML would make a number of "0123". */}}
 {{- define "scrapesaga.role" -}}
 {{- $added := list "extraEnv" "extraEnvFrom" "extraVolumes" "extraVolumeMounts" "initContainers" "extraContainers" "topologySpreadConstraints" -}}
-{{- $everywhere := list "settings" "podLabels" "podAnnotations" "podSecurityContext" "securityContext" "nodeSelector" "tolerations" "affinity" "topologySpread" "priorityClassName" "runtimeClassName" "schedulerName" "hostAliases" "dnsPolicy" "dnsConfig" "probes" "podDisruptionBudget" "terminationGracePeriodSeconds" "revisionHistoryLimit" "autoscaling" "keda" "lifecycle" -}}
+{{- $everywhere := list "settings" "resources" "podLabels" "podAnnotations" "podSecurityContext" "securityContext" "nodeSelector" "tolerations" "affinity" "topologySpread" "priorityClassName" "runtimeClassName" "schedulerName" "hostAliases" "dnsPolicy" "dnsConfig" "probes" "podDisruptionBudget" "terminationGracePeriodSeconds" "revisionHistoryLimit" "autoscaling" "keda" "lifecycle" -}}
 {{- $role := dict -}}
 {{- range $key := concat $added $everywhere -}}
 {{- if hasKey $.root.Values $key -}}{{- $_ := set $role $key (get $.root.Values $key | deepCopy) -}}{{- end -}}
