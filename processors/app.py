@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from processors.errors import ConfigurationError
 from processors.provisioning import kafka_security
 from processors.settings import Settings
 from processors.transport.app import StreamApp, create_faust_app
@@ -22,7 +23,10 @@ def role_app(settings: Settings, role: str) -> StreamApp:
     """Return the app of a role: "intake", "coordinator" or "step:<name>"."""
     folder = settings.data_dir / role.replace(":", "-")
     # Faust makes the last folder only.
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"SCRAPESAGA_DATA_DIR: {folder} can't be made: {error.strerror}.") from error
     return create_faust_app(
         group_of(settings, role),
         bootstrap_servers=settings.bootstrap_servers,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from processors.cli.context import DATA_DIR, DEFAULT_DATA_DIR, Context
+from processors.local.errors import LocalError
 
 DataDir = Annotated[Path, typer.Option(envvar=DATA_DIR, help="Folder of everything local; kept between runs.")]
 _DEFAULT_DIR = Path(DEFAULT_DATA_DIR)
@@ -24,6 +25,14 @@ def worker(
 
     context: Context = ctx.obj
     raise typer.Exit(run_roles(context.settings, roles))
+
+
+def make_folder(data_dir: Path) -> None:
+    """Make the folder of everything local, unless it is there. Raises LocalError."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LocalError(f"{data_dir} can't be made ({error.strerror}); name another folder by --data-dir") from error
 
 
 def up(
@@ -43,6 +52,7 @@ def up(
     places = pipelines or [Path(one.strip()) for one in named.split(",") if one.strip()]
     if not places:
         raise typer.BadParameter("name a pipeline file, or set SCRAPESAGA_PIPELINES", param_hint="--pipelines")
+    make_folder(data_dir)
     code = run_up(
         data_dir=data_dir, pipelines=places, bootstrap_servers=bootstrap_servers, clickhouse_url=clickhouse_url
     )
@@ -63,6 +73,7 @@ def demo(
     """Scrape a sample shop with failures all along, and judge the result from outside: 4 if it isn't clean."""
     from processors.local.demo import run_demo
 
+    make_folder(data_dir)
     code = run_demo(
         urls=urls, fault_rate=fault_rate, data_dir=data_dir, seed=seed, keep=keep, kills=tuple(kill or ())
     )

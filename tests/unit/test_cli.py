@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
+from processors.app import role_app
 from processors.cli.acts import not_reusable
 from processors.cli.app import app
 from processors.cli.asking import Place, refusal, state_after
@@ -31,6 +32,7 @@ from processors.saga.events import Cancelled, Submitted, Succeeded
 from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.saga.protocol import advance
 from processors.saga.state import Origin, Saga
+from processors.settings import Settings
 from processors.transport.record import Record
 from processors.wire import encode_command, encode_event, encode_saga
 from topics.errors import BrokerUnusable
@@ -336,6 +338,24 @@ def test_wrong_setting_ends_with_its_name_and_no_traceback() -> None:
 def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
     """What can't be meant is refused before Kafka is asked for anything."""
     assert run(*arguments, env={"SCRAPESAGA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})[0] == Exit.USAGE
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_a_folder_that_cannot_be_made_is_named(command: str, tmp_path: Path) -> None:
+    """A data folder below a file is one message, before anything starts."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "p.yaml").write_text("name: p\nsteps: [{use: fetch}]\n")
+    where = ("--data-dir", str(tmp_path / "file" / "data"))
+    code, output = run(command, *where, *(("--pipelines", str(tmp_path / "p.yaml")) if command == "up" else ()))
+    assert code == Exit.UNUSABLE
+    assert "file/data" in output and "--data-dir" in output and len(output.splitlines()) == 1
+
+
+def test_a_worker_whose_folder_cannot_be_made_names_the_setting(tmp_path: Path) -> None:
+    """Faust needs a folder; on a read-only disk the worker says which variable to set."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="SCRAPESAGA_DATA_DIR"):
+        role_app(Settings(data_dir=tmp_path / "file" / "data"), "intake")
 
 
 def test_lint_names_what_is_wrong_and_goes_on(tmp_path: Path) -> None:
