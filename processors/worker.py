@@ -54,7 +54,7 @@ def run_roles(settings: Settings, roles: Sequence[str]) -> int:
     verify_topics(settings, catalogue)
     if AUDITOR in roles:
         metrics.show_build(roles)
-        return run_auditor(settings, catalogue)
+        return run_auditor(settings)
     return _Process(settings, catalogue, pipelines).run(roles)
 
 

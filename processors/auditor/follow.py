@@ -15,7 +15,6 @@ from datetime import timedelta
 from confluent_kafka import KafkaException
 
 from processors.auditor.auditor import Auditor
-from processors.auditor.promises import Broken, label_of
 from processors.auditor.scope import Report, Scope
 from processors.errors import BadRecord, ConfigurationError
 from processors.plans import PlanBook, UnknownPlan
@@ -222,19 +221,3 @@ class _Book:
 
     def __call__(self, plan_hash: str) -> Plan:
         return self.book(plan_hash)
-
-
-def logged(broken: Broken) -> None:
-    """Log a broken promise with the place that shows it."""
-    log.error(
-        "broken promise: %s",
-        broken.promise,
-        extra={
-            "job_id": broken.job_id,
-            "topic": broken.place.topic,
-            "partition": broken.place.partition,
-            "offset": broken.place.offset,
-            "detail": broken.detail,
-            "promise": label_of(broken.promise),
-        },
-    )

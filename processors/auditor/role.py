@@ -13,8 +13,9 @@ from confluent_kafka import KafkaException
 
 from processors import metrics
 from processors.app import kafka_client
-from processors.auditor.follow import Beginning, Follower, logged
+from processors.auditor.follow import Beginning, Follower
 from processors.auditor.promises import Broken, Promise, label_of
+from processors.auditor.told import Told
 from processors.errors import ConfigurationError
 from processors.observation import Observation
 from processors.reading import Reader
@@ -37,9 +38,9 @@ def beginning(settings: Settings, catalogue: Catalogue, since: timedelta) -> Beg
 class AuditorRole:
     """Follows the topics in a thread of its own, until it is told to stop."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._catalogue = catalogue
+        self._log = Told()
         self._stop = threading.Event()
         self._heard_s = time.monotonic()
         self._counted = 0
@@ -51,7 +52,9 @@ class AuditorRole:
     def follow(self) -> None:
         """Audit until stopped. Raises ConfigurationError, KafkaException."""
         reader = Reader(kafka_client(self._settings))
-        begin = beginning(self._settings, self._catalogue, self._settings.audit_since)
+        # Of all steps that have topics: sagas in flight may need more than the present pipelines name.
+        catalogue = self._settings.catalogue(reader.steps(self._settings.topic_prefix))
+        begin = beginning(self._settings, catalogue, self._settings.audit_since)
         follower = Follower(reader, begin, self._broken)
         try:
             log.info(
@@ -81,7 +84,7 @@ class AuditorRole:
 
     def _broken(self, broken: Broken) -> None:
         metrics.broken_promises.labels(label_of(broken.promise)).inc()
-        logged(broken)
+        self._log.tell(broken, time.monotonic())
 
     async def show(self) -> None:
         """Bring the sums up to date that nothing counts on its way."""
@@ -98,9 +101,9 @@ class AuditorRole:
             metrics.audited_jobs.labels(state).set(count)
 
 
-def run_auditor(settings: Settings, catalogue: Catalogue) -> int:
+def run_auditor(settings: Settings) -> int:
     """Play the role until a signal or a crash; return the process's exit code."""
-    return asyncio.run(_serve(settings, AuditorRole(settings, catalogue)))
+    return asyncio.run(_serve(settings, AuditorRole(settings)))
 
 
 async def _serve(settings: Settings, role: AuditorRole) -> int:

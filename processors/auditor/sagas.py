@@ -34,7 +34,7 @@ STUCK_MS = 120_000
 # Events of a job whose state isn't known yet: it comes within milliseconds, unless it never does.
 UNTOLD_EVENTS = 50
 # Dead letters whose events were not read yet; both come within moments of each other.
-LETTERS_KEPT = 20_000
+LETTERS_KEPT = 200_000
 
 #: Told of each run's end once its state was seen on its topic.
 Ended = Callable[[Saga, Moment], None]
@@ -66,6 +66,7 @@ class SagaAudit:
         self._frontier = frontier
         self._plans = plans
         self._report = report
+        self._followed = frozenset(scope.command_topics.values())
         self._on_end = on_end
         self._on_accept = on_accept
         # What was read before the event that it follows from.
@@ -202,7 +203,12 @@ class SagaAudit:
             return
         self._others_are_due(expected.offset, record, moment)
         for other, one in job.expected.items():
-            if not one.is_state and one.seq == expected.seq and not one.may_be_gone:
+            if one.is_state or one.seq != expected.seq or one.may_be_gone:
+                continue
+            if one.topic not in self._followed:
+                # A step that came after the audit began.
+                self.counts.unjudged += 1
+            else:
                 self._commands_due.add(one.topic, self._partition, moment, (job_id, other, place_of(record)))
         saga = job.saga
         if saga is not None and saga.seq == expected.seq and saga.phase in ENDED:

@@ -11,8 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from processors.auditor.auditor import Auditor
-from processors.auditor.promises import Promise, label_of
+from processors.auditor.promises import Broken, Place, Promise, label_of
 from processors.auditor.scope import Scope
+from processors.auditor.told import Told
 from processors.plans import UnknownPlan
 from processors.saga.events import Submitted
 from processors.saga.state import ENDED, Origin, Phase
@@ -394,6 +395,19 @@ def test_an_unknown_plan_is_asked_for() -> None:
     known.append(engine.plan.hash)
     auditor.event(event)
     assert auditor.conservation()["running"] == 1
+
+
+def test_a_broken_build_fills_no_disk(caplog: pytest.LogCaptureFixture) -> None:
+    """Of each promise some lines a minute are logged; the next minute says how many were not."""
+    told = Told()
+    for second in range(100):
+        told.tell(Broken(Promise.FOLD, f"j{second}", Place("t", 0, second), "how"), second / 10)
+    told.tell(Broken(Promise.SENT, "j", Place("t", 0, 1), "how"), 10.0)
+    told.tell(Broken(Promise.FOLD, "j", Place("t", 0, 1), "how"), 61.0)
+    lines = [record for record in caplog.records if record.name.endswith("told")]
+    assert len(lines) == 20 + 2
+    assert lines[0].__dict__["offset"] == 0
+    assert lines[-1].__dict__["left_out"] == 80
 
 
 def test_labels_of_promises_are_plain() -> None:
