@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from processors.errors import RecordGone, RetryLater
 from processors.step import Address
+from processors.transport.closing import close_consumer
 from processors.transport.outbox import Outgoing
 
 # A claim check is redeemed from a broker that answers in milliseconds; longer means that it is away.
@@ -88,8 +89,8 @@ class KafkaLog:
     async def close(self) -> None:
         """Close the connection."""
         if self._consumer is not None:
-            await self._consumer.stop()
-            self._consumer = None
+            consumer, self._consumer = self._consumer, None
+            await close_consumer(consumer)
 
 
 class PageReader:
@@ -139,4 +140,4 @@ class PageReader:
         """Close the connection."""
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
-            await consumer.stop()
+            await close_consumer(consumer)

@@ -26,6 +26,7 @@ from faust.types import TP
 from mode import Service
 from mode.types import ServiceT
 
+from processors.transport.closing import close_consumer
 from processors.transport.driver import LoopConsumer
 from processors.transport.inbox import Inbox
 from processors.transport.progress import Progress
@@ -105,7 +106,7 @@ class FastConsumer(LoopConsumer):
             inbox.close()
         if self._kafka is not None:
             try:
-                await asyncio.wait_for(self._kafka.stop(), _LEAVE_WITHIN_S)
+                await asyncio.wait_for(close_consumer(self._kafka), _LEAVE_WITHIN_S)
             except TimeoutError:
                 self.log.warning(
                     "Kafka did not answer while leaving the group: the others wait for the session timeout."
