@@ -267,6 +267,8 @@ def test_scalers_watch_the_groups_and_topics_of_the_engine() -> None:
         found[scaled["metadata"]["name"]] = (about["consumerGroup"], about["topic"])
         assert scaled["spec"]["maxReplicaCount"] == 24
         assert (about["sasl"], about["tls"]) == ("scram_sha512", "enable")
+        # Kafka 4 refuses what KEDA speaks by default.
+        assert about["version"] == "2.8.0"
         assert all(isinstance(value, str) for value in about.values())
         (authentication,) = rendered.of("TriggerAuthentication")
         assert trigger["authenticationRef"] == {"name": authentication["metadata"]["name"]}
