@@ -19,7 +19,7 @@ HISTORIES ?= 100000
 WALK ?= ci
 KILLED ?= intake coordinator fetch parse enrich classify load notify broker
 
-.PHONY: bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas clean image sbom locks sim planted walk
+.PHONY: bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks sim planted walk
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +54,9 @@ walk: $(STAMP)  ## every world that small plans can reach: make walk WALK=large
 
 test-deploy: $(STAMP)  ## chart and image: rendered, and checked against the engine's own settings
 	$(BIN)/pytest -q tests/deploy
+
+chart: $(STAMP)  ## after a change of values.yaml or of the dashboard's panels: write what is made of them
+	$(BIN)/python deploy/chart_readme.py && $(BIN)/python deploy/dashboard.py
 
 test-broker: $(STAMP)  ## against a real Kafka and a real ClickHouse engine
 	$(BIN)/pytest -q tests/broker
