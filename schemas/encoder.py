@@ -12,19 +12,11 @@ from typing import Any, cast
 
 Encoder = Callable[[Any], bytes]
 
-# Most numbers of a message are lengths, counts and small enums; beyond two bytes it's timestamps and offsets.
-_SMALL = tuple(
-    bytes((zigzag,)) if zigzag < 0x80 else bytes((zigzag & 0x7F | 0x80, zigzag >> 7))
-    for number in range(4096)
-    for zigzag in (number << 1,)
-)
 _BOOLEANS = (b"\x00", b"\x01")
 
 
 def long(number: int) -> bytes:
     """A number as Avro writes int and long: zigzag, seven bits a byte. Raises OverflowError beyond 64 bits."""
-    if 0 <= number < 4096:
-        return _SMALL[number]
     n = number << 1 if number >= 0 else ~(number << 1)
     if n < 0x200000:
         if n < 0x80:
@@ -51,15 +43,14 @@ def long(number: int) -> bytes:
     return bytes(out)
 
 
-def text(value: str) -> bytes:
-    """A string: its length in bytes, then UTF-8."""
-    encoded = value.encode()
-    return long(len(encoded)) + encoded
+class _Longs(dict[int, bytes]):
+    """Most numbers of a message are lengths, counts and small enums; the others are timestamps and offsets."""
+
+    def __missing__(self, number: int) -> bytes:
+        return long(number)
 
 
-def binary(value: bytes) -> bytes:
-    """Bytes: their length, then they."""
-    return long(len(value)) + value
+_LONGS = _Longs({number: long(number) for number in range(4096)})
 
 
 def compile_encoder(
@@ -90,7 +81,7 @@ class _Module:
         self._mapping = mapping
         self._known = known
         self._named: dict[str, str] = {}
-        self.scope: dict[str, Any] = {"long": long, "text": text, "binary": binary, "BOOLEANS": _BOOLEANS, "EMPTY": b"\0"}
+        self.scope: dict[str, Any] = {"LONGS": _LONGS, "BOOLEANS": _BOOLEANS}
 
     def function(self, *expressions: str) -> Encoder:
         """Make a function of `value` that joins what the expressions give."""
@@ -117,12 +108,11 @@ class _Module:
         kind = schema["type"] if isinstance(schema, Mapping) else schema
         match kind:
             case "long" | "int":
-                return f"long({value})"
+                return f"LONGS[{value}]"
             case "string":
-                # Most remarks and reasons are empty.
-                return f"(text({value}) if {value} else EMPTY)"
+                return f"LONGS[len(bytes_ := {value}.encode())], bytes_"
             case "bytes":
-                return f"(binary({value}) if {value} else EMPTY)"
+                return f"LONGS[len(bytes_ := {value})], bytes_"
             case "boolean":
                 return f"BOOLEANS[{value}]"
             case "enum":
@@ -133,7 +123,7 @@ class _Module:
             case "array":
                 return f"{self._block(schema['items'], 'for value in items', 'value')}({value})"
             case "map":
-                return f"{self._block(schema['values'], 'for key, value in items.items()', 'value', 'text(key), ')}({value})"
+                return f"{self._block(schema['values'], 'for key, value in items.items()', 'value', 'LONGS[len(bytes_ := key.encode())], bytes_, ')}({value})"
             case named if named in self._named:
                 known = self._named[named]
                 return f"{known}[{value}]" if isinstance(self.scope[known], dict) else f"{known}({value})"
@@ -159,8 +149,8 @@ class _Module:
         name = f"_block_{len(self.scope)}"
         one = self._write(items, value)
         source = (
-            f"def encode(items):\n    if not items:\n        return b'\\0'\n"
-            f"    return b''.join((long(len(items)), *[part {loop} for part in ({before}{one},)], b'\\0'))"
+            f"def encode(items):\n    if not items:\n        return b'\\0'\n    parts = [LONGS[len(items)]]\n"
+            f"    {loop}:\n        parts += ({before}{one},)\n    parts.append(b'\\0')\n    return b''.join(parts)"
         )
         found: dict[str, Any] = {}
         exec(source, self.scope, found)
