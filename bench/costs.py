@@ -5,6 +5,7 @@ One saga of five steps is told by the rules themselves, so the events, commands 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from bench.engine import PIPELINE, pipeline
 from bench.load import request
+from bench.shells import coordinator_us, runner_us
 from processors.pipeline import read_pipeline
 from processors.requests import canonical_url, check_job_id, content_hash, read_request
 from processors.saga.commands import StepCommand
@@ -103,9 +105,19 @@ def main() -> None:
     table.add_row("all", "", "", f"{total:.0f}")
     console = Console()
     console.print(table)
+    coordinator = min(asyncio.run(coordinator_us(plan, events)) for _ in range(_ROUNDS))
+    worker = min(asyncio.run(runner_us(plan, commands[2], NoHost())) for _ in range(_ROUNDS))
+    console.print(f"without Kafka: coordinator {coordinator:.1f} us an event, worker {worker:.1f} us a command")
     sizes = {"events": encoded_events, "states": encoded_states, "commands": encoded_commands}
     for what, encoded in sizes.items():
         console.print(f"bytes of {what}: {', '.join(str(len(one)) for one in encoded)}")
+
+
+class NoHost:
+    """Steps that do nothing need nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotImplementedError(name)
 
 
 def cost_us(function: Callable[[Any], Any], arguments: Sequence[Any]) -> float:
