@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import faust
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.types import TP
 
 from processors.transport.consumer import FastConsumer
@@ -28,11 +28,14 @@ async def lag_of(app: faust.App) -> dict[tuple[str, int], int]:
     changelogs = app.tables.changelog_topics
     owned = [tp for tp in consumer.assignment() if tp.topic not in changelogs]
     ends = await _ends(consumer, owned)
+    if consumer._kafka is None:
+        return {}
     found = {}
-    for tp in owned:
+    # What a rebalance took away meanwhile is no longer ours to tell of.
+    for tp in consumer.assignment().intersection(owned):
         undone = _first_undone(consumer, tp)
-        end = max(ends.get(tp, 0), consumer.highwater(tp) or 0) if tp in consumer.assignment() else None
-        if undone is not None and end is not None:
+        if undone is not None:
+            end = max(ends.get(tp, 0), consumer.highwater(tp) or 0)
             found[tp.topic, tp.partition] = max(0, end - undone)
     return found
 
@@ -55,5 +58,5 @@ async def _ends(consumer: FastConsumer, owned: list[TP]) -> Mapping[TP, int]:
         return {}
     try:
         return await asyncio.wait_for(consumer.highwaters(*owned), _ASK_WITHIN_S)
-    except (KafkaError, TimeoutError):
+    except (KafkaError, ConsumerStoppedError, TimeoutError):
         return {}

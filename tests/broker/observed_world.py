@@ -38,7 +38,7 @@ PIPELINES = {
     "brief": f"name: brief\nrecord: product\nretention: 1s{_STEPS}",
 }
 # Two cores and many neighbours: a condition that holds at all holds long before.
-WITHIN_S = 90.0
+WITHIN_S = 150.0
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
