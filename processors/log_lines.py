@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from processors.http.secrets import HIDDEN, SHORTEST_HIDDEN
+from processors.log_repeats import Repeats
 from processors.shown import one_line
 from processors.tracing import current
 
@@ -100,6 +101,7 @@ def configure_logging(level: str, style: str, secrets: Iterable[str] = ()) -> No
     hide_from_logs(secrets)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if style == "json" else TextLines())
+    handler.addFilter(Repeats("aiokafka"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
