@@ -1,0 +1,32 @@
+"""A coordinator that restores a table in which somebody else has written."""
+
+from __future__ import annotations
+
+import pytest
+
+from processors.coordinator import Coordinator
+from processors.plans import Plans
+from processors.saga.events import Submitted
+from processors.saga.protocol import advance
+from processors.saga.state import Origin
+from processors.wire import encode_saga
+from schemas.codec import MARKER
+from tests.fakes import MemoryHost
+from tests.sagas import START_MS, plan
+from tests.unit.test_coordinator_gauges import MemoryTable, Nowhere
+from topics.catalogue import Catalogue
+
+# seq 1, due at 2 ms: long due; and a phase that there isn't.
+FOREIGN = MARKER + b"\x01\x02\x03\x04\x05\x06\x07\x08" + b"\x02\x04\x7e\x02"
+
+
+@pytest.mark.parametrize("key", [b"job", b"\xff\xfe no text"])
+async def test_what_is_no_state_of_ours_stops_no_restore(key: bytes) -> None:
+    """A record of a schema that nobody knows sets no timer and counts as no saga, and the states beside it do."""
+    catalogue = Catalogue(steps=("s1", "s2"))
+    coordinator = Coordinator(MemoryTable(), Nowhere(), Plans(MemoryHost().log("plans")), catalogue)
+    submitted = Submitted("ours", plan("ab"), "http://x/", b"", "c", Origin(0, 0), "", "")
+    saga = advance(None, 0, submitted, START_MS).saga
+    assert saga is not None
+    coordinator.restored(0, [(key, FOREIGN), (b"ours", encode_saga(saga))])
+    assert [timer for timer, _ in coordinator._deadlines[0].due(2**60)] == [b"ours"]
