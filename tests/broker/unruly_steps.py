@@ -27,8 +27,17 @@ def mended(folder: Path, job_id: str) -> Path:
 
 
 def frozen(folder: Path, job_id: str) -> Path:
-    """Return the file that holds the pid of the process that a job froze."""
+    """Return the file that holds the pid of the process that a job freezes."""
     return folder / f"frozen-{job_id}"
+
+
+def _claim_the_freezing(job_id: str) -> None:
+    """Return in the first process that comes to a job, and fail in the second: on a busy machine both may be at it."""
+    try:
+        with frozen(Path(os.environ[FOLDER]), job_id).open("x") as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        raise StepFailed("told to fail where another froze") from None
 
 
 def _unruly(call: StepCall) -> str:
@@ -46,8 +55,8 @@ class Unruly(Step):
             raise StepFailed("told to fail")
         if how == "hang":
             await asyncio.Event().wait()
-        if how == "freeze-after" and frozen(Path(os.environ[FOLDER]), call.job_id).exists():
-            raise StepFailed("told to fail where another froze")
+        if how == "freeze-after":
+            _claim_the_freezing(call.job_id)
         output: StepOutput = await super().run(call)  # type: ignore[safe-super]  # the real step comes next
         match how:
             case "fail-after":
@@ -58,7 +67,6 @@ class Unruly(Step):
                 await asyncio.Event().wait()
             case "freeze-after":
                 # A whole process that stops between its effect and its answer, until somebody wakes it.
-                frozen(Path(os.environ[FOLDER]), call.job_id).write_text(str(os.getpid()))
                 os.kill(os.getpid(), signal.SIGSTOP)
             case _:
                 pass
