@@ -19,7 +19,7 @@ HISTORIES ?= 100000
 WALK ?= ci
 KILLED ?= intake coordinator fetch parse enrich classify load notify broker
 
-.PHONY: bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks sim planted walk
+.PHONY: bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks test-cluster sim planted walk
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -91,6 +91,13 @@ image:  ## one image for every role: make image IMAGE=scrapesaga:dev BUILD_FLAGS
 	@test -n "$(ENGINE)" || { echo "no docker, podman or buildah answers here: start or install one" >&2; exit 1; }
 	$(ENGINE) build $(BUILD_FLAGS) --target image --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) --tag $(IMAGE) .
+
+KAFKA_IMAGE ?= apache/kafka:4.1.0
+
+test-cluster: $(STAMP)  ## a release on the cluster of KUBECONFIG, see deploy/cluster/README.md
+	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG to the cluster to test on; deploy/cluster/README.md says how" >&2; exit 1; }
+	SCRAPESAGA_CLUSTER_IMAGE=$(IMAGE) SCRAPESAGA_CLUSTER_KAFKA_IMAGE=$(KAFKA_IMAGE) \
+	  $(BIN)/pytest -x -v tests/cluster
 
 sbom:  ## the image's bill of materials, CycloneDX JSON, in dist/
 	@test -n "$(ENGINE)" || { echo "no docker, podman or buildah answers here: start or install one" >&2; exit 1; }
