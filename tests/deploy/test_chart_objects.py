@@ -259,6 +259,13 @@ def test_hook_job_needs_nothing_of_the_release() -> None:
     assert events == ["pre-install", "pre-upgrade", "pre-rollback"]
 
 
+def test_hooks_of_the_test_are_pods(rendered: Rendered) -> None:
+    """`helm test --logs` asks for the logs of every hook of the test, so that each of them has to be a pod."""
+    for one in rendered.objects:
+        if one["metadata"].get("annotations", {}).get("helm.sh/hook") == "test":
+            assert one["kind"] == "Pod", one["metadata"]["name"]
+
+
 def test_argo_cd_makes_the_topics_first() -> None:
     """Without hooks the sync waves bring what the Job needs, then the Job, then the workers."""
     rendered = template("argocd")
