@@ -50,6 +50,8 @@ ALWAYS = plan((page(retry=ONCE, undo_retry=ONCE), record(retry=ONCE, undo_retry=
 CONFIRMED = plan((row(confirms=True, retry=ONCE), record(retry=ONCE)))
 THREE = plan((page(retry=ONCE, undo_retry=ONCE), pure(retry=ONCE), paid(retry=ONCE, undo_retry=ONCE)))
 
+TWICE_EACH = plan((page(), pure(), paid()))
+
 Walk = tuple[str, Plan, Mapping[Limit, int]]
 F, U, C, L = Limit.FAILURES, Limit.UNDO_FAILURES, Limit.CRASHES, Limit.LATE
 T, K, D, X, P = Limit.TIME, Limit.COORDINATOR, Limit.DUPLICATES, Limit.CANCELS, Limit.OPERATORS
@@ -78,4 +80,9 @@ LARGE: list[Walk] = [
     ("duplicates of all kinds, crashes", ALWAYS, {D: 2, C: 1, K: 1}),
     ("three steps, crashes", THREE, {C: 2, L: 1, X: 1, F: 1}),
 ]
-WALKS = {"small": SMALL, "ci": CI, "large": LARGE}
+# A minute of one core: for a release, not for each commit.
+FIGURE: list[Walk] = [
+    ("three steps, a crash, duplicates, a cancel", TWICE_EACH, {C: 1, D: 2, X: 1}),
+    ("three steps, crashes, duplicates, a cancel", TWICE_EACH, {C: 2, D: 2, X: 1}),
+]
+WALKS = {"small": SMALL, "ci": CI, "large": LARGE, "figure": FIGURE}

@@ -9,15 +9,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec.structs import replace
-
 from processors.answers import Answers
 from processors.attempts import Attempts
 from processors.coordinator import Coordinator
 from processors.deadlines import Deadlines
 from processors.errors import DeliveryFailed
 from processors.runner import Job, Lane, StepRunner
-from processors.saga.events import Failed, Reply, Undone
+from processors.saga.events import Reply, Undone
 from processors.saga.state import Action
 from processors.simulation.whole import table
 from processors.simulation.whole.table import SimulatedTable
@@ -72,18 +70,9 @@ def keeps_its_cache(self: Coordinator, partition: int, states: Any = ()) -> None
 
 
 def arms_nothing_on_restore(self: Coordinator, partition: int, states: Any) -> None:
-    restored(self, partition, ())
-
-
-def rings_early(self: Deadlines, now_ms: int, limit: int = 10_000) -> Any:
-    return due(self, now_ms + 600_000, limit)
-
-
-def forgets_early_timers(self: Coordinator, decision: Any, saga: Any, event: Any, record: Any) -> None:
-    """A timer that rang too early for the broker's clock isn't armed again."""
     arm, Deadlines.arm = Deadlines.arm, lambda *_: None  # type: ignore[method-assign]
     try:
-        count(self, decision, saga, event, record)
+        restored(self, partition, states)
     finally:
         Deadlines.arm = arm  # type: ignore[method-assign]
 
@@ -104,7 +93,7 @@ async def loses_what_it_cannot_decode(self: Coordinator, *arguments: Any) -> Non
 
 
 handle, restored, revoked = Coordinator.handle, Coordinator.restored, Coordinator.revoked
-due, count, apply = Deadlines.due, Coordinator._count, Coordinator._apply
+apply = Coordinator._apply
 
 # --- the runner -------------------------------------------------------------------------------------------------------
 
@@ -114,14 +103,6 @@ def cancels_without_an_answer(self: StepRunner, lane: Lane) -> None:
     supersede(self, lane)
     if lane.running is not None and lane.running.command.action is Action.EXECUTE and lane.task is not None:
         lane.task.cancel()
-
-
-async def vouches_for_others(self: StepRunner, job: Job) -> tuple[Reply, int]:
-    """A failure of ours is taken for the truth about what an earlier owner may have begun."""
-    reply, took = await answer(self, job)
-    if isinstance(reply, Failed) and reply.unknown and job.batch.inherited(job.record):
-        reply = replace(reply, unknown=False)
-    return reply, took
 
 
 def takes_surprises_for_failures(self: StepRunner, command: Any, reason: str, **how: Any) -> Reply:
@@ -176,7 +157,7 @@ async def undoes_only_what_it_knows(self: Attempts, step: Any, call: Any, comman
     return await perform(self, step, call, command)
 
 
-supersede, answer, failed = StepRunner._supersede, StepRunner._answer, StepRunner._failed
+supersede, failed = StepRunner._supersede, StepRunner._failed
 work, send, perform = StepRunner._work, Answers._send, Attempts._perform
 
 # --- the table and the transport --------------------------------------------------------------------------------------
@@ -199,10 +180,6 @@ def commits_what_was_handed_out(self: Progress) -> int | None:
     return self._after if self.open and self._after != self.committed else None
 
 
-def inherits_nothing(self: Progress, offset: int) -> bool:
-    return False
-
-
 IN_THE_ENGINE = [
     Bug("coordinator: saved before sent", swapped(Coordinator, "handle", saves_before_it_sends)),
     Bug("coordinator: acknowledged before saved", swapped(Coordinator, "handle", acknowledges_before_it_saves)),
@@ -214,10 +191,7 @@ IN_THE_ENGINE = [
         both(swapped(Coordinator, "restored", keeps_its_cache), swapped(Coordinator, "revoked", keeps_its_cache)),
     ),
     Bug("coordinator: timers are not armed on restore", swapped(Coordinator, "restored", arms_nothing_on_restore)),
-    Bug("coordinator: timers ring early", swapped(Deadlines, "due", rings_early)),
-    Bug("coordinator: a timer that was early never rings again", swapped(Coordinator, "_count", forgets_early_timers)),
     Bug("runner: a cancelled task leaves no answer", swapped(StepRunner, "_supersede", cancels_without_an_answer)),
-    Bug("runner: a worker vouches for its predecessor", swapped(StepRunner, "_answer", vouches_for_others)),
     Bug("runner: a surprise counts as no effect", swapped(StepRunner, "_failed", takes_surprises_for_failures)),
     Bug("runner: acknowledged before answered", swapped(StepRunner, "_work", acknowledges_before_it_answers)),
     Bug("runner: a repeat acknowledges what runs", swapped(StepRunner, "_repeat", acknowledges_repeats_at_once)),
@@ -228,5 +202,4 @@ IN_THE_ENGINE = [
     Bug("table: foreign writes are not healed", swapped(SimulatedTable, "look_for_foreign_writes", heals_nothing)),
     Bug("table: the last write wins on restore", swapped(table, "fold", last_write_wins)),
     Bug("transport: committed when handed out", swapped(Progress, "committable", property(commits_what_was_handed_out))),
-    Bug("transport: nothing counts as inherited", swapped(Progress, "inherited", inherits_nothing)),
 ]

@@ -1,6 +1,6 @@
 """The exhaustive walk: every world that a small plan can reach within its budget of mishaps, breadth first.
 
-    python -m tests.sim.walk [small|ci|large] [--write docs/verification.md]
+    python -m tests.sim.walk [small|ci|large|figure] [--write docs/verification.md]
 
 Worlds that differ only in numbers whose order is the same, or in times whose order is the same, are one: the rules
 compare numbers and times, and never compute with them (the plans here have no backoff). The walk is closed: it ends
@@ -292,7 +292,7 @@ def main(argv: Sequence[str]) -> int:
     last = f"{total:,} worlds in all"
     if chosen.write:
         head = ["| walk | steps | mishaps allowed | worlds | moves | |", "|---|---:|---|---:|---:|---|"]
-        put_table(chosen.write, "walks", [*head, *rows, "", last + "."])
+        put_table(chosen.write, "figure" if chosen.size == "figure" else "walks", [*head, *rows, "", last + "."])
     print(last)
     return int(failed)
 

@@ -55,9 +55,12 @@ class Member(Process):
         #: May not be killed any more: it holds work of a partition that went to somebody else.
         self.superseded = False
         self.wanted: frozenset[int] = frozenset()
-        self._role = group.make_role(self)
+        self._granted: dict[int, int] = {}
+        self.role = group.make_role(self)
         self._inbox = Inbox()
         self._progress: dict[int, Progress] = {}
+        # By partition the term in which it was granted: a later one's owner may be this process again.
+        self._terms: dict[int, int] = {}
         self._changed = asyncio.Event()
         self._applied = asyncio.Event()
         self._done = asyncio.Event()
@@ -81,6 +84,7 @@ class Member(Process):
     async def want(self, partitions: frozenset[int]) -> None:
         """Have the process hold these partitions; returns once it does, or is dead or silent for a session."""
         self.wanted = partitions
+        self._granted = {partition: self.group.term[partition] for partition in partitions}
         self._applied.clear()
         self._changed.set()
         try:
@@ -91,9 +95,9 @@ class Member(Process):
     # --- inside of the process ----------------------------------------------------------------------------------
 
     async def _live(self) -> None:
-        await self._role.open()
+        await self.role.open()
         batches = self._inbox.batches(self._batch_size)
-        await asyncio.gather(self._role.work(batches), self._control(), self._commit_often(), *self._role.beside())
+        await asyncio.gather(self.role.work(batches), self._control(), self._commit_often(), *self.role.beside())
 
     def _ended(self, main: asyncio.Task[None]) -> None:
         if not self.alive or main.cancelled():
@@ -109,7 +113,7 @@ class Member(Process):
         while True:
             await self._changed.wait()
             self._changed.clear()
-            wanted = self.wanted
+            wanted, granted = self.wanted, self._granted
             self._assignment += 1
             self._inbox.drop()
             await self._settle()
@@ -119,22 +123,37 @@ class Member(Process):
             for progress in self._progress.values():
                 progress.close()
             self._progress.clear()
-            await self._role.hold(sorted(wanted))
-            for partition in sorted(wanted):
+            starts = await self.take_over(sorted(wanted))
+            self._terms = granted
+            for partition, start in starts.items():
                 end = self.town.broker.end(self.group.topic, partition)
                 progress = self._progress[partition] = Progress(self._done.set, end)
-                self.spawn(self._fetch(partition, progress, self._assignment))
+                self.spawn(self._fetch(partition, progress, start, self._assignment))
             if wanted == self.wanted:
                 self._applied.set()
+
+    async def take_over(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Restore what is to be held; return where to read on, as it was committed before the restore.
+
+        As the real consumer does it: a process that was halted in between may have lost its partitions, and a position
+        that the next owner committed doesn't fit the table of before.
+        """
+        starts = await self.positions(partitions)
+        await self.role.hold(partitions)
+        return starts
+
+    async def positions(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Ask Kafka for the committed offsets."""
+        await self._reach_kafka()
+        return {partition: self.group.committed[partition] for partition in partitions}
 
     async def _settle(self) -> None:
         until = self.loop.elapsed + SETTLE_S
         while self.in_flight and self.loop.elapsed < until:
             await asyncio.sleep(0.05)
 
-    async def _fetch(self, partition: int, progress: Progress, assignment: int) -> None:
+    async def _fetch(self, partition: int, progress: Progress, at: int, assignment: int) -> None:
         broker, topic = self.town.broker, self.group.topic
-        at = self.group.committed[partition]
         while assignment == self._assignment:
             await self._reach_kafka()
             if assignment != self._assignment:
@@ -162,7 +181,7 @@ class Member(Process):
     def _commit(self) -> None:
         for partition, progress in self._progress.items():
             offset = progress.committable
-            if offset is not None and self.group.commit(self, partition, offset):
+            if offset is not None and self.group.commit(self, partition, self._terms[partition], offset):
                 progress.committed = offset
 
     def _meets_at_send(self, number: int) -> Trouble | None:
@@ -179,6 +198,7 @@ class Group:
         self.make_role = make_role
         self.committed = dict.fromkeys(range(town.partitions), 0)
         self.owner: dict[int, Member | None] = dict.fromkeys(range(town.partitions))
+        self.term = dict.fromkeys(range(town.partitions), 0)
         self.members: list[Member] = []
         self._made = 0
         self._one_at_a_time = asyncio.Lock()
@@ -199,9 +219,9 @@ class Group:
         ends = any(self.committed[p] < self.town.broker.end(self.topic, p) for p in self.committed)
         return ends or any(member.alive and (member.halted or member.in_flight) for member in self.members)
 
-    def commit(self, member: Member, partition: int, offset: int) -> bool:
-        """Note an offset, if it comes from the owner."""
-        if self.owner[partition] is not member:
+    def commit(self, member: Member, partition: int, term: int, offset: int) -> bool:
+        """Note an offset, if it comes from the owner, of what it was handed in its present term."""
+        if self.owner[partition] is not member or self.term[partition] != term:
             return False
         self.committed[partition] = offset
         return True
@@ -270,6 +290,7 @@ class Group:
                     await owner.want(owner.wanted - frozenset(partitions))
             for partition in partitions:
                 self.owner[partition] = new
+                self.term[partition] += 1
             self.town.say(f"{self.group_name(partitions)} to {new.name}")
             await new.want(frozenset(p for p, owner in self.owner.items() if owner is new))
         if not new.alive:

@@ -95,6 +95,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             return self.create_future()  # type: ignore[return-value]
         context: Context | None = how.get("context")
         process = _process.get() if context is None else context.get(_process)
+        self._running[id(coroutine)] = coroutine
         task = asyncio.Task(_turns(coroutine, process, self._running), loop=self, **how)
         # Those of a killed process are pending for ever.
         task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -114,7 +115,6 @@ def _turns(
     coroutine: Coroutine[Any, Any, Any], process: Process | None, running: dict[int, Coroutine[Any, Any, Any]]
 ) -> Generator[Any, Any, Any]:
     """Run a coroutine, taking a turn of its process before each step."""
-    running[id(coroutine)] = coroutine
     error: BaseException | None = None
     while True:
         if process is not None:
