@@ -69,8 +69,7 @@ class Address:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class StepCall:
+class StepCall(msgspec.Struct, frozen=True):
     """One command as the step sees it.
 
     `record` merges the record fields of all earlier steps; `outputs` holds each earlier step's own data by step name.
@@ -88,9 +87,9 @@ class StepCall:
     key: str
     url: str
     timeout: timedelta
-    payload: Mapping[str, Json] = field(default_factory=dict)
-    record: Mapping[str, Json] = field(default_factory=dict)
-    outputs: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    payload: Mapping[str, Json] = msgspec.field(default_factory=dict)
+    record: Mapping[str, Json] = msgspec.field(default_factory=dict)
+    outputs: Mapping[str, Mapping[str, Json]] = msgspec.field(default_factory=dict)
     output: Mapping[str, Json] | None = None
     record_schema: str = ""
     label: str = ""

@@ -36,7 +36,7 @@ class Note(StrEnum):
     REPEATED = "repeated"
 
 
-class StepCommand(msgspec.Struct, frozen=True):
+class StepCommand(msgspec.Struct, frozen=True, gc=False):
     """Execute, Compensate or Confirm one step. `inputs` holds the outputs of the steps before it, as JSON by name."""
 
     job_id: str

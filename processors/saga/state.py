@@ -1,4 +1,7 @@
-"""The state of a saga: an immutable value that the coordinator's table holds and scrape.sagas records."""
+"""The state of a saga: an immutable value that the coordinator's table holds and scrape.sagas records.
+
+Values made once can't form cycles, so the garbage collector need not look at them (`gc=False`): there are many.
+"""
 
 from __future__ import annotations
 
@@ -59,14 +62,14 @@ class Undo(StrEnum):
     SKIPPED = "SKIPPED"
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """The place in scrape.urls that a submission came from; a redelivered one is known by it."""
 
     partition: int
     offset: int
 
 
-class StepState(msgspec.Struct, frozen=True):
+class StepState(msgspec.Struct, frozen=True, gc=False):
     """One step of one run.
 
     `open` lists the seq of every Execute that has no answer yet; `unsure` is set once an attempt was answered
@@ -90,7 +93,7 @@ class StepState(msgspec.Struct, frozen=True):
 PENDING = StepState()
 
 
-class Saga(msgspec.Struct, frozen=True):
+class Saga(msgspec.Struct, frozen=True, gc=False):
     """One job. `seq` grows by one with each change; a command carries the seq of the state that issued it.
 
     The first run has the number of the second in which it began, the next ones count on: a job_id that comes back after
