@@ -12,7 +12,6 @@ from typing import Any
 from processors.answers import Answers
 from processors.attempts import Attempts
 from processors.coordinator import Coordinator
-from processors.deadlines import Deadlines
 from processors.errors import DeliveryFailed
 from processors.runner import Job, Lane, StepRunner
 from processors.saga.events import Reply, Undone
@@ -69,12 +68,9 @@ def keeps_its_cache(self: Coordinator, partition: int, states: Any = ()) -> None
     self._cache.update(cache)
 
 
-def arms_nothing_on_restore(self: Coordinator, partition: int, states: Any) -> None:
-    arm, Deadlines.arm = Deadlines.arm, lambda *_: None  # type: ignore[method-assign]
-    try:
-        restored(self, partition, states)
-    finally:
-        Deadlines.arm = arm  # type: ignore[method-assign]
+def rebuilds_nothing_on_restore(self: Coordinator, partition: int, states: Any) -> None:
+    """Of restored states neither the timers nor the counts are rebuilt."""
+    restored(self, partition, ())
 
 
 async def swallows_failed_sends(self: Coordinator, batch: Batch) -> None:
@@ -190,7 +186,7 @@ IN_THE_ENGINE = [
         "coordinator: the cache outlives the partition",
         both(swapped(Coordinator, "restored", keeps_its_cache), swapped(Coordinator, "revoked", keeps_its_cache)),
     ),
-    Bug("coordinator: timers are not armed on restore", swapped(Coordinator, "restored", arms_nothing_on_restore)),
+    Bug("coordinator: nothing is rebuilt on restore", swapped(Coordinator, "restored", rebuilds_nothing_on_restore)),
     Bug("runner: a cancelled task leaves no answer", swapped(StepRunner, "_supersede", cancels_without_an_answer)),
     Bug("runner: a surprise counts as no effect", swapped(StepRunner, "_failed", takes_surprises_for_failures)),
     Bug("runner: acknowledged before answered", swapped(StepRunner, "_work", acknowledges_before_it_answers)),
