@@ -52,6 +52,11 @@ class Limits:
     """Time for records in flight to finish when their partition is revoked or the app stops."""
 
 
+def moved(before: Mapping[TP, int | None], now: Mapping[TP, int]) -> dict[TP, int | None]:
+    """Return the partitions that somebody has committed further since, with what was committed before; None: nothing."""
+    return {tp: at for tp, at in before.items() if tp in now and (at is None or at < now[tp])}
+
+
 class FastConsumer(LoopConsumer):
     """One inbox a topic, one Progress a partition and assignment."""
 
@@ -64,6 +69,8 @@ class FastConsumer(LoopConsumer):
         self._committing = asyncio.Lock()
         # Where each partition ended when it was assigned.
         self._ends: dict[TP, int] = {}
+        # What was committed of each partition when it was assigned; None: nothing was.
+        self._starts: dict[TP, int | None] = {}
         # Between an assignment and perform_seek(): Faust may resume partitions before it has set their positions.
         self._positioned = False
         # Some topic is not fetched because its inbox is full.
@@ -214,9 +221,10 @@ class FastConsumer(LoopConsumer):
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Start from the committed offsets; Faust's callbacks recover the tables first."""
+        """Start from the offsets that are committed now; Faust's callbacks recover the tables first."""
         self._positioned = False
         self._forget()
+        self._starts = await self._committed_by_now(assigned)
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def perform_seek(self) -> None:
@@ -226,6 +234,32 @@ class FastConsumer(LoopConsumer):
         await super().perform_seek()
         self._ends = await self._inherited_ends()
         self._positioned = True
+
+    async def _committed_by_now(self, assigned: set[TP]) -> dict[TP, int | None]:
+        streams = [tp for tp in assigned if not self._is_changelog_tp(tp)]
+        try:
+            committed = await self.committed_offsets(streams) if streams else {}
+        except KafkaError as error:
+            # Positions are then what is committed after the recovery, which is right unless we stood still meanwhile.
+            self.log.warning("The committed offsets could not be read before the recovery: %r", error)
+            return {}
+        return {tp: committed.get(tp) for tp in streams}
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek to what was committed before the tables were recovered.
+
+        A process that stood still since may have lost its partitions without knowing: from what their next owner has
+        committed it would apply events to the states of before.
+        """
+        starts, self._starts = self._starts, {}
+        offsets = dict(await super().seek_to_committed())
+        moved_on = moved(starts, offsets)
+        beginnings = await self.earliest_offsets(*(tp for tp, at in moved_on.items() if at is None))
+        for tp, at in moved_on.items():
+            if tp in self.assignment():
+                offsets[tp] = beginnings[tp] if at is None else at
+                await self._seek(tp, offsets[tp])
+        return offsets
 
     async def _inherited_ends(self) -> dict[TP, int]:
         """Where the partitions end now, before anything of them is fetched."""

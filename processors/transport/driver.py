@@ -101,13 +101,17 @@ class LoopConsumer(Consumer):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every partition that has a committed offset to it, in one request."""
-        tps = [TopicPartition(tp.topic, tp.partition) for tp in self.assignment()]
-        committed = await self.kafka._coordinator.fetch_committed_offsets(tps)
-        offsets = {TP(tp.topic, tp.partition): entry.offset for tp, entry in committed.items() if entry.offset >= 0}
+        offsets = await self.committed_offsets(self.assignment())
         for tp, offset in offsets.items():
             if tp in self.assignment():
                 await self._seek(tp, offset)
         return offsets
+
+    async def committed_offsets(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """What the group has committed of these partitions; those of which it hasn't are left out."""
+        tps = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
+        committed = await self.kafka._coordinator.fetch_committed_offsets(tps)
+        return {TP(tp.topic, tp.partition): entry.offset for tp, entry in committed.items() if entry.offset >= 0}
 
     async def _seek(self, partition: TP, offset: int) -> None:
         self.kafka.seek(TopicPartition(partition.topic, partition.partition), offset)
