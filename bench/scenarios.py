@@ -21,6 +21,7 @@ NAME = "scrapesaga"
 IN_FLIGHT = 4_000
 FAILS_EVERY = 5
 _GIVE_UP_S = 600.0
+_SETTLE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,8 @@ class Run:
 
     def idle(self, seconds: float) -> dict[str, float]:
         """CPU of each process in percent of a core while nothing happens."""
+        # What the last load left is finished first: offsets to commit, code that the broker's JVM still compiles.
+        time.sleep(_SETTLE_S)
         before = self.engine.usage()
         time.sleep(seconds)
         return {name: used / seconds / 10 for name, used in self.engine.usage().since(before).items()}

@@ -1,0 +1,63 @@
+"""The benchmark runs to its end, small: it can't rot unseen, and it refuses to report what isn't complete."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.load import Outcome
+from bench.rows import Row, medians
+from bench.scenarios import Load, _check
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_benchmark_reports_every_scenario_that_it_was_asked_for(tmp_path: Path) -> None:
+    """Throughput, latency, the raw limit and compensation, each with CPU by process, as JSON and as a picture."""
+    out = tmp_path / "results.json"
+    sizes = ["--sagas", "60", "--warm-up", "20", "--one-at-a-time", "5", "--layout", "one"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench", "--scenarios", "S1,S2,raw,S3", *sizes, "--out", str(out)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+    rows = {(row["engine"], row["scenario"]): row for row in json.loads(out.read_text())["rows"]}
+    assert set(rows) == {
+        ("scrapesaga", "S1"),
+        ("scrapesaga", "S2"),
+        ("scrapesaga", "S3"),
+        ("confluent-kafka alone", "S1"),
+    }
+    for row in rows.values():
+        assert row["cpu_ms_per_saga"] > 0
+        assert "broker" in row["cpu"]
+    assert rows["scrapesaga", "S1"]["sagas_per_s"] > 0
+    assert 0 < rows["scrapesaga", "S2"]["p50_ms"] <= rows["scrapesaga", "S2"]["p99_ms"]
+    # A URL, its submission, six states, five commands, and five answers that go to two topics.
+    assert rows["confluent-kafka alone", "S1"]["settings"]["messages"] == 1 + 1 + 6 + 5 + 10
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_is_not_complete_is_no_result() -> None:
+    """A saga that ended otherwise than it was made to is an error, not a slower figure."""
+    load = Load(5, fails_every=5)
+    phases = {f"j{number}": "COMPLETED" for number in range(4)}
+    _check(Outcome(phases={**phases, "j4": "COMPENSATED"}), load)
+    with pytest.raises(RuntimeError, match="of 5 sagas 1 had to be compensated; 5 were completed"):
+        _check(Outcome(phases={**phases, "j4": "COMPLETED"}), load)
+
+
+def test_several_runs_are_shown_by_their_median() -> None:
+    """One slow run on a busy machine doesn't make the figure."""
+    rows = [Row("e", "S1", sagas_per_s=rate, cpu={"broker": rate / 10}) for rate in (100.0, 900.0, 110.0)]
+    (middle,) = medians(rows)
+    assert (middle.sagas_per_s, middle.cpu, middle.settings["runs"]) == (110.0, {"broker": 11.0}, 3)
