@@ -123,7 +123,9 @@ class _Module:
             case "array":
                 return f"{self._block(schema['items'], 'for value in items', 'value')}({value})"
             case "map":
-                return f"{self._block(schema['values'], 'for key, value in items.items()', 'value', 'LONGS[len(bytes_ := key.encode())], bytes_, ')}({value})"
+                key = "LONGS[len(bytes_ := key.encode())], bytes_, "
+                block = self._block(schema["values"], "for key, value in items.items()", "value", key)
+                return f"{block}({value})"
             case named if named in self._named:
                 known = self._named[named]
                 return f"{known}[{value}]" if isinstance(self.scope[known], dict) else f"{known}({value})"
