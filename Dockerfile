@@ -51,6 +51,6 @@ ENV PATH=/opt/scrapesaga/bin:$PATH \
     SCRAPESAGA_DATA_DIR=/var/lib/scrapesaga
 WORKDIR /home/scrapesaga
 USER 10001:10001
-# No HEALTHCHECK: what a role has to answer differs, and the orchestrator asks /healthz and /readyz itself.
+# No HEALTHCHECK: what a role has to answer differs, and the orchestrator asks /live and /ready itself.
 ENTRYPOINT ["scrapesaga"]
 CMD ["--help"]

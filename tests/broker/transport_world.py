@@ -63,7 +63,10 @@ class World:
 
     def produce(self, values: Iterable[tuple[int, bytes]]) -> None:
         """Produce (partition, value) pairs to the source."""
-        producer = Producer({"bootstrap.servers": self.bootstrap, "acks": "all", "linger.ms": 5})
+        # Idempotent: several requests are under way at once, and a retry of the first (a new topic's leader isn't known
+        # everywhere yet) would put it behind the others. Tests of order would see the producer's disorder as ours.
+        config: dict[str, str | int | bool] = {"bootstrap.servers": self.bootstrap, "acks": "all", "linger.ms": 5}
+        producer = Producer({**config, "enable.idempotence": True})
         for partition, value in values:
             producer.produce(self.source, value, key=b"k", partition=partition)
             producer.poll(0)

@@ -111,11 +111,6 @@ async def acknowledges_before_it_answers(self: StepRunner, job: Job, lane: Lane)
     await work(self, job, lane)
 
 
-async def acknowledges_repeats_at_once(self: StepRunner, job: Job, lane: Lane) -> None:
-    """A command that comes again while it runs is acknowledged, and with it what runs."""
-    job.batch.done_one(job.record)
-
-
 async def swallows_failed_answers(self: Answers) -> None:
     """An answer that was not delivered is forgotten, and its command acknowledged."""
     outbox = self._outbox
@@ -190,7 +185,6 @@ IN_THE_ENGINE = [
     Bug("runner: a cancelled task leaves no answer", swapped(StepRunner, "_supersede", cancels_without_an_answer)),
     Bug("runner: a surprise counts as no effect", swapped(StepRunner, "_failed", takes_surprises_for_failures)),
     Bug("runner: acknowledged before answered", swapped(StepRunner, "_work", acknowledges_before_it_answers)),
-    Bug("runner: a repeat acknowledges what runs", swapped(StepRunner, "_repeat", acknowledges_repeats_at_once)),
     Bug("runner: a failed answer doesn't stop the worker", swapped(StepRunner, "_stop_for", goes_on_without_an_answer)),
     Bug("runner: a failed answer is only logged", swapped(Answers, "_send", swallows_failed_answers)),
     Bug("runner: what is superseded is dropped", swapped(StepRunner, "_supersede", drops_what_is_superseded)),
