@@ -60,50 +60,66 @@ class SagaStore(Protocol):
         """The offset that was kept on disk; None in memory."""
 
 
-class MemoryStore(memory.Store[bytes, bytes]):
-    """A dict per partition."""
+class MemoryStates:
+    """States in memory, a dict a partition: every promise of SagaStore, without Faust."""
 
-    def __post_init__(self) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         self._partitions: dict[int, dict[bytes, bytes]] = {}
-
-    # Read by the mapping that Faust shows to people. The table writes by fold().
-    @property
-    def data(self) -> MutableMapping[bytes, bytes]:  # type: ignore[override]  # an attribute there, computed here
-        return ChainMap(*self._partitions.values())
+        super().__init__(*args, **options)
 
     def hold(self, partition: int) -> None:
+        """Make the partition usable."""
         self._partitions.setdefault(partition, {})
 
     def drop(self, partition: int) -> None:
+        """Let go of the partition."""
         self._partitions.pop(partition, None)
 
     def look_up(self, partition: int, key: bytes) -> bytes | None:
+        """The state under `key`; PartitionNotHeld."""
         return self._states(partition).get(key)
 
     def load(self, partition: int, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """The states that there are under `keys`; PartitionNotHeld."""
         states = self._states(partition)
         return {key: states[key] for key in keys if key in states}
 
     def fold(self, partition: int, memory: Memory, changes: Sequence[Change], offset: int | None) -> None:
+        """Apply records of the log; PartitionNotHeld."""
         fold(self._states(partition), memory, changes)
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and state; PartitionNotHeld."""
         return iter(self._states(partition).items())
 
     def count(self, partition: int) -> int:
+        """How many states there are; PartitionNotHeld."""
         return len(self._states(partition))
 
     def kept_offset(self, partition: int) -> int | None:
+        """Nothing is kept on disk."""
         return None
-
-    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Nothing: partitions are dropped when they are revoked."""
 
     def _states(self, partition: int) -> dict[bytes, bytes]:
         try:
             return self._partitions[partition]
         except KeyError:
             raise PartitionNotHeld(partition) from None
+
+
+class MemoryStore(MemoryStates, memory.Store[bytes, bytes]):
+    """The same as a store of Faust's."""
+
+    def __post_init__(self) -> None:
+        """Nothing: Faust's would make the one dict that `data` is here."""
+
+    # Read by the mapping that Faust shows to people. The table writes by fold().
+    @property
+    def data(self) -> MutableMapping[bytes, bytes]:  # type: ignore[override]  # an attribute there, computed here
+        return ChainMap(*self._partitions.values())
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Nothing: partitions are dropped when they are revoked."""
 
 
 class RocksDBStore(rocksdb.Store):

@@ -16,8 +16,8 @@ from processors.errors import DeliveryFailed
 from processors.runner import Job, Lane, StepRunner
 from processors.saga.events import Reply, Undone
 from processors.saga.state import Action
-from processors.simulation.whole import table
 from processors.simulation.whole.table import SimulatedTable
+from processors.transport import saga_store
 from processors.transport.progress import Progress
 from processors.transport.record import Batch
 from tests.sim.planting import Bug, both, swapped
@@ -190,6 +190,6 @@ IN_THE_ENGINE = [
     Bug("runner: what is superseded is dropped", swapped(StepRunner, "_supersede", drops_what_is_superseded)),
     Bug("runner: undo only with the action's output", swapped(Attempts, "_perform", undoes_only_what_it_knows)),
     Bug("table: foreign writes are not healed", swapped(SimulatedTable, "look_for_foreign_writes", heals_nothing)),
-    Bug("table: the last write wins on restore", swapped(table, "fold", last_write_wins)),
+    Bug("table: the last write wins on restore", swapped(saga_store, "fold", last_write_wins)),
     Bug("transport: committed when handed out", swapped(Progress, "committable", property(commits_what_was_handed_out))),
 ]

@@ -3,64 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 from processors.simulation.whole.kafka import Broker, Wire
 from processors.simulation.whole.loop import VirtualLoop
-from processors.transport.changelog import Change, Memory, fold, seq_in
+from processors.transport.changelog import Change, seq_in
 from processors.transport.changelog_reader import ChangelogReader, LogRecord
 from processors.transport.foreign import ForeignWatch
 from processors.transport.outbox import Outbox
 from processors.transport.saga_partition import SagaPartition
-from processors.transport.saga_store import PartitionNotHeld
+from processors.transport.saga_store import MemoryStates, PartitionNotHeld
 from processors.transport.table import OnRestored, OnRevoked
-
-
-class Store:
-    """Saga states in memory, a dict a partition: every promise of SagaStore."""
-
-    def __init__(self) -> None:
-        self._partitions: dict[int, dict[bytes, bytes]] = {}
-
-    def hold(self, partition: int) -> None:
-        """Make the partition usable."""
-        self._partitions.setdefault(partition, {})
-
-    def drop(self, partition: int) -> None:
-        """Let go of the partition."""
-        self._partitions.pop(partition, None)
-
-    def look_up(self, partition: int, key: bytes) -> bytes | None:
-        """The state under `key`; PartitionNotHeld."""
-        return self._states(partition).get(key)
-
-    def load(self, partition: int, keys: Collection[bytes]) -> dict[bytes, bytes]:
-        """The states that there are under `keys`; PartitionNotHeld."""
-        states = self._states(partition)
-        return {key: states[key] for key in keys if key in states}
-
-    def fold(self, partition: int, memory: Memory, changes: Sequence[Change], offset: int | None) -> None:
-        """Apply records of the log; PartitionNotHeld."""
-        fold(self._states(partition), memory, changes)
-
-    def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
-        """Every key and state; PartitionNotHeld."""
-        return iter(self._states(partition).items())
-
-    def count(self, partition: int) -> int:
-        """How many states there are; PartitionNotHeld."""
-        return len(self._states(partition))
-
-    def kept_offset(self, partition: int) -> int | None:
-        """Nothing is kept on disk."""
-        return None
-
-    def _states(self, partition: int) -> dict[bytes, bytes]:
-        try:
-            return self._partitions[partition]
-        except KeyError:
-            raise PartitionNotHeld(partition) from None
 
 
 class _Reader:
@@ -100,7 +54,7 @@ class SimulatedTable:
         self._wire = wire
         self._on_restored = on_restored
         self._on_revoked = on_revoked
-        self._store = Store()
+        self._store = MemoryStates()
         self._watch = _Watch(topic, broker, broker.loop)
         self._partitions: dict[int, SagaPartition] = {}
 
