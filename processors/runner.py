@@ -24,7 +24,8 @@ from processors.dead_letters import dead_letter
 from processors.errors import BadRecord, ConfigurationError, DeliveryFailed, RetryLater, StepFailed
 from processors.plans import Plans, UnknownPlan
 from processors.saga.commands import StepCommand
-from processors.saga.events import Confirmed, ConfirmFailed, Failed, Reply, Succeeded, UndoFailed, Undone
+from processors.saga.events import Confirmed, Failed, Reply, Succeeded, Undone
+from processors.saga.replies import failed
 from processors.saga.state import Action
 from processors.sender import Sender
 from processors.step import Host
@@ -338,15 +339,8 @@ class StepRunner:
         after: timedelta | None = None,
     ) -> Reply:
         """Return the reply of a command that did not work."""
-        where = (command.job_id, command.run, command.step, command.seq)
         after_ms = max(0, after // timedelta(milliseconds=1)) if after else 0
-        match command.action:
-            case Action.EXECUTE:
-                return Failed(*where, reason, retryable, unknown, after_ms)
-            case Action.COMPENSATE:
-                return UndoFailed(*where, reason, not retryable, after_ms)
-            case Action.CONFIRM:
-                return ConfirmFailed(*where, reason, not retryable, after_ms)
+        return failed(command, reason, retryable=retryable, unknown=unknown, after_ms=after_ms)
 
     def _outgoing(self, job: Job, reply: Reply, took_us: int) -> tuple[Outgoing, ...]:
         command, record = job.command, job.record

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from processors.saga.events import Event, Failed, Redriven, Reply, ResumeMode, Submitted, TimedOut
+from processors.saga.replies import failed
 from processors.saga.state import ENDED, Action, Phase
 from processors.simulation.faults import LIMIT_OF, Fault
 from processors.simulation.outside import Kind, kind_of
-from processors.simulation.parts import Delivery, failed, succeeded
+from processors.simulation.parts import Delivery, succeeded
 from processors.simulation.world import RETRY_AFTER_MS, World
 
 #: A longer inbox adds interleavings that differ in nothing but the order of independent records.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from processors.saga.commands import StepCommand
-from processors.saga.events import Confirmed, ConfirmFailed, Failed, Reply, Succeeded, UndoFailed, Undone
+from processors.saga.events import Confirmed, Reply, Succeeded, Undone
 from processors.saga.invariants import Record
 from processors.saga.state import Action, Saga
 
@@ -49,17 +49,3 @@ def succeeded(command: StepCommand) -> Reply:
             return Undone(*where)
         case Action.CONFIRM:
             return Confirmed(*where)
-
-
-def failed(
-    command: StepCommand, reason: str, *, retryable: bool = False, unknown: bool = False, after_ms: int = 0
-) -> Reply:
-    """Return the reply of a command that didn't work."""
-    where = (command.job_id, command.run, command.step, command.seq)
-    match command.action:
-        case Action.EXECUTE:
-            return Failed(*where, reason, retryable, unknown, after_ms)
-        case Action.COMPENSATE:
-            return UndoFailed(*where, reason, not retryable, after_ms)
-        case Action.CONFIRM:
-            return ConfirmFailed(*where, reason, not retryable, after_ms)
