@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from processors import metrics
-from processors.errors import StepFailed
 from processors.kafka_log import KafkaLog, PageReader
 from processors.log_lines import hide_from_logs
+from processors.sender import publish
 from processors.settings import Settings
 from processors.step import Address
 from processors.tracing import current_headers
 from processors.transport.credentials import Security
-from processors.transport.outbox import Outbox, Outgoing, partition_for
+from processors.transport.outbox import Outbox
 from topics.catalogue import Catalogue
-
-# Room for a record's headers below its topic's limit.
-HEADER_ROOM_BYTES = 4_096
 
 
 class EngineHost:
@@ -43,18 +39,8 @@ class EngineHost:
         partition: int | None = None,
     ) -> Address:
         """Append a record to a topic by its short name. Raises StepFailed if it is too large, DeliveryFailed."""
-        known = self._catalogue.topic(topic)
-        size = len(value or b"")
-        limit = known.max_message_bytes - HEADER_ROOM_BYTES
-        if size + len(key) > limit:
-            raise StepFailed(f"a record of {size} bytes for {known.name}; its limit is {limit} bytes")
-        if partition is None:
-            partition = partition_for(key, known.partitions)
         about = (*(headers or {}).items(), *current_headers())
-        outgoing = Outgoing(known.name, partition, key, value, about)
-        offset = (await self._outbox.send([outgoing]))[0]
-        digest = hashlib.sha256(value or b"").hexdigest()
-        return Address(known.name, partition, offset, digest, size)
+        return await publish(self._outbox, self._catalogue.topic(topic), partition, key, value, about)
 
     async def read(self, address: Address, key: bytes) -> bytes:
         """Return the value at an address, checked. Raises RecordGone."""

@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from processors.errors import DeliveryFailed, RecordGone, StepFailed
+from processors.errors import DeliveryFailed, RecordGone
+from processors.sender import publish
 from processors.simulation.whole.loop import Process, VirtualLoop
 from processors.simulation.whole.troubles import Trouble
 from processors.step import Address
-from processors.transport.outbox import Outgoing, partition_for
+from processors.transport.outbox import Outgoing
 from topics.catalogue import Catalogue
 
 START_S = 1_700_000_000.0
@@ -183,15 +184,8 @@ class SimulatedHost:
         partition: int | None = None,
     ) -> Address:
         """Append a record to one of the engine's topics by its short name. Raises StepFailed, DeliveryFailed."""
-        known = self._catalogue.topic(topic)
-        size = len(value or b"")
-        if size + len(key) > known.max_message_bytes:
-            raise StepFailed(f"a record of {size} bytes for {known.name}; its limit is {known.max_message_bytes} bytes")
-        if partition is None:
-            partition = partition_for(key, known.partitions)
-        outgoing = Outgoing(known.name, partition, key, value, tuple((headers or {}).items()))
-        offset = (await self._wire.send([outgoing]))[0]
-        return Address(known.name, partition, offset, hashlib.sha256(value or b"").hexdigest(), size)
+        about = tuple((headers or {}).items())
+        return await publish(self._wire, self._catalogue.topic(topic), partition, key, value, about)
 
     async def read(self, address: Address, key: bytes) -> bytes:
         """Return the value at an address, checked. Raises RecordGone."""
