@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from made import keep
 
 FOLDER = Path(__file__).parent
 CHART = FOLDER / "helm" / "scrapesaga"
@@ -109,12 +109,7 @@ def readme() -> str:
 
 def main() -> None:
     """Write the file, or check it."""
-    text = readme()
-    if "--check" in sys.argv[1:]:
-        if not TARGET.exists() or TARGET.read_text("utf-8") != text:
-            sys.exit(f"{TARGET} is not up to date: run python {Path(__file__).name}")
-        return
-    TARGET.write_text(text, "utf-8")
+    keep(TARGET, readme())
 
 
 if __name__ == "__main__":

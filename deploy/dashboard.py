@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from made import keep
 
 TARGET = Path(__file__).parent / "helm" / "scrapesaga" / "files" / "dashboard.json"
 
@@ -195,12 +196,7 @@ def _place(left: int, top: int, width: int, height: int) -> dict[str, int]:
 
 def main() -> None:
     """Write the file, or check it."""
-    text = json.dumps(dashboard(), indent=1) + "\n"
-    if "--check" in sys.argv[1:]:
-        if not TARGET.exists() or TARGET.read_text("utf-8") != text:
-            sys.exit(f"{TARGET} is not up to date: run python {Path(__file__).name}")
-        return
-    TARGET.write_text(text, "utf-8")
+    keep(TARGET, json.dumps(dashboard(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def demo_pipeline(world: World) -> dict[str, object]:
         "record": "product",
         "steps": [
             {"use": "fetch", "timeout": "10s", "retry": retry},
-            {"use": "parse", "with": {"preset": "product", "fields": {"price": _PRICE}}},
+            {"use": "parse", "with": {"preset": "product", "fields": {"price": PRICE}}},
             paid("enrich", "0.002", ["category", "brand_normalised", "price_eur"]),
             paid("classify", "0.001", ["label", "confidence"]),
             {"use": "load"},
@@ -67,7 +67,7 @@ def demo_pipeline(world: World) -> dict[str, object]:
 
 
 # The sample shop leaves the price out of some pages: without it a record is worth nothing here.
-_PRICE = {
+PRICE = {
     # A page that sells several variants states the lowest price only.
     "jsonld": ["Product.offers.price", "Product.offers.lowPrice"],
     "microdata": "price",

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from processors.local import outside
+from processors.local.demo import PRICE
 from processors.local.verdict import Observed, Verdict, judge
 from processors.requests import ScrapeRequest, encode_request
 from tests.cluster.conftest import API, IMAGE, PIPELINE, PREFIX, Ground
@@ -44,16 +45,7 @@ def pipeline(endpoint: str) -> dict[str, Any]:
                 "use": "parse",
                 "with": {
                     "preset": "product",
-                    "fields": {
-                        "price": {
-                            "jsonld": ["Product.offers.price", "Product.offers.lowPrice"],
-                            "microdata": "price",
-                            "meta": ["product:price:amount", "og:price:amount"],
-                            "css": [".price"],
-                            "type": "money",
-                            "required": True,
-                        }
-                    },
+                    "fields": {"price": PRICE},
                 },
             },
             {
