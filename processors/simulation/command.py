@@ -16,7 +16,7 @@ from processors.pipeline import read_pipelines
 from processors.saga.plan import Plan
 from processors.simulation.history import history
 from processors.simulation.outside import kind_of
-from processors.simulation.report import Report, run, summary
+from processors.simulation.report import Report, per_minute, run, summary
 from processors.simulation.story import tell
 from processors.simulation.whole.history import whole_history
 from processors.simulation.whole.models import outsides_of
@@ -185,7 +185,7 @@ def _last_line(found: list[Report | WholeReport], missing: int) -> str:
         some = [one for one in found if isinstance(one, kind)]
         if some:
             histories, seconds = sum(one.histories for one in some), sum(one.cpu_seconds for one in some)
-            parts.append(f"{histories} histories of {what} ({int(histories * 60 / max(seconds, 1e-9))} a minute of one core)")
+            parts.append(f"{histories} histories of {what} ({per_minute(histories, seconds)} a minute of one core)")
     broken = sum(len(one.failures) for one in found)
     promise = f"{broken} broken" if broken else "no promise was broken"
     met = f"{missing} kinds of mishap never happened" if missing else "every kind of mishap happened"

@@ -22,6 +22,11 @@ from processors.simulation.story import tell
 from processors.simulation.world import World
 
 
+def per_minute(histories: int, cpu_seconds: float) -> int:
+    """Histories a minute of one core, whoever else uses the machine."""
+    return int(histories * 60 / cpu_seconds) if cpu_seconds else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A history that broke a promise."""
@@ -47,7 +52,7 @@ class Report:
     @property
     def per_minute(self) -> int:
         """Histories a minute of one core, whoever else uses the machine."""
-        return int(self.histories * 60 / self.cpu_seconds) if self.cpu_seconds else 0
+        return per_minute(self.histories, self.cpu_seconds)
 
     @property
     def missing(self) -> list[Fault]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from processors.saga.invariants import Violation
 from processors.saga.plan import Plan
+from processors.simulation.report import per_minute
 from processors.simulation.whole.history import MakeOutside, Whole, whole_history
 from processors.simulation.whole.troubles import Planned, Trouble
 
@@ -48,7 +49,7 @@ class WholeReport:
     @property
     def per_minute(self) -> int:
         """Histories a minute of one core, whoever else uses the machine."""
-        return int(self.histories * 60 / self.cpu_seconds) if self.cpu_seconds else 0
+        return per_minute(self.histories, self.cpu_seconds)
 
     @property
     def missing(self) -> list[Trouble]:
