@@ -8,10 +8,12 @@ from msgspec.structs import replace
 
 from processors.saga import events as ev
 from processors.saga import protocol
+from processors.saga.replies import failed
 from processors.saga.state import Action, Saga
-from processors.simulation import choices, outside, parts, world
+from processors.simulation import choices, outside, world
 from processors.simulation.faults import Fault
 from processors.simulation.outside import Kind, Paid
+from processors.simulation.parts import succeeded
 from tests.sim.planting import Bug, swapped
 
 advance = protocol.advance
@@ -86,7 +88,7 @@ def timers_die_with_the_owner(world_: world.World, moves_: list[Any], ordinary: 
 
 
 def lies_about_the_unknown(command: Any, reason: str, *, unknown: bool = False, **how: Any) -> Any:
-    return parts.failed(command, reason, **how)
+    return failed(command, reason, **how)
 
 
 def skips_the_undo(world_: world.World, place: int, fault: Fault | None) -> None:
@@ -95,7 +97,7 @@ def skips_the_undo(world_: world.World, place: int, fault: Fault | None) -> None
     if fault is None and topic[0].command.action is Action.COMPENSATE and not topic[0].command.output:
         world_.take(place)
         world_.remember(place, topic[0].command.seq, None)
-        world_.reply(parts.succeeded(topic[0].command))
+        world_.reply(succeeded(topic[0].command))
         return
     _do_work(world_, place, fault)
 
