@@ -33,6 +33,11 @@ CLEAN = Seen(
 )
 
 
+def too_late(job: str) -> str:
+    """What the rules say to a cancellation of a job whose steps have all succeeded."""
+    return f"job {job} has done all its steps; it can't be cancelled any more"
+
+
 def broken(seen: Seen) -> list[str]:
     return [check.promise for check in judge(seen) if check.broken]
 
@@ -41,6 +46,12 @@ def test_a_run_that_kept_its_promises_is_clean() -> None:
     """Served jobs may be compensated when a mishap outlasted them; refused cancels and poison are set aside."""
     assert broken(CLEAN) == []
     assert conservation(CLEAN) == "3 accepted = 2 compensated + 1 completed"
+
+
+def test_a_cancellation_that_came_too_late_is_no_fault() -> None:
+    """A job whose steps have all succeeded goes on to its end, and says so to whoever cancels it."""
+    late = {**CLEAN.letters, Place("x.events", 2, 5): too_late("c")}
+    assert broken(replace(CLEAN, letters=late)) == []
 
 
 @pytest.mark.parametrize(
@@ -62,6 +73,7 @@ def test_a_run_that_kept_its_promises_is_clean() -> None:
         ({"accepted": {**CLEAN.accepted, "a": "compensated"}}, "no job completed that had to fail"),
         ({"letters": {}}, "every poison record"),
         ({"letters": {**CLEAN.letters, Place("x.events", 0, 9): "late effect"}}, "nothing else is set aside"),
+        ({"letters": {**CLEAN.letters, Place("x.events", 0, 9): too_late("b")}}, "nothing else is set aside"),
         ({"lags": {"intake": 2}}, "no lag remains"),
         ({"lags": {"intake": -1}}, "no lag remains"),
         ({"divergences": ("state seq 4 of job a",)}, "every state and command"),

@@ -111,10 +111,20 @@ def _unsettled(seen: Seen, completed: set[str]) -> Iterable[str]:
 
 def _unexplained(seen: Seen) -> Iterable[str]:
     for place, reason in seen.letters.items():
-        # A cancellation that came after the job's end is refused, visibly: that is how it should be.
-        refused = any(reason.startswith("Cancelled") and job in reason for job in seen.cancelled)
+        # A cancellation that came too late is refused, visibly: that is how it should be.
+        refused = any(
+            reason.startswith(f"Cancelled makes no sense while job {job} is ") or reason in _too_late(job)
+            for job in seen.cancelled
+        )
         if place not in seen.poison and not refused:
             yield f"{place.topic}-{place.partition}@{place.offset}: {reason}"
+
+
+def _too_late(job: str) -> tuple[str, str]:
+    return (
+        f"job {job} has done all its steps; it can't be cancelled any more",
+        f"job {job} is parked in its compensation; resume it instead",
+    )
 
 
 def _job_step(key: str) -> tuple[str, str]:
