@@ -40,6 +40,9 @@ _PAUSE_UNDER_LOAD_S = 0.01
 _COMMIT_WITHIN_S = 5.0
 _LEAVE_WITHIN_S = 10.0
 _IDLE_TURN_S = 1.0
+# How often the broker is asked for a topic that it doesn't know. A broker that has just started may know none for a moment:
+# whoever joins the group then is given nothing, and aiokafka asks again after five minutes.
+_ASK_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,14 @@ class FastConsumer(LoopConsumer):
                 self.log.warning(
                     "Kafka did not answer while leaving the group: the others wait for the session timeout."
                 )
+
+    @Service.task
+    async def _ask_for_missing_topics(self) -> None:
+        """Ask for metadata while a topic is missing: that it has come makes aiokafka join again, and get its partitions."""
+        while not self.should_stop:
+            await self.sleep(_ASK_AGAIN_S)
+            if self._kafka is not None and self.missing_topics():
+                await self._kafka._client.force_metadata_update()
 
     # Fetching.
 

@@ -194,6 +194,34 @@ async def test_a_topic_that_is_missing_makes_an_app_unready(world: World, tmp_pa
         await until(lambda: "topic nowhere doesn't exist: provision the topics" in ready(app))
 
 
+async def test_a_topic_that_was_unknown_is_read_as_soon_as_it_is_there(world: World, tmp_path: Path) -> None:
+    """Who joined the group while the topic was missing owns nothing; it asks again at once, not after five minutes."""
+    app, kept = app_of(world, tmp_path), list[Batch]()
+    keep(app, world.source, kept)
+    async with running(app):
+        await until(lambda: ready(app) == [f"topic {world.source} doesn't exist: provision the topics"])
+        await asyncio.to_thread(world.create, 2)
+        await asyncio.to_thread(world.produce, [(0, b"x"), (1, b"x")])
+        await until(lambda: len(handed(kept)) == 2, seconds=30)
+        assert ready(app) == []
+
+
+async def test_a_group_that_joined_while_the_broker_knew_no_topics_gets_its_partitions(world: World, tmp_path: Path) -> None:
+    """A broker that has just started may tell of no topics for a moment; seed 191 of the chaos run met one."""
+    world.create(2)
+    app, kept = app_of(world, tmp_path), list[Batch]()
+    keep(app, world.source, kept)
+    async with running(app):
+        await until(lambda: ready(app) == [])
+        kafka = app.consumer.kafka
+        kafka._client.cluster._partitions = {}
+        kafka._coordinator.request_rejoin()
+        await until(lambda: not app.consumer.assignment())
+        await until(lambda: len(app.consumer.assignment()) == 2, seconds=30)
+        await asyncio.to_thread(world.produce, [(0, b"x"), (1, b"x")])
+        await until(lambda: len(handed(kept)) == 2, seconds=30)
+
+
 async def test_a_faust_table_is_recovered_before_the_agents_get_records(world: World, tmp_path: Path) -> None:
     """Faust's own tables restore from their changelog over the fast transport, and only then does work begin."""
     world.create(2)
