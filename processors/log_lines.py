@@ -102,6 +102,8 @@ def configure_logging(level: str, style: str, secrets: Iterable[str] = ()) -> No
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if style == "json" else TextLines())
     handler.addFilter(Repeats("aiokafka"))
+    # Its one text is "%s [%s] %s"; the first of these is what kind of event it is.
+    handler.addFilter(Repeats("librdkafka", first=1))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -10,6 +10,13 @@ from tests import providers
 from tests.broker.saga_rig import Rig
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares servers: the tests of the rig, and those of a file; `--dist loadgroup` reads the marks."""
+    for item in items:
+        shares_rig = "rig" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("rig" if shares_rig else item.path.name))
+
+
 @pytest.fixture(scope="session")
 def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bootstrap servers of a Kafka that all modules share: make topics with names of your own."""

@@ -122,7 +122,7 @@ class Running:
 
     async def end(self) -> int:
         assert self.serving is not None
-        return await asyncio.wait_for(self.serving, 30)
+        return await asyncio.wait_for(self.serving, 60)
 
 
 def new_app(
@@ -192,11 +192,11 @@ async def serving(run: Running) -> AsyncIterator[Running]:
 async def running(world: World, *arguments: Any, **settings: Any) -> AsyncIterator[Running]:
     """An app that has been restored."""
     async with serving(new_app(world, *arguments, **settings)) as run:
-        await asyncio.wait_for(run.ready.wait(), 30)
+        await asyncio.wait_for(run.ready.wait(), 60)
         yield run
 
 
-async def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+async def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up, f"{what} took over {seconds} s"

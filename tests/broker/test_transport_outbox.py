@@ -69,6 +69,22 @@ async def test_calls_at_the_same_time_keep_their_order_in_each_partition(world: 
     assert values(world.bootstrap, world.sink, 1) == [f"{call}:{i}".encode() for call in range(100) for i in range(3)]
 
 
+async def test_load_and_quiet_may_alternate(world: World) -> None:
+    """Reports are asked for by the loop under load and by a thread else; whoever takes over, none is lost or told twice."""
+    world.create(2)
+    async with Outbox(world.bootstrap) as outbox:
+        told: list[int] = []
+        for turn in range(100):
+            burst = [Outgoing(world.sink, i % 2, b"k", f"{turn}:{i}".encode()) for i in range(120)]
+            alone = Outgoing(world.sink, 0, b"k", f"{turn}:alone".encode())
+            calls = (outbox.send([alone]), outbox.send(burst), outbox.send([alone])) if turn % 3 else (outbox.send([alone]),)
+            for offsets in await asyncio.wait_for(asyncio.gather(*calls), 30):
+                told += [offsets[0], *offsets[2::2]]
+        assert outbox._reports is not None
+        assert outbox._reports.under_way == 0
+    assert told == list(range(len(values(world.bootstrap, world.sink, 0))))
+
+
 async def test_more_than_a_batch_is_split_in_order(world: World) -> None:
     """Three megabytes for one partition arrive whole and in order."""
     world.create(1)
@@ -105,9 +121,9 @@ async def test_a_refusal_by_the_broker_fails_the_call_and_the_outbox(world: Worl
     """A topic that takes less than the limit here: the error names topic, size and cause, and nothing follows it."""
     world.create(1, **{"max.message.bytes": "1000"})
     async with Outbox(world.bootstrap) as outbox:
-        with pytest.raises(DeliveryFailed, match=rf"1 records \(5\d+ bytes\) for {world.sink}-0: MessageSizeTooLarge"):
+        with pytest.raises(DeliveryFailed, match=rf"1 records \(5\d+ bytes\) for {world.sink}-0: MSG_SIZE_TOO_LARGE"):
             await outbox.send([Outgoing(world.sink, 0, b"k", bytes(5_000))])
-        with pytest.raises(DeliveryFailed, match="MessageSizeTooLarge"):
+        with pytest.raises(DeliveryFailed, match="MSG_SIZE_TOO_LARGE"):
             await outbox.send([Outgoing(world.sink, 0, b"k", b"small")])
 
 
