@@ -102,7 +102,9 @@ class Outbox:
         """Connect; DeliveryFailed if Kafka can't be reached."""
         try:
             producer = Producer(self._settings, logger=_librdkafka)
-            self._partition_counts = await asyncio.to_thread(_partition_counts, producer, _CONNECT_WITHIN_S)
+            self._partition_counts = await asyncio.to_thread(
+                _partition_counts, producer, min(_CONNECT_WITHIN_S, self._within_s)
+            )
         except KafkaException as error:
             raise DeliveryFailed(f"Kafka at {self._bootstrap_servers} can't be reached: {_said(error)}") from error
         self._producer = producer

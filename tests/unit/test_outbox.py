@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
@@ -58,4 +60,4 @@ async def test_an_outbox_that_is_not_started_says_so() -> None:
 async def test_kafka_out_of_reach_is_told_at_the_start() -> None:
     """start() names the servers that were tried."""
     with pytest.raises(DeliveryFailed, match=r"Kafka at 127\.0\.0\.1:9 can't be reached"):
-        await Outbox("127.0.0.1:9").start()
+        await Outbox("127.0.0.1:9", within=timedelta(seconds=1)).start()
