@@ -58,9 +58,10 @@ test-deploy: $(STAMP)  ## chart and image: rendered, and checked against the eng
 chart: $(STAMP)  ## after a change of values.yaml or of the dashboard's panels: write what is made of them
 	$(BIN)/python deploy/chart_readme.py && $(BIN)/python deploy/dashboard.py
 
-# Each of the two has servers of its own; tests that share servers stay together, see tests/broker/conftest.py.
-WORKERS ?= 2
-test-broker: $(STAMP)  ## against a real Kafka and a real ClickHouse engine: make test-broker WORKERS=0 for one after the other
+# More than one at a time needs more than two cores: each has servers of its own, and whole engines run side by side. Tests
+# that share servers stay together, see tests/broker/conftest.py.
+WORKERS ?= 0
+test-broker: $(STAMP)  ## against a real Kafka and a real ClickHouse engine: make test-broker WORKERS=4 where there are cores
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup tests/broker
 
 test-all: test test-deploy test-broker
