@@ -29,6 +29,8 @@ from processors.transport.reports import Reports
 
 __all__ = ["Outbox", "Outgoing", "RecordTooLarge", "partition_for"]
 
+_librdkafka = logging.getLogger("librdkafka")
+
 _CONNECT_WITHIN_S = 10.0
 _ASK_AGAIN_S = 0.2
 # A batch costs ~0.1 ms here and half of that at the broker, whatever is in it: no more than a fifth of a core goes there.
@@ -76,7 +78,8 @@ class Outbox:
             "reconnect.backoff.max.ms": 1_000,
             **(security or Security()).for_confluent(),
         }
-        self._producer: Producer | None = None
+        # There from start() to stop().
+        self._reports: Reports | None = None
         self._partition_counts: dict[str, int] = {}
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._pace = Pace(_BATCHES_PER_SECOND, _BATCHES_AT_ONCE)
@@ -84,7 +87,6 @@ class Outbox:
         self._turns: deque[Lane] = deque()
         self._next_turn: asyncio.Handle | None = None
         self._failed: DeliveryFailed | None = None
-        self._reports: Reports | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -107,19 +109,18 @@ class Outbox:
             )
         except KafkaException as error:
             raise DeliveryFailed(f"Kafka at {self._bootstrap_servers} can't be reached: {_said(error)}") from error
-        self._producer = producer
         self._reports = Reports(producer, self._settle_all)
 
     async def stop(self) -> None:
         """Wait a few seconds for what is in flight, then close; calls that still wait raise DeliveryFailed."""
-        producer, self._producer = self._producer, None
-        if producer is None or self._reports is None:
+        reports, self._reports = self._reports, None
+        if reports is None:
             return
         if self._next_turn is not None:
             self._next_turn.cancel()
         error = DeliveryFailed("The outbox was stopped before Kafka acknowledged the records.")
         self._failed = self._failed or error
-        await self._reports.stop()
+        await reports.stop()
         for lane in self._lanes.values():
             for _, delivery, _ in (*lane.in_flight, *lane.waiting):
                 delivery.fail(error)
@@ -129,7 +130,7 @@ class Outbox:
         give_up, cause = monotonic() + self._within_s, "unknown topic"
         # Asked again: a broker that has just started may know no topic for a moment.
         while (left_s := give_up - monotonic()) > 0:
-            producer = self._running()
+            producer = self._running().producer
             try:
                 self._partition_counts = await asyncio.to_thread(_partition_counts, producer, left_s)
             except KafkaException as error:
@@ -196,16 +197,14 @@ class Outbox:
             raise DeliveryFailed(
                 f"Topic {item.topic} has no partition {item.partition}: check the partition counts."
             )
-        if self._reports is None:
-            raise DeliveryFailed("The outbox is not started.")
-        return self._lanes.setdefault(item[:2], Lane(item.topic, item.partition, self._reports.finished))
+        return self._lanes.setdefault(item[:2], Lane(item.topic, item.partition, self._running().finished))
 
-    def _running(self) -> Producer:
+    def _running(self) -> Reports:
         if self._failed is not None:
             raise self._failed
-        if self._producer is None:
+        if self._reports is None:
             raise DeliveryFailed("The outbox is not started.")
-        return self._producer
+        return self._reports
 
     def _ship_in_turn(self) -> None:
         """Send a batch of each lane whose turn it is; the others are asked again when there is a turn for them."""
@@ -223,11 +222,11 @@ class Outbox:
 
     def _ship(self, lane: Lane) -> None:
         """Send one batch of what waits."""
-        producer, reports = self._producer, self._reports
-        if producer is None or reports is None or self._failed is not None:
+        reports = self._reports
+        if reports is None or self._failed is not None:
             self._fail(lane, self._failed or lane.failed("the outbox is not started"))
             return
-        produce, topic, partition, report = producer.produce, lane.topic, lane.partition, lane.report
+        produce, topic, partition, report = reports.producer.produce, lane.topic, lane.partition, lane.report
         try:
             batch = lane.take()
             reports.expect(len(batch))
@@ -241,8 +240,6 @@ class Outbox:
 
     def _settle_all(self, lanes: Sequence[Lane]) -> None:
         for lane in lanes:
-            if self._reports is not None:
-                self._reports.settled(len(lane.in_flight))
             self._settle(lane)
         if self._next_turn is None:
             self._ship_in_turn()
@@ -280,9 +277,6 @@ class Outbox:
         failure = late[0].failed(f"no answer within {self._within_s:g} s") if late else None
         self._failed = self._failed or failure
         delivery.fail(failure or DeliveryFailed("Kafka did not acknowledge the records in time."))
-
-
-_librdkafka = logging.getLogger("librdkafka")
 
 
 def _partition_counts(producer: Producer, within_s: float) -> dict[str, int]:

@@ -30,7 +30,7 @@ class Reports:
         #: Filled by Lane.report, in whichever thread serves the reports, and emptied in the same one.
         self.finished: list[Lane] = []
         self.under_way = 0
-        self._producer = producer
+        self.producer = producer
         self._settle = settle
         self._loop = asyncio.get_running_loop()
         self._stopping = threading.Event()
@@ -56,18 +56,18 @@ class Reports:
             self._stands_still.clear()
             self._loop.call_later(_ASK_EVERY_S, self._ask_here)
 
-    def settled(self, records: int) -> None:
-        """Note that records have been reported."""
-        self.under_way -= records
+    def _tell(self, lanes: Sequence[Lane]) -> None:
+        self.under_way -= sum(len(lane.in_flight) for lane in lanes)
+        self._settle(lanes)
 
     def _ask_here(self) -> None:
         if self._stopping.is_set():
             return
         # Until then the thread may be in the midst of reports.
         if self._stands_still.is_set():
-            self._producer.poll(0)
+            self.producer.poll(0)
             if self.finished:
-                self._settle(self._take_finished())
+                self._tell(self._take_finished())
         if self.under_way:
             self._loop.call_later(_ASK_EVERY_S, self._ask_here)
         else:
@@ -81,16 +81,16 @@ class Reports:
                 self._goes_on.wait(_LOOK_EVERY_S)
                 continue
             self._stands_still.clear()
-            self._producer.poll(_LOOK_EVERY_S)
+            self.producer.poll(_LOOK_EVERY_S)
             self._pass_on()
-        self._producer.flush(_FLUSH_WITHIN_S)
+        self.producer.flush(_FLUSH_WITHIN_S)
         self._pass_on()
-        self._producer.purge()
+        self.producer.purge()
         self._in_loop(self._end)
 
     def _pass_on(self) -> None:
         if self.finished:
-            self._in_loop(self._settle, self._take_finished())
+            self._in_loop(self._tell, self._take_finished())
 
     def _take_finished(self) -> list[Lane]:
         lanes = self.finished.copy()
