@@ -50,7 +50,7 @@ from processors.wire import (
 )
 from schemas.codec import HEADER_BYTES, UndecodableMessage, codec
 from schemas.record import RecordSchema, RecordSchemaError, UnreadableRecord
-from tests.fuzz.bytes import MOST_BYTES, bounded, damaged, peak_bytes
+from tests.fuzz.bytes import MOST_BYTES, MOST_YAML_CPU_S, bounded, damaged, peak_bytes
 from tests.sagas import compensating, plan
 
 PLAN = plan("ab")
@@ -256,7 +256,7 @@ def test_hostile_pipelines_are_refused_at_once(text: str, tmp_path: Path) -> Non
     """Bombs, loops, endless nesting and names of what is no step end as an error of the pipeline."""
     path = tmp_path / "hostile.yaml"
     path.write_text(text)
-    with bounded(), pytest.raises(PipelineError, match=r"hostile\.yaml"):
+    with bounded(MOST_YAML_CPU_S), pytest.raises(PipelineError, match=r"hostile\.yaml"):
         read_pipeline(path)
 
 
