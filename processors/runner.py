@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -63,7 +63,7 @@ class Lane:
 
     seq: int = 0
     reply: tuple[Outgoing, ...] = ()
-    waiting: deque[Job] = field(default_factory=deque)
+    waiting: list[Job] = field(default_factory=list)
     running: Job | None = None
     task: asyncio.Task[None] | None = None
 
@@ -120,7 +120,9 @@ class StepRunner:
         self._clock = clock
         self._answers = Answers(outbox, self._stop_for)
         self._metrics = _StepMetrics(step, lambda: sum(self._running.values()))
-        self._lanes: OrderedDict[str, Lane] = OrderedDict()
+        self._lanes: dict[str, Lane] = {}
+        # Their names, those first met first.
+        self._met: deque[str] = deque()
         self._doing: deque[Lane] = deque()
         self._undoing: deque[Lane] = deque()
         self._running = {Action.EXECUTE: 0, Action.COMPENSATE: 0, Action.CONFIRM: 0}
@@ -171,7 +173,7 @@ class StepRunner:
             return
         lane = self._lanes.get(command.job_id)
         if lane is None:
-            lane = self._lanes[command.job_id] = Lane()
+            lane = self._remember(command.job_id)
         job = Job(command, record, batch)
         if command.seq <= lane.seq:
             await self._repeat(job, lane)
@@ -181,6 +183,18 @@ class StepRunner:
         lane.waiting.append(job)
         self._queued += 1
         self._schedule(lane)
+
+    def _remember(self, job_id: str) -> Lane:
+        """Make a lane, and forget the one that has been there longest, if nothing goes on in it."""
+        lane = self._lanes[job_id] = Lane()
+        self._met.append(job_id)
+        if len(self._met) > REMEMBERED_JOBS:
+            oldest = self._met.popleft()
+            if self._lanes[oldest].running is None and not self._lanes[oldest].waiting:
+                del self._lanes[oldest]
+            else:
+                self._met.append(oldest)
+        return lane
 
     async def _repeat(self, job: Job, lane: Lane) -> None:
         """Answer a command that was seen already: the latest from memory, an older one not at all (it was answered)."""
@@ -227,7 +241,7 @@ class StepRunner:
     def _start(self, lane: Lane) -> None:
         if lane.running is not None or not lane.waiting:
             return
-        job = lane.waiting.popleft()
+        job = lane.waiting.pop(0)
         self._queued -= 1
         lane.running = job
         self._running[job.command.action] += 1
@@ -264,16 +278,8 @@ class StepRunner:
     def _after(self, lane: Lane) -> None:
         if lane.waiting:
             self._schedule(lane)
-        elif len(self._lanes) > REMEMBERED_JOBS:
-            self._forget_some()
-        self._start_some()
         if self._queued <= QUEUED_COMMANDS:
             self._room.set()
-
-    def _forget_some(self) -> None:
-        for job_id, lane in list(self._lanes.items())[: REMEMBERED_JOBS // 10]:
-            if lane.running is None and not lane.waiting:
-                del self._lanes[job_id]
 
     async def _answer(self, job: Job) -> tuple[Reply, int]:
         """Do what the command says; return the reply and the microseconds that it took."""

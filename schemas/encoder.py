@@ -15,42 +15,45 @@ Encoder = Callable[[Any], bytes]
 _BOOLEANS = (b"\x00", b"\x01")
 
 
+# Two bytes of seven bits each: with another byte behind them, and as the end of a number.
+_PAIRS = tuple(bytes((pair & 127 | 128, pair >> 7 | 128)) for pair in range(0x4000))
+_ENDS = tuple(bytes((pair,)) if pair < 0x80 else bytes((pair & 127 | 128, pair >> 7)) for pair in range(0x4000))
+
+
 def long(number: int) -> bytes:
     """A number as Avro writes int and long: zigzag, seven bits a byte. Raises OverflowError beyond 64 bits."""
     n = number << 1 if number >= 0 else ~(number << 1)
-    if n < 0x200000:
-        if n < 0x80:
-            return bytes((n,))
-        if n < 0x4000:
-            return bytes((n & 127 | 128, n >> 7))
-        return bytes((n & 127 | 128, n >> 7 & 127 | 128, n >> 14))
+    if n < 0x4000:
+        return _ENDS[n]
+    if n < 0x10000000:
+        return _PAIRS[n & 0x3FFF] + _ENDS[n >> 14]
     if n < 0x40000000000:
-        if n < 0x10000000:
-            return bytes((n & 127 | 128, n >> 7 & 127 | 128, n >> 14 & 127 | 128, n >> 21))
-        if n < 0x800000000:
-            return bytes((n & 127 | 128, n >> 7 & 127 | 128, n >> 14 & 127 | 128, n >> 21 & 127 | 128, n >> 28))
         # Milliseconds of our century.
-        return bytes(
-            (n & 127 | 128, n >> 7 & 127 | 128, n >> 14 & 127 | 128, n >> 21 & 127 | 128, n >> 28 & 127 | 128, n >> 35)
-        )
+        return _PAIRS[n & 0x3FFF] + _PAIRS[n >> 14 & 0x3FFF] + _ENDS[n >> 28]
     if n >> 64:
         raise OverflowError(f"{number} doesn't fit in 64 bits")
-    out = bytearray()
-    while n > 0x7F:
-        out.append(n & 127 | 128)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
+    out = b""
+    while n >= 0x4000:
+        out += _PAIRS[n & 0x3FFF]
+        n >>= 14
+    return out + _ENDS[n]
 
 
 class _Longs(dict[int, bytes]):
-    """Most numbers of a message are lengths, counts and small enums; the others are timestamps and offsets."""
+    """Numbers as they are written: the small ones, and those met lately, for a timestamp occurs again and again."""
+
+    _SMALL = 4_096
+    _KEPT = 32_768
 
     def __missing__(self, number: int) -> bytes:
-        return long(number)
+        if not self or len(self) >= self._KEPT:
+            self.clear()
+            self.update((small, long(small)) for small in range(self._SMALL))
+        encoded = self[number] = long(number)
+        return encoded
 
 
-_LONGS = _Longs({number: long(number) for number in range(4096)})
+_LONGS = _Longs()
 
 
 def compile_encoder(

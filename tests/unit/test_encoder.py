@@ -119,3 +119,10 @@ def test_commands_keep_the_order_of_their_inputs() -> None:
         "j", 1, 2, "c", Action.EXECUTE, 1, "j:1:c", "hash", "u", b"p", "", 9, {"b": b"1", "a": b"2"}, b"", ""
     )
     assert list(codec("step_command").decode(encode_command(command))["inputs"]) == ["b", "a"]
+
+
+def test_numbers_are_right_however_many_were_met_before() -> None:
+    """Numbers met lately are kept, to a bound: beyond it the encoder forgets them, and writes all others as before."""
+    encode = compile_encoder({"fields": [{"name": "n", "type": "long"}]}, b"", mapping=True)
+    for number in (*range(-9_000, 80_000), 5, -5, 1_790_000_000_000):
+        assert encode({"n": number}) == long(number)
