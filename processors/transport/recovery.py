@@ -1,7 +1,11 @@
 """Restores the saga table in bulk, where Faust's own recovery takes every record through a stream: 60 times as long.
 
-Everything else is left to Faust: it decides when to restore, restores other tables, follows standbys, seeks the streams
-and starts them. The changelog stays in its subscription, so that partitions of the table follow those of its topic.
+Everything else is left to Faust: it decides when to restore, restores other tables, seeks the streams and starts them.
+The changelog stays in its subscription, so that partitions of the table follow those of its topic.
+
+Standbys are read likewise, every few seconds. Of what Faust hands over of them some is lost without a word: whenever it
+resumes the flow it empties the queue in which they wait, and goes on behind them. The offsets don't tell, as compaction
+leaves holes too; so nothing comes into the table but what was read from its known offset on.
 """
 
 from __future__ import annotations
@@ -9,19 +13,22 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from datetime import timedelta
 from time import monotonic
 from typing import Any
 
 import faust
 from faust.tables import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery
-from faust.types import TP
+from faust.types import TP, CollectionT
 from faust.types.transports import ConsumerT
+from mode import Service
 
 from processors import metrics
 from processors.errors import ConfigurationError
-from processors.transport.changelog_reader import ChangelogReader, ReadInterrupted
+from processors.transport.bulk_read import BulkRead
+from processors.transport.changelog_reader import ReadFailed, ReadInterrupted
 from processors.transport.outbox import Outbox
 from processors.transport.table import OnRestored, OnRevoked, PartitionNotHeld, SagaTable
 
@@ -64,36 +71,18 @@ def add_saga_table(
     return table
 
 
-def read_in_bulk(table: SagaTable, partitions: Collection[int], stop: threading.Event) -> None:
-    """Bring partitions of the table up to the end of its changelog; blocks, and is meant for a thread.
-
-    Raises ReadInterrupted once `stop` is set, ReadFailed, and ConfigurationError if the table is ahead of its
-    changelog.
-    """
-    with ChangelogReader(table.changelog_topic_name, table.client) as reader:
-        starts = {partition: _start(table, reader, partition) for partition in partitions}
-        reader.read_to_end(starts, table.absorb, stop)
-
-
-def _start(table: SagaTable, reader: ChangelogReader, partition: int) -> int:
-    first, end = reader.bounds(partition)
-    known = table.known_offset(partition)
-    if known is None:
-        return first
-    if known >= end:
-        raise ConfigurationError(
-            f"The table holds {table.changelog_topic_name} [{partition}] up to offset {known}, but the topic ends at "
-            f"{end}: it was made anew, or its end was lost. Delete the folder {table.app.conf.tabledir} and restart."
-        )
-    return max(first, known + 1)
-
-
 class BulkRecovery(Recovery):
-    """Faust's recovery, except that saga tables are read by a connection of their own."""
+    """Faust's recovery, except that saga tables are read by connections of their own."""
 
-    _stop_reading = threading.Event()
-    _reading: asyncio.Future[None] | None = None
+    # A takeover has as much to read as was written since the last look, which costs ~5 ms of CPU for a dozen partitions.
+    follow_every = timedelta(seconds=5)
+
     _rebalancing = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._restored = BulkRead()
+        self._followed = BulkRead()
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Restore the saga tables, then have Faust start the streams; a rebalance meanwhile starts all over."""
@@ -105,7 +94,8 @@ class BulkRecovery(Recovery):
     def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Interrupt the reading: the next assignment begins it again."""
         self._rebalancing = True
-        self._stop_reading.set()
+        self._restored.stop()
+        self._followed.stop()
         super().on_partitions_revoked(revoked)
 
     async def on_rebalance(
@@ -118,9 +108,8 @@ class BulkRecovery(Recovery):
 
     async def interrupt(self) -> None:
         """Return once nothing reads into a table any more."""
-        self._stop_reading.set()
-        if self._reading is not None:
-            await asyncio.wait([self._reading])
+        await self._restored.interrupt()
+        await self._followed.interrupt()
 
     async def _restore(self, table: SagaTable, partitions: set[int]) -> None:
         began = monotonic()
@@ -140,20 +129,52 @@ class BulkRecovery(Recovery):
         self.log.info("Saga table restored: %d partitions, %d sagas, %.1f s", len(partitions), len(table), took)
 
     async def _read(self, table: SagaTable, partitions: set[int]) -> threading.Event:
-        """Read to the end; the result is set once that isn't worth anything any more."""
-        await self.interrupt()
+        await self._restored.interrupt()
         if self._rebalancing:
             # This recovery was on its way when the rebalance began, and its partitions may be gone.
             raise RebalanceAgain
-        stop = self._stop_reading = threading.Event()
-        self._reading = asyncio.ensure_future(asyncio.to_thread(read_in_bulk, table, partitions, stop))
+        return await self._restored.run(table, partitions)
+
+    # Standbys.
+
+    def add_standby(self, table: CollectionT, tp: TP) -> None:
+        """Keep a saga table's from Faust, which would read it."""
+        if isinstance(table, SagaTable):
+            self.standbys_for_table[table].add(tp)
+        else:
+            super().add_standby(table, tp)
+
+    @Service.task
+    async def _follow(self) -> None:
+        """Keep standbys warm; an error here stops the process."""
+        async for _ in self.itertimer(self.follow_every.total_seconds(), name="Recovery.follow"):
+            await self.follow_standbys()
+
+    async def follow_standbys(self) -> None:
+        """Read what was written to the standbys of saga tables; ConfigurationError as BulkRead.run()."""
+        for table, tps in list(self.standbys_for_table.items()):
+            if isinstance(table, SagaTable) and self._may_follow(table, tps):
+                await self._read_standbys(table, tps)
+
+    def _may_follow(self, table: SagaTable, tps: set[TP]) -> bool:
+        # Each rebalance makes another set of the same or other partitions. Restoring those that are owned comes first.
+        return not self._rebalancing and self.tables.actives_ready and self.standbys_for_table.get(table) is tps
+
+    async def _read_standbys(self, table: SagaTable, tps: set[TP]) -> None:
+        partitions = {tp.partition for tp in tps}
         try:
-            await asyncio.shield(self._reading)
-        except asyncio.CancelledError:
-            # A thread that goes on would write into a table that was given away.
-            await self.interrupt()
-            raise
-        return stop
+            async with await table.restoring(partitions):
+                # A save of the time when they were owned may have kept them locked until the next rebalance.
+                if self._may_follow(table, tps):
+                    stop = await self._followed.run(table, partitions)
+                    if not stop.is_set():
+                        table.trim(partitions)
+        except ReadInterrupted:
+            # By a rebalance. What was read so far counts.
+            return
+        except ReadFailed as error:
+            # Kafka is away. Nothing is lost by reading later: a takeover reads what is missing.
+            self.log.warning("Cannot follow standbys: %s", error)
 
     # Faust reads nothing for partitions whose end it doesn't know.
 

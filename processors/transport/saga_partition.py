@@ -81,6 +81,10 @@ class SagaPartition:
             self._memory.stale.clear()
         if self._account.known >= 0:
             self._store.fold(self.number, self._memory, (), self._account.known)
+        self.trim()
+
+    def trim(self) -> None:
+        """Bound what is remembered of forgotten sagas; not in the middle of a read."""
         self._memory.trim()
 
     async def _examine(self) -> None:

@@ -137,9 +137,10 @@ class SagaTable(faust.Table[bytes, bytes]):
 
     async def restoring(self, partitions: Iterable[int]) -> AsyncExitStack:
         """Wait for writes under way and keep new ones out until the stack that this returns is closed."""
+        # All at once: while one is waited for, a rebalance may take another away, and it must not be made again.
+        holding = [self._held_or_new(number) for number in sorted(partitions)]
         async with AsyncExitStack() as stack:
-            for number in sorted(partitions):
-                held = self._held_or_new(number)
+            for held in holding:
                 await stack.enter_async_context(held.lock)
                 held.active = False
             return stack.pop_all()
@@ -148,6 +149,11 @@ class SagaTable(faust.Table[bytes, bytes]):
         """Apply records of the log up to the offset `last`; called from a thread while restoring()."""
         self._held_or_new(partition).absorb(changes, last)
 
+    def trim(self, partitions: Iterable[int]) -> None:
+        """Bound what is remembered of forgotten sagas, once restoring() has read to the end."""
+        for number in partitions:
+            self._held(number).trim()
+
     async def announce(self, partition: int) -> None:
         """Repair the log, then say that the partition is ready.
 
@@ -155,20 +161,24 @@ class SagaTable(faust.Table[bytes, bytes]):
         """
         held = self._held(partition)
         await held.repair()
+        if partition not in self._actives():
+            raise PartitionNotHeld(partition)
         held.active = True
         if held.changed and self._on_restored is not None:
             self._on_restored(partition, self.store.scan(partition))
         held.changed = False
 
     def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
-        """Apply events of Faust's own recovery, or of a standby."""
+        """Apply events of Faust's own recovery to what it restores; standbys get nothing from it, see recovery.py."""
         by_partition: dict[int, list[EventT[Any]]] = defaultdict(list)
         for event in batch:
             by_partition[event.message.partition].append(event)
-        for number, events in by_partition.items():
+        restored = set() if self._bulk else self._actives()
+        for number in restored & by_partition.keys():
             held = self._held_or_new(number)
-            # A standby's that came late: what is read in bulk, or owned, has it already.
-            if not held.active and not held.lock.locked():
+            # Once announced it is written here, and knows more than what comes late.
+            if not held.active:
+                events = by_partition[number]
                 held.absorb([_change_of(event) for event in events], events[-1].message.offset)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
@@ -195,9 +205,8 @@ class SagaTable(faust.Table[bytes, bytes]):
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
         """Let go of what was revoked, and of what is only a standby now; the rest is restored anew."""
-        topic = self.changelog_topic_name
-        actives = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic}
-        kept = {tp.partition for tp in assigned if tp.topic == topic}
+        actives = self._actives()
+        kept = {tp.partition for tp in assigned if tp.topic == self.changelog_topic_name}
         for number, held in list(self._partitions.items()):
             if number not in actives and held.active:
                 # Should it come back, unchanged or not, what is derived from it has to be made anew.
@@ -228,6 +237,10 @@ class SagaTable(faust.Table[bytes, bytes]):
             loop=self.loop,
             options=self.options,
         )
+
+    def _actives(self) -> set[int]:
+        """The partitions that are assigned to this process, but for standbys."""
+        return {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == self.changelog_topic_name}
 
     def _held(self, partition: int) -> SagaPartition:
         try:

@@ -165,6 +165,8 @@ def new_app(
         on_revoked=revoked.append,
         **settings,
     )
+    if isinstance(app.tables, BulkTables):
+        app.tables.recovery.follow_every = timedelta(seconds=0.2)
 
     @app.agent(raw_topic(app, world.events))
     async def coordinate(stream: Any) -> None:
@@ -530,7 +532,7 @@ def test_a_rebalance_interrupts_the_restoring(world: World) -> None:
             await until(reached.is_set, "reading")
             async with serving(new_app(world, group="shared", folder="two")) as two:
                 assert isinstance(one.app.tables, BulkTables)
-                await until(one.app.tables.recovery._stop_reading.is_set, "the rebalance")
+                await until(one.app.tables.recovery._restored._stop.is_set, "the rebalance")
                 go_on.set()
                 await until(lambda: len(one.states) == len(two.states) == 100, "restoring")
                 assert len(one.states | two.states) == 200
@@ -541,11 +543,10 @@ def test_a_rebalance_interrupts_the_restoring(world: World) -> None:
 
 @in_each_mode
 def test_a_standby_takes_over(world: World, transport: str, store: str) -> None:
-    """With standby replicas the other process follows the log, and after a takeover holds what was saved last."""
+    """With standby replicas a takeover holds what was saved last; without Faust's own recovery it needs no log for it."""
 
     async def body() -> None:
-        # Faust applies a standby's records by the thousand, or when a rebalance comes.
-        options = {"group": "shared", "standbys": 1, "standby_buffer_size": 1}
+        options: dict[str, Any] = {"group": "shared", "standbys": 1}
         async with running(world, transport, store, folder="one", **options) as one:
             await one.table.save(0, [(b"a", state(1))])
             await one.table.save(1, [(b"b", state(1))])
@@ -557,15 +558,17 @@ def test_a_standby_takes_over(world: World, transport: str, store: str) -> None:
                     await run.table.save(
                         partition, [(key, state(2)), (key, state(3)), (b"new-%d" % partition, state(1))]
                     )
-                await until(lambda: len(standby_states(one)) == len(standby_states(two)) == 4, "following")
-                for partition in range(PARTITIONS):
-                    world.delete_before(world.log(partition)[-1].offset + 1, partition)
+                if transport == "fast":
+                    ends = [world.log(partition)[-1].offset for partition in range(PARTITIONS)]
+                    await until(lambda: known(one) == known(two) == ends, "following")
+                    for partition, end in enumerate(ends):
+                        world.delete_before(end + 1, partition)
             expected = {b"a": state(3), b"b": state(3), b"new-0": state(1), b"new-1": state(1)}
             await until(lambda: len(one.states) == 4, "taking back")
             assert one.states == expected
 
-    def standby_states(run: Running) -> dict[bytes, bytes]:
-        return dict(item for partition in run.table._partitions for item in run.table.items(partition))
+    def known(run: Running) -> list[int | None]:
+        return [run.table.known_offset(partition) for partition in range(PARTITIONS)]
 
     run_async(body())
 
