@@ -214,13 +214,13 @@ async def test_a_group_that_joined_while_the_broker_knew_no_topics_gets_its_part
     async with running(app):
         await until(lambda: ready(app) == [])
         kafka = app.consumer.kafka
-
-        def owns_nothing() -> bool:
-            kafka._client.cluster._partitions = {}
-            return not app.consumer.assignment()
-
+        cluster = kafka._client.cluster
+        cluster.partitions_for_topic = lambda topic: None
         kafka._coordinator.request_rejoin()
-        await until(owns_nothing)
+        await until(lambda: not app.consumer.assignment())
+        # As the metadata of that moment left it.
+        cluster._partitions = {}
+        del cluster.partitions_for_topic
         await until(lambda: len(app.consumer.assignment()) == 2, seconds=30)
         await asyncio.to_thread(world.produce, [(0, b"x"), (1, b"x")])
         await until(lambda: len(handed(kept)) == 2, seconds=30)
