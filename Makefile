@@ -41,7 +41,7 @@ chaos: $(STAMP)  ## break a whole engine under load, then judge it from outside:
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--least-kills $(KILLS))
 
 test: $(STAMP)  ## the fast tests: pure rules, simulated engines, damaged bytes, steps against real HTTP
-	$(BIN)/pytest -q tests/unit tests/sim tests/chaos tests/fuzz tests/golden
+	$(BIN)/pytest -q -n auto tests/unit tests/sim tests/chaos tests/fuzz tests/golden
 
 sim: $(STAMP)  ## histories in which everything goes wrong, by seed; millions likewise: make sim SEEDS=2000000
 	$(BIN)/scrapesaga simulate examples/pipelines/shop-prices.yaml --seeds $(SEEDS) --every-mishap

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +13,21 @@ from statistics import median
 
 from rich.console import Console
 from rich.table import Table
+
+_SPINS = 300_000
+
+
+def python() -> str:
+    """Which Python runs this: how it was built counts as much as its version."""
+    return f"{platform.python_implementation()} {platform.python_version()}, {platform.python_build()[1]}"
+
+
+def spin_ms() -> float:
+    """The CPU-ms that a fixed loop takes here and now: rows are comparable as far as these are alike."""
+    began, total = time.process_time(), 0
+    for number in range(_SPINS):
+        total += number & 7
+    return round((time.process_time() - began) * 1000, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,8 @@ class Row:
     more: Mapping[str, float] = field(default_factory=dict)
     #: The machine's load average over the last minute when the row was made: how far it may be trusted.
     load: float = field(default_factory=lambda: round(os.getloadavg()[0], 2))
+    python: str = field(default_factory=python)
+    spin_ms: float = field(default_factory=spin_ms)
 
 
 _NUMBERS = ("sagas_per_s", "p50_ms", "p99_ms", "cpu_ms_per_saga", "rss_mb")
@@ -56,6 +75,8 @@ def _median_of(group: Sequence[Row]) -> Row:
         cpu=_each_median(row.cpu for row in group),
         more=_each_median(row.more for row in group),
         load=median(row.load for row in group),
+        python=first.python,
+        spin_ms=median(row.spin_ms for row in group),
         **numbers,  # type: ignore[arg-type]  # the names are those of the fields
     )
 
@@ -71,12 +92,12 @@ def _each_median(maps: Iterable[Mapping[str, float]]) -> dict[str, float]:
 def show(console: Console, rows: Sequence[Row]) -> None:
     """Print the medians, the CPU by process, and what else was measured."""
     table = Table("scenario", "engine", "runs", title="medians", title_justify="left")
-    for heading in ("sagas/s", "p50 ms", "p99 ms", "CPU ms a saga", "RSS MB", "load"):
+    for heading in ("sagas/s", "p50 ms", "p99 ms", "CPU ms a saga", "RSS MB", "load", "spin ms"):
         table.add_column(heading, justify="right")
     middle = medians(rows)
     for row in middle:
         numbers = [_digits(getattr(row, name)) for name in _NUMBERS]
-        table.add_row(row.scenario, row.engine, str(row.settings.get("runs", 1)), *numbers, _digits(row.load))
+        table.add_row(row.scenario, row.engine, str(row.settings.get("runs", 1)), *numbers, _digits(row.load), _digits(row.spin_ms))
     console.print(table)
     for row in middle:
         if row.cpu:
