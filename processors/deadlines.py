@@ -1,7 +1,8 @@
 """The index of deadlines: a wheel of buckets per partition, rebuilt from the table after each assignment.
 
-Arming and disarming cost O(1), finding what is due O(log buckets): the number of sagas in flight doesn't matter. A
-bucket rings only once its end has passed, so no timer is ever early by this clock.
+Arming costs O(1), and O(log buckets) where it opens a bucket; disarming O(1); finding what is due O(log buckets): the
+number of sagas in flight doesn't matter. A bucket rings only once its end has passed, so no timer is ever early by this
+clock.
 """
 
 from __future__ import annotations
@@ -9,15 +10,22 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
-# Finer than any deadline needs, coarse enough that a million waiting sagas share some thousand buckets.
+# Finer than any deadline needs, coarse enough that a million sagas which wait for the same few minutes share buckets.
 BUCKET_MS = 10
+# Under load nearly every timer is disarmed an hour before its time. Fewer than so many are not worth the sorting.
+_MANY_EMPTY = 1_000
+
+# (key, seq)
+Timer = tuple[bytes, int]
 
 
 class Deadlines:
     """Which state (key, seq) of one partition is due when. Times are milliseconds."""
 
     def __init__(self) -> None:
-        self._buckets: dict[int, dict[bytes, int]] = {}
+        # Sagas that wait for long are mostly alone in their bucket, where a dict takes 170 bytes more than a tuple.
+        self._buckets: dict[int, Timer | dict[bytes, int]] = {}
+        # A heap of every bucket's place, and of some that were emptied or opened again since.
         self._order: list[int] = []
         self._armed = 0
 
@@ -31,8 +39,12 @@ class Deadlines:
         place = -(-due_ms // BUCKET_MS)
         bucket = self._buckets.get(place)
         if bucket is None:
-            bucket = self._buckets[place] = {}
             heapq.heappush(self._order, place)
+            self._buckets[place] = (key, seq)
+            self._armed += 1
+            return
+        if isinstance(bucket, tuple):
+            bucket = self._buckets[place] = dict((bucket,))
         if key not in bucket:
             self._armed += 1
         bucket[key] = seq
@@ -41,28 +53,44 @@ class Deadlines:
         """Forget the timer that was armed for `due_ms`, if it hasn't rung."""
         if not due_ms:
             return
-        bucket = self._buckets.get(-(-due_ms // BUCKET_MS))
-        # An empty bucket stays until its time: taking it out of the heap would cost more.
-        if bucket is not None and bucket.pop(key, None) is not None:
-            self._armed -= 1
+        place = -(-due_ms // BUCKET_MS)
+        bucket = self._buckets.get(place)
+        if bucket is None:
+            return
+        if isinstance(bucket, tuple):
+            if bucket[0] != key:
+                return
+            del self._buckets[place]
+        elif bucket.pop(key, None) is None:
+            return
+        elif not bucket:
+            del self._buckets[place]
+        self._armed -= 1
+        if len(self._order) > 2 * len(self._buckets) + _MANY_EMPTY:
+            # Left to their time, an hour's empty places would take more memory than the sagas in flight.
+            self._order = sorted(self._buckets)
 
-    def due(self, now_ms: int, limit: int = 10_000) -> Iterator[tuple[bytes, int]]:
+    def due(self, now_ms: int, limit: int = 10_000) -> Iterator[Timer]:
         """Take out what is due, oldest first, at most `limit` of it: (key, seq)."""
-        taken = 0
-        while self._order and self._order[0] * BUCKET_MS <= now_ms and taken < limit:
-            place = self._order[0]
-            bucket = self._buckets[place]
-            while bucket and taken < limit:
-                key, seq = bucket.popitem()
-                self._armed -= 1
-                taken += 1
-                yield key, seq
-            if not bucket:
-                del self._buckets[place]
-                heapq.heappop(self._order)
+        for _ in range(limit):
+            ends_ms = self.next_ms()
+            if ends_ms is None or ends_ms > now_ms:
+                return
+            yield self._take(self._order[0])
 
     def next_ms(self) -> int | None:
         """When the next bucket ends, or None."""
-        while self._order and not self._buckets[self._order[0]]:
-            del self._buckets[heapq.heappop(self._order)]
+        while self._order and self._order[0] not in self._buckets:
+            heapq.heappop(self._order)
         return self._order[0] * BUCKET_MS if self._order else None
+
+    def _take(self, place: int) -> Timer:
+        self._armed -= 1
+        bucket = self._buckets[place]
+        if isinstance(bucket, tuple):
+            del self._buckets[place]
+            return bucket
+        timer = bucket.popitem()
+        if not bucket:
+            del self._buckets[place]
+        return timer

@@ -64,6 +64,18 @@ def test_a_later_state_takes_the_timer_over() -> None:
     assert list(deadlines.due(2_000)) == [(b"a", 2)]
 
 
+def test_what_is_disarmed_leaves_nothing_behind() -> None:
+    """Under load all timers of an hour are disarmed long before their time, and take no memory until then."""
+    deadlines = Deadlines()
+    deadlines.arm(b"a", 1, 10**9)
+    for number in range(20_000):
+        deadlines.arm(b"b", number, 10 * number + 10)
+        deadlines.disarm(b"b", 10 * number + 10)
+    assert len(deadlines._buckets) == 1
+    assert len(deadlines._order) < 2_000
+    assert list(deadlines.due(10**9)) == [(b"a", 1)]
+
+
 class Wheel(RuleBasedStateMachine):
     """The wheel against a plain dictionary."""
 
