@@ -30,6 +30,7 @@ from processors.transport.closing import close_consumer
 from processors.transport.driver import LoopConsumer
 from processors.transport.inbox import Inbox
 from processors.transport.progress import Progress
+from processors.transport.recovery import BulkTables
 
 # Bounds the time that one turn of the loop takes: ~5 ms.
 _RECORDS_A_TURN = 2_000
@@ -233,10 +234,17 @@ class FastConsumer(LoopConsumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Start from the offsets that are committed now; Faust's callbacks recover the tables first."""
+        self._leave_to_bulk_reads(assigned)
         self._positioned = False
         self._forget()
         self._starts = await self._committed_by_now(assigned)
         await super().on_partitions_assigned(assigned, generation_id)
+
+    def _leave_to_bulk_reads(self, assigned: set[TP]) -> None:
+        """Have aiokafka fetch nothing of them: it would hold a fetch of each, 2 MB, which nobody takes."""
+        tables = self.app.tables
+        if isinstance(tables, BulkTables):
+            self.kafka.pause(*(TopicPartition(*tp) for tp in assigned if tp.topic in tables.bulk_topics))
 
     async def perform_seek(self) -> None:
         """Set the positions to the committed offsets, as Faust asks after recovery."""

@@ -205,6 +205,11 @@ class BulkTables(TableManager):
             self._recovery = BulkRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._recovery
 
+    @property
+    def bulk_topics(self) -> frozenset[str]:
+        """Changelogs that are read by connections of their own."""
+        return frozenset(topic for topic, table in self._changelogs.items() if isinstance(table, SagaTable))
+
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:

@@ -18,11 +18,13 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not listed in its __all__
+from faust.types import TP
 
 from processors.errors import ConfigurationError, DeliveryFailed, ProtocolViolation
 from processors.local.kafka import EmbeddedKafka
 from processors.transport.app import StreamApp, create_faust_app, raw_topic, serve
 from processors.transport.changelog_reader import ChangelogReader, LogRecord
+from processors.transport.consumer import FastConsumer
 from processors.transport.foreign import OwnershipLost
 from processors.transport.outbox import Outbox, Outgoing
 from processors.transport.recovery import BulkTables, add_saga_table
@@ -285,6 +287,21 @@ def test_a_zombies_last_write_is_healed_in_time(world: World) -> None:
             await world.write((b"a", state(1)))
             await until(lambda: len(world.log()) == 4, "healing")
             assert world.compacted() == {b"a": state(2)}
+
+    run_async(body())
+
+
+def test_the_groups_consumer_fetches_nothing_of_the_log(world: World) -> None:
+    """What is read in bulk is not fetched once more, to lie in memory: an event comes, and nothing of the log with it."""
+
+    async def body() -> None:
+        await world.write(*((b"%d" % number, state(1)) for number in range(100)))
+        async with running(world) as run:
+            consumer = run.app._consumer
+            assert isinstance(consumer, FastConsumer)
+            await run.outbox.send([Outgoing(world.events, 0, b"a", b"an event")])
+            await until(lambda: TP(world.events, 0) in consumer._progress, "an event")
+            assert [tp for tp in consumer.kafka._fetcher._records if tp.topic == world.sagas] == []
 
     run_async(body())
 
