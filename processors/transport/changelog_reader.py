@@ -16,8 +16,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from processors.errors import ScrapesagaError
 from processors.transport.changelog import Change, seq_in
 
-# Large enough that the calls cost little, small enough that a stop is heard within milliseconds.
-_CHUNK = 5000
+# Large enough that the calls cost little, small enough that a stop is heard within milliseconds. A chunk's objects come and
+# go among those that stay, and Python keeps their room: 5,000 left 1.5 MB more of it, and were no faster.
+_CHUNK = 1000
 _POLL_S = 0.1
 
 _SETTINGS: Mapping[str, str | int | bool] = MappingProxyType(
