@@ -90,6 +90,18 @@ def _job_id(number: int) -> str:
     return f"s5-{number:07d}"
 
 
+def _numbered(saga: Saga, number: int) -> Saga:
+    """One of the waiting sagas. Each has a seq of its own, as in production: Python shares small numbers, and keeps others."""
+    job_id = _job_id(number)
+    return msgspec.structs.replace(
+        saga,
+        seq=saga.seq + number,
+        due_ms=saga.due_ms + number,
+        job_id=job_id,
+        url=f"https://shop.example/{job_id}",
+    )
+
+
 def fill(engine: Engine, saga: Saga, waiting: int) -> None:
     """Write the states of all waiting sagas to the saga log."""
     producer = Producer(
@@ -102,11 +114,8 @@ def fill(engine: Engine, saga: Saga, waiting: int) -> None:
     )
     topic, partitions = engine.topic("sagas"), engine.settings().partitions
     for number in range(waiting):
-        job_id = _job_id(number)
-        key = job_id.encode()
-        value = encode_saga(
-            msgspec.structs.replace(saga, job_id=job_id, url=f"https://shop.example/{job_id}", due_ms=saga.due_ms + number)
-        )
+        key = _job_id(number).encode()
+        value = encode_saga(_numbered(saga, number))
         while True:
             try:
                 producer.produce(topic, value, key, partition=partition_for(key, partitions))
@@ -162,7 +171,7 @@ class _Waiting:
         for number in random.Random(1).sample(range(self._waiting), WOKEN):
             job_id = _job_id(number)
             key = job_id.encode()
-            value = encode_event(Succeeded(job_id, saga.run, saga.current.name, saga.seq - 1, output), attempt=1)
+            value = encode_event(Succeeded(job_id, saga.run, saga.current.name, saga.seq + number - 1, output), attempt=1)
             yield key, value, partition_for(key, partitions)
 
     def kill_and_recover(self) -> float:
