@@ -5,7 +5,8 @@
     S3 every fifth fails and is undone S6 the full pipeline: shop, paid API, ClickHouse
     raw  what confluent-kafka alone does with S1's messages and bytes
 
-Everything runs on two cores, Kafka included. Prints a table, writes bench/results.json and bench/results.png.
+Everything runs on two cores, Kafka included. Prints a table, writes bench/results.json and bench/results.png;
+rows of scenarios that are not asked for stay there as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rich.console import Console
 from bench import peer, shop, waiting
 from bench.engine import LAYOUTS, Engine
 from bench.profile import profiled, table
-from bench.rows import Row, plot, save, show
+from bench.rows import Row, earlier, plot, save, show
 from bench.scenarios import FAILS_EVERY, IN_FLIGHT, Load, Run
 from processors.local.kafka import EmbeddedKafka
 
@@ -59,9 +60,15 @@ def main() -> None:
         console.print(f"{row.engine} {row.scenario}: {_brief(row)}", soft_wrap=True)
         rows.append(row)
     show(console, rows)
+    rows = sorted([*earlier(options.out, rows), *rows], key=_place)
     save(options.out, rows)
     plot(options.out.with_suffix(".png"), rows)
     console.print(f"written: {options.out}, {options.out.with_suffix('.png')}")
+
+
+def _place(row: Row) -> tuple[int, str]:
+    name = row.scenario.split()[0]
+    return (ALL.index(name) if name in ALL else len(ALL), row.scenario)
 
 
 def _on_one_engine(console: Console, folder: Path, wanted: list[str], options: argparse.Namespace) -> list[Row]:

@@ -114,6 +114,17 @@ def _digits(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def earlier(path: Path, rows: Sequence[Row]) -> list[Row]:
+    """The rows in a file that these don't replace: those of other engines and scenarios."""
+    replaced = {(row.engine, row.scenario) for row in rows}
+    try:
+        found = [Row(**fields) for fields in json.loads(path.read_text("utf-8"))["rows"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        # None, or one of another version: what was measured now counts.
+        return []
+    return [row for row in found if (row.engine, row.scenario) not in replaced]
+
+
 def save(path: Path, rows: Sequence[Row]) -> None:
     """Write every row, and the medians."""
     content = {"rows": [asdict(row) for row in rows], "medians": [asdict(row) for row in medians(rows)]}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.load import Outcome
-from bench.rows import Row, medians
+from bench.rows import Row, earlier, medians, save
 from bench.scenarios import Load, _check
 
 ROOT = Path(__file__).parents[2]
@@ -61,3 +61,13 @@ def test_several_runs_are_shown_by_their_median() -> None:
     rows = [Row("e", "S1", sagas_per_s=rate, cpu={"broker": rate / 10}) for rate in (100.0, 900.0, 110.0)]
     (middle,) = medians(rows)
     assert (middle.sagas_per_s, middle.cpu, middle.settings["runs"]) == (110.0, {"broker": 11.0}, 3)
+
+
+def test_a_run_of_some_scenarios_keeps_the_rows_of_the_others(tmp_path: Path) -> None:
+    """An hour's S5 is not lost to a minute's S1; what was measured again is replaced; a file of somebody else is none."""
+    path = tmp_path / "results.json"
+    old = [Row("e", "S1", sagas_per_s=1.0), Row("e", "S5 10,000 memory"), Row("peer", "S1", python="another")]
+    save(path, old)
+    assert earlier(path, [Row("e", "S1", sagas_per_s=2.0)]) == old[1:]
+    path.write_text('{"rows": [{"colour": "blue"}]}')
+    assert earlier(path, []) == []
