@@ -80,7 +80,7 @@ def _on_one_engine(console: Console, folder: Path, wanted: list[str], options: a
         run.carry(Load(options.warm_up, in_flight=options.in_flight), "warm-up", warm_up=True)
         if "S2" in wanted:
             # What a lone record takes is other code, there and here.
-            run.one_at_a_time(options.warm_up // _WARM_UP_ALONE)
+            run.alone(options.warm_up // _WARM_UP_ALONE)
         if options.idle:
             console.print("idle CPU in % of a core:", {n: round(v, 2) for n, v in run.idle(options.idle).items()})
         for number in range(options.runs):
@@ -157,6 +157,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=_HERE / "results.json", help="where to write the rows")
     options = parser.parse_args()
     options.scenarios = options.scenarios.split(",")
+    if options.one_at_a_time < 2:
+        parser.error("--one-at-a-time: a percentile needs at least 2")
     if unknown := [one for one in options.scenarios if one not in ALL]:
         parser.error(f"no scenario {', '.join(unknown)}; there are: {', '.join(ALL)}")
     return options

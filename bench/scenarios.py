@@ -120,8 +120,11 @@ class Run:
         """The process that plays the coordinator."""
         return next(name for name in self.engine.supervisor.pids() if name.startswith(("coordinator", "intake+")))
 
-    def one_at_a_time(self, sagas: int) -> Row:
-        """S2: each saga is submitted when the one before it has ended; the time is a client's, end to end."""
+    def alone(self, sagas: int) -> tuple[list[float], dict[str, float]]:
+        """Submit each saga when the one before it has ended.
+
+        Returns the milliseconds of each, a client's, end to end, and what every process used meanwhile.
+        """
         follower = Follower(self.servers, self.engine.topic("sagas"), self.partitions)
         prefix, times = f"S2-{uuid.uuid4().hex[:6]}-", []
         try:
@@ -129,9 +132,13 @@ class Run:
             for number in range(sagas):
                 job_id = f"{prefix}{number:07d}"
                 times.append(follower.time_one(self.engine.topic("urls"), job_id, request(job_id, number)))
-            used = self.engine.usage().since(before)
+            return times, dict(self.engine.usage().since(before))
         finally:
             follower.close()
+
+    def one_at_a_time(self, sagas: int) -> Row:
+        """S2: at least two sagas, one at a time."""
+        times, used = self.alone(sagas)
         cuts = quantiles(times, n=100)
         cpu = {name: value / sagas for name, value in used.items()}
         return Row(
