@@ -66,9 +66,9 @@ def main() -> None:
     console.print(f"written: {options.out}, {options.out.with_suffix('.png')}")
 
 
-def _place(row: Row) -> tuple[int, str]:
+def _place(row: Row) -> int:
     name = row.scenario.split()[0]
-    return (ALL.index(name) if name in ALL else len(ALL), row.scenario)
+    return ALL.index(name) if name in ALL else len(ALL)
 
 
 def _on_one_engine(console: Console, folder: Path, wanted: list[str], options: argparse.Namespace) -> list[Row]:
