@@ -20,16 +20,23 @@ from rich.table import Table
 from bench.engine import PIPELINE, pipeline
 from bench.load import request
 from bench.shells import coordinator_us, runner_us
-from processors.pipeline import read_pipeline
-from processors.requests import canonical_url, check_job_id, content_hash, read_request
+from processors.messages.scrape_request import canonical_url, check_job_id, content_hash, read_request
+from processors.messages.wire import (
+    decode_command,
+    decode_event,
+    decode_saga,
+    encode_command,
+    encode_event,
+    encode_saga,
+)
+from processors.pipeline.pipeline import read_pipeline
 from processors.saga.commands import StepCommand
 from processors.saga.events import Event, Submitted, Succeeded
 from processors.saga.plan import Plan
 from processors.saga.protocol import advance
 from processors.saga.state import Origin, Saga
+from processors.saga_table.changelog import peek
 from processors.step import StepOutput
-from processors.transport.changelog import peek
-from processors.wire import decode_command, decode_event, decode_saga, encode_command, encode_event, encode_saga
 
 _NOW_MS = 1_790_000_000_000
 _ROUNDS = 7

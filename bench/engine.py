@@ -19,10 +19,10 @@ from bench.usage import Usage
 from processors.local.kafka import EmbeddedKafka
 from processors.local.ports import free_port
 from processors.local.supervisor import ProcessSpec, Supervisor
-from processors.pipeline import read_pipeline
-from processors.provisioning import apply_topics
+from processors.pipeline.pipeline import read_pipeline
+from processors.process.provisioning import apply_topics
 from processors.saga.plan import Plan
-from processors.settings import Settings
+from processors.settings.settings import Settings
 from topics.catalogue import DEFAULT_STEPS
 
 PIPELINE = "bench"
@@ -33,7 +33,7 @@ LAYOUTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "each": (("coordinator",), ("intake",), *((step,) for step in DEFAULT_STEPS)),
 }
 _READY_WITHIN_S = 120.0
-_CHILD = "import sys; from processors.worker import main; sys.exit(main(sys.argv[1:]))"
+_CHILD = "import sys; from processors.process.process import main; sys.exit(main(sys.argv[1:]))"
 
 
 def pipeline(extra: Mapping[str, object] | None = None) -> dict[str, object]:

@@ -10,9 +10,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not listed in its __all__
 
 from bench.steps import FAILS_AT, PAYLOAD_BYTES
-from processors.reading import Reader
-from processors.requests import ScrapeRequest, encode_request
-from processors.transport.changelog import peek
+from processors.kafka.reader import Reader
+from processors.messages.scrape_request import ScrapeRequest, encode_request
+from processors.saga_table.changelog import peek
 from schemas.codec import schema_of
 
 PHASES: Sequence[str] = tuple(

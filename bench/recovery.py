@@ -20,10 +20,10 @@ from pathlib import Path
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not listed in its __all__
 
+from processors.kafka.producer import Outbox
 from processors.local.kafka import EmbeddedKafka
+from processors.saga_table.recovery import add_saga_table
 from processors.transport.app import create_faust_app, raw_topic, serve
-from processors.transport.outbox import Outbox
-from processors.transport.recovery import add_saga_table
 
 SAGAS, EVENTS = "scrape.sagas", "scrape.events"
 KEY_BYTES = 36

@@ -13,7 +13,7 @@ from bench import raw
 from bench.engine import Engine
 from bench.load import Follower, Offsets, Outcome, outcome, request, submit
 from bench.rows import Row
-from processors.reading import Reader
+from processors.kafka.reader import Reader
 from topics.catalogue import DEFAULT_STEPS
 
 NAME = "scrapesaga"

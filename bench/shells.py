@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from processors.coordinator import Coordinator
-from processors.plans import PLAN_KEY, Plans
-from processors.runner import StepRunner
+from processors.kafka.producer import Outgoing
+from processors.kafka.record import Batch, Part, Record
+from processors.messages.wire import encode_command, encode_event
+from processors.pipeline.plan_store import PLAN_KEY, Plans
+from processors.roles.coordinator import Coordinator
+from processors.roles.step_worker import StepRunner
 from processors.saga.commands import StepCommand
 from processors.saga.events import Event
 from processors.saga.plan import Plan, encode_plan
 from processors.step import Host
-from processors.transport.outbox import Outgoing
 from processors.transport.progress import Progress
-from processors.transport.record import Batch, Part, Record
-from processors.wire import encode_command, encode_event
 from topics.catalogue import Catalogue
 
 _JOBS = 500

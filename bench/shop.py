@@ -11,12 +11,12 @@ from confluent_kafka import Producer
 from bench.load import PHASES
 from bench.rows import Row
 from bench.usage import Usage
-from processors.local.demo import demo_pipeline
+from processors.demo.demo import demo_pipeline
+from processors.demo.sample_servers import World
+from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
-from processors.local.world import World
-from processors.reading import Reader
-from processors.requests import ScrapeRequest, encode_request
-from processors.transport.changelog import peek
+from processors.messages.scrape_request import ScrapeRequest, encode_request
+from processors.saga_table.changelog import peek
 
 NAME = "scrapesaga"
 _GIVE_UP_S = 600.0

@@ -23,10 +23,10 @@ from typing import Any
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not listed in its __all__
 
+from processors.kafka.producer import Outbox, Outgoing
 from processors.local.kafka import EmbeddedKafka
 from processors.transport.app import create_faust_app, raw_topic, run_apps
 from processors.transport.batches import batches
-from processors.transport.outbox import Outbox, Outgoing
 
 VALUE = os.urandom(400)
 TRIPS = 500

@@ -20,15 +20,15 @@ from confluent_kafka import Producer
 from bench.engine import PIPELINE, Engine
 from bench.load import Offsets, request
 from bench.rows import Row
+from processors.kafka.partitioner import partition_for
 from processors.local.kafka import EmbeddedKafka
-from processors.requests import content_hash, read_request
+from processors.messages.scrape_request import content_hash, read_request
+from processors.messages.wire import encode_event, encode_saga
 from processors.saga.events import Failed, Submitted, Succeeded
 from processors.saga.plan import Plan
 from processors.saga.protocol import advance
 from processors.saga.state import Origin, Saga
 from processors.step import StepOutput
-from processors.transport.partitioner import partition_for
-from processors.wire import encode_event, encode_saga
 from topics.catalogue import DEFAULT_STEPS
 
 NAME = "scrapesaga"

@@ -14,9 +14,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from processors.dead_letters import dead_letter
 from processors.errors import BadRecord
-from processors.plans import UnknownPlan
+from processors.kafka.partitioner import partition_for
+from processors.kafka.producer import Outgoing
+from processors.kafka.record import Record
+from processors.messages.dead_letters import dead_letter
+from processors.messages.wire import decode_event, encode_command, encode_event, encode_saga
+from processors.pipeline.plan_store import UnknownPlan
 from processors.saga.commands import Reject, StepCommand
 from processors.saga.events import (
     Cancelled,
@@ -36,10 +40,6 @@ from processors.saga.events import (
 from processors.saga.plan import Plan, StepPlan
 from processors.saga.protocol import advance
 from processors.saga.state import ENDED, Action, Origin, Phase, Saga
-from processors.transport.outbox import Outgoing
-from processors.transport.partitioner import partition_for
-from processors.transport.record import Record
-from processors.wire import decode_event, encode_command, encode_event, encode_saga
 from tests.sagas import START_MS, plan, step
 from topics.catalogue import Catalogue
 

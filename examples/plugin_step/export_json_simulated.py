@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from processors.outside import Network, Outside
 from processors.step import Host, Step
+from processors.step_model import Network, Outside
 
 
 class Folder(Outside):

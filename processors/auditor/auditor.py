@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from processors.auditor.arrivals import ArrivalsAudit
-from processors.auditor.frontier import Frontier, Moment
-from processors.auditor.money import SpendAudit
-from processors.auditor.promises import Broken
-from processors.auditor.published import RecordsAudit
+from processors.auditor.intake import ArrivalsAudit
+from processors.auditor.records import RecordsAudit
 from processors.auditor.sagas import SagaAudit
 from processors.auditor.scope import Report, Scope
+from processors.auditor.spend import SpendAudit
+from processors.auditor.violations import Broken
+from processors.auditor.watermark import Frontier, Moment
+from processors.kafka.partitioner import partition_for
+from processors.kafka.record import Record
+from processors.messages.wire import Plans
 from processors.saga.events import Submitted
 from processors.saga.state import Phase, Saga
-from processors.transport.partitioner import partition_for
-from processors.transport.record import Record
-from processors.wire import Plans
 
 # The first of them tell the story; a broken build breaks a promise with every record.
 EXAMPLES_KEPT = 100

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from processors.errors import BadRecord
-from processors.reading import Newest, Reader
-from processors.requests import read_request
-from processors.transport.record import Record
-from processors.wire import decode_saga_fields
+from processors.kafka.reader import Newest, Reader
+from processors.kafka.record import Record
+from processors.messages.scrape_request import read_request
+from processors.messages.wire import decode_saga_fields
 from schemas.codec import UndecodableMessage, codec, message_name
 from topics.catalogue import Catalogue
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from processors.kafka.record import Record
 from processors.saga.commands import Note
 from processors.saga.events import Event
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import Saga
-from processors.transport.record import Record
 
 
 class Folded(NamedTuple):

@@ -17,13 +17,13 @@ from confluent_kafka import KafkaException
 from processors.auditor.auditor import Auditor
 from processors.auditor.scope import Report, Scope
 from processors.errors import BadRecord, ConfigurationError
-from processors.plans import PlanBook, UnknownPlan
-from processors.reading import Reader, Tail, read_plans
+from processors.kafka.reader import Reader, Tail, read_plans
+from processors.kafka.record import Record
+from processors.messages.wire import decode_saga, decode_saga_fields
+from processors.pipeline.plan_store import PlanBook, UnknownPlan
 from processors.saga.plan import Plan
 from processors.saga.state import ENDED, Phase
-from processors.transport.changelog import peek
-from processors.transport.record import Record
-from processors.wire import decode_saga, decode_saga_fields
+from processors.saga_table.changelog import peek
 from topics.catalogue import Catalogue
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from processors.kafka.record import Record
 from processors.saga.state import ENDED, Phase, Saga
-from processors.transport.record import Record
 
 # An ended saga is looked at again by late answers, repeats and redrives, most of them within minutes. 4 KB each.
 ENDED_KEPT = 20_000

@@ -12,22 +12,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from processors.auditor.fold import fold
-from processors.auditor.frontier import Frontier, Moment, Waiting
 from processors.auditor.jobs import Expected, Job, Jobs, fingerprint
-from processors.auditor.promises import Broken, Place, Promise, place_of
-from processors.auditor.renewed import renewed
+from processors.auditor.orphans import explain
 from processors.auditor.scope import Report, Scope
-from processors.auditor.unexplained import explain
-from processors.deadlines import Deadlines
+from processors.auditor.violations import Broken, Place, Promise, place_of
+from processors.auditor.watermark import Frontier, Moment, Waiting
 from processors.errors import BadRecord
-from processors.plans import UnknownPlan
+from processors.kafka.record import Record
+from processors.messages.reencode import renewed
+from processors.messages.wire import Plans, decode_event, decode_saga, encode_command, encode_saga
+from processors.pipeline.plan_store import UnknownPlan
+from processors.roles.timer_wheel import Deadlines
 from processors.saga.commands import Note, StepCommand, outstanding
 from processors.saga.events import Event, Submitted
 from processors.saga.invariants import check_decision
 from processors.saga.state import ENDED, Saga
-from processors.transport.changelog import seq_in
-from processors.transport.record import Record
-from processors.wire import Plans, decode_event, decode_saga, encode_command, encode_saga
+from processors.saga_table.changelog import seq_in
 
 # A timer rings within a second of its time. One that is silent for this long has nobody who rings it.
 STUCK_MS = 120_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from processors.auditor.promises import Broken
+from processors.auditor.violations import Broken
 from topics.catalogue import Catalogue
 
 Report = Callable[[Broken], None]

@@ -12,11 +12,11 @@ import typer
 
 from processors.cli.context import Context
 from processors.cli.errors import CommandRefused, Unanswered
-from processors.cli.sending import Sender
-from processors.reading import job_partition
+from processors.kafka.reader import job_partition
+from processors.kafka.record import Record
+from processors.kafka.sync_producer import Sender
+from processors.messages.wire import decode_saga_fields, encode_event
 from processors.saga.events import Cancelled, Redriven, Resumed
-from processors.transport.record import Record
-from processors.wire import decode_saga_fields, encode_event
 
 Request = Cancelled | Resumed | Redriven
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from processors.provisioning import kafka_security
-from processors.reading import Reader
-from processors.settings import Settings
+from processors.kafka.reader import Reader
+from processors.process.provisioning import kafka_security
+from processors.settings.settings import Settings
 from topics.catalogue import Catalogue
 
 SERVERS = "SCRAPESAGA_BOOTSTRAP_SERVERS"

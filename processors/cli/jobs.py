@@ -14,10 +14,10 @@ from processors.cli.context import Context
 from processors.cli.errors import CommandRefused
 from processors.cli.replay import read_moment
 from processors.errors import BadRecord
-from processors.plans import PlanBook
-from processors.reading import all_states, job_partition, job_state, read_plans
+from processors.kafka.reader import all_states, job_partition, job_state, read_plans
+from processors.messages.wire import decode_saga_fields
+from processors.pipeline.plan_store import PlanBook
 from processors.saga.state import ENDED
-from processors.wire import decode_saga_fields
 
 
 class PhaseName(StrEnum):

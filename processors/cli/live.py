@@ -11,13 +11,13 @@ import typer
 
 from processors.auditor.conservation import count
 from processors.auditor.follow import Beginning, Follower
-from processors.auditor.promises import Broken, label_of
+from processors.auditor.violations import Broken, label_of
 from processors.cli import show
 from processors.cli.context import Context
 from processors.cli.errors import Exit
 from processors.cli.replay import read_start
 from processors.durations import parse_duration
-from processors.shown import one_line
+from processors.redaction import one_line
 
 _STATUS_EVERY_S = 5.0
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from processors.cli import show
 from processors.errors import BadRecord
-from processors.requests import read_request
-from processors.shown import one_line
-from processors.transport.record import Record
+from processors.kafka.record import Record
+from processors.messages.scrape_request import read_request
+from processors.redaction import one_line
 from schemas.codec import UndecodableMessage, codec, message_name
 from schemas.registry import is_framed
 

@@ -11,9 +11,9 @@ import typer
 from processors.cli.context import Context
 from processors.cli.errors import CommandRefused
 from processors.cli.records import Decoded, decode
-from processors.cli.sending import Sender
 from processors.durations import parse_duration
-from processors.reading import Newest, Reader
+from processors.kafka.reader import Newest, Reader
+from processors.kafka.sync_producer import Sender
 from topics.catalogue import Catalogue
 
 

@@ -21,7 +21,7 @@ def worker(
 ) -> None:
     """Play roles of the engine until SIGTERM. Settings come from SCRAPESAGA_* variables."""
     # Faust is imported only where it is used: looking at a job must not take a second longer for it.
-    from processors.worker import run_roles
+    from processors.process.process import run_roles
 
     context: Context = ctx.obj
     raise typer.Exit(run_roles(context.settings, roles))
@@ -71,7 +71,7 @@ def demo(
     ] = None,
 ) -> None:
     """Scrape a sample shop with failures all along, and judge the result from outside: 4 if it isn't clean."""
-    from processors.local.demo import run_demo
+    from processors.demo.demo import run_demo
 
     make_folder(data_dir)
     code = run_demo(

@@ -17,8 +17,8 @@ from processors.cli.context import Context
 from processors.cli.errors import Exit
 from processors.durations import parse_duration
 from processors.errors import PipelineError
-from processors.pipeline import find_step, installed_steps, read_pipeline, read_pipelines
-from processors.provisioning import apply_topics, plan_topics, steps_served, verify_topics, wait_for_topics
+from processors.pipeline.pipeline import find_step, installed_steps, read_pipeline, read_pipelines
+from processors.process.provisioning import apply_topics, plan_topics, steps_served, verify_topics, wait_for_topics
 from processors.saga.plan import Plan
 from processors.step import NOTHING_TO_UNDO
 from topics import export

@@ -13,7 +13,7 @@ from rich import markup
 from rich.console import Console
 from rich.table import Table
 
-from processors.shown import one_line
+from processors.redaction import one_line
 
 _COLOURS = {
     "RUNNING": "cyan",

@@ -33,7 +33,7 @@ def simulate(
     seconds: Annotated[float, typer.Option(min=0, help="Stop after so many seconds in all; 0: never.")] = 0,
     outside: Annotated[
         list[str] | None,
-        typer.Option(help="STEP=module:attr: really run a step, on this processors.outside.Outside. May be repeated."),
+        typer.Option(help="STEP=module:attr: really run a step, on this processors.step_model.Outside. May be repeated."),
     ] = None,
     every_mishap: Annotated[
         bool, typer.Option("--every-mishap", help="Fail if some kind of mishap never happened.")

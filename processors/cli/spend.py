@@ -11,12 +11,12 @@ from rich.table import Table
 from processors.cli import show
 from processors.cli.context import Context
 from processors.cli.errors import CommandRefused
-from processors.cli.sending import Sender
 from processors.durations import parse_duration
 from processors.errors import BadRecord
-from processors.reading import all_states
-from processors.spend_book import COUNTED, SpendBook, SpendEntry
-from processors.spend_upkeep import AT_ONCE, carried_key, carry, forgettable, sums, taken_over
+from processors.kafka.reader import all_states
+from processors.kafka.sync_producer import Sender
+from processors.spend.book import COUNTED, SpendBook, SpendEntry
+from processors.spend.pruning import AT_ONCE, carried_key, carry, forgettable, sums, taken_over
 
 spend = typer.Typer(no_args_is_help=True, help="The ledger of paid calls.")
 

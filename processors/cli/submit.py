@@ -13,10 +13,10 @@ import typer
 
 from processors.cli.context import Context
 from processors.cli.errors import CommandRefused, Exit
-from processors.cli.sending import Sender
 from processors.errors import BadRecord
-from processors.reading import read_plans
-from processors.requests import (
+from processors.kafka.reader import read_plans
+from processors.kafka.sync_producer import Sender
+from processors.messages.scrape_request import (
     ScrapeRequest,
     canonical_url,
     check_job_id,

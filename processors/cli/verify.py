@@ -13,12 +13,10 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from processors.auditor.fold import fold
-from processors.auditor.renewed import renewed
 from processors.errors import BadRecord
-from processors.saga.commands import StepCommand
-from processors.saga.state import Saga
-from processors.transport.record import Record
-from processors.wire import (
+from processors.kafka.record import Record
+from processors.messages.reencode import renewed
+from processors.messages.wire import (
     Plans,
     decode_command,
     decode_event,
@@ -27,6 +25,8 @@ from processors.wire import (
     encode_command,
     encode_saga,
 )
+from processors.saga.commands import StepCommand
+from processors.saga.state import Saga
 
 
 class StateKey(NamedTuple):

@@ -16,7 +16,7 @@ import httpx
 
 from processors.errors import StepFailed
 from processors.http.guard import AddressPolicy
-from processors.tracing import Call
+from processors.observability.tracing import Call
 
 #: Resolve a host and port to IP addresses, best first. Raises OSError.
 Resolve = Callable[[str, int], Awaitable[list[str]]]

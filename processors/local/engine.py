@@ -17,17 +17,17 @@ from processors.local.errors import LocalError
 from processors.local.kafka import EmbeddedKafka
 from processors.local.ports import free_port
 from processors.local.supervisor import ProcessSpec, Supervisor
-from processors.pipeline import read_pipelines
-from processors.provisioning import apply_topics, steps_served
-from processors.settings import Settings
-from processors.worker import COORDINATOR, INTAKE
+from processors.pipeline.pipeline import read_pipelines
+from processors.process.process import COORDINATOR, INTAKE
+from processors.process.provisioning import apply_topics, steps_served
+from processors.settings.settings import Settings
 
 # Few partitions: each costs a file handle and a share of every fetch, and one machine has few cores.
 LOCAL_PARTITIONS = 4
 # Two cores start eight Python processes in some ten seconds; a crash loop is reported long before.
 READY_WITHIN = timedelta(seconds=240)
 ENV_FILE = "up.env"
-_CHILD = "import sys; from processors.worker import main; sys.exit(main(sys.argv[1:]))"
+_CHILD = "import sys; from processors.process.process import main; sys.exit(main(sys.argv[1:]))"
 
 
 class LocalEngine:

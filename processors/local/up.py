@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from processors.environment import PREFIX
 from processors.local.engine import LocalEngine
-from processors.settings import SETTINGS
+from processors.settings.environment import PREFIX
+from processors.settings.settings import SETTINGS
 
 
 def run_up(

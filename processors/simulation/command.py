@@ -11,17 +11,17 @@ from typing import Any
 
 import msgspec
 
-from processors.outside import Outside
-from processors.pipeline import read_pipelines
+from processors.pipeline.pipeline import read_pipelines
 from processors.saga.plan import Plan
-from processors.simulation.history import history
-from processors.simulation.outside import kind_of
-from processors.simulation.report import Report, per_minute, run, summary
-from processors.simulation.story import tell
-from processors.simulation.whole.history import whole_history
-from processors.simulation.whole.models import outsides_of
-from processors.simulation.whole.report import WholeReport, run_whole, shrunk_whole, silence
-from processors.simulation.whole.report import summary as whole_summary
+from processors.simulation.effects import kind_of
+from processors.simulation.engine.history import whole_history
+from processors.simulation.engine.report import WholeReport, run_whole, shrunk_whole, silence
+from processors.simulation.engine.report import summary as whole_summary
+from processors.simulation.engine.step_models import outsides_of
+from processors.simulation.rules.history import history
+from processors.simulation.rules.report import Report, per_minute, run, summary
+from processors.simulation.rules.story import tell
+from processors.step_model import Outside
 
 
 class Level(StrEnum):

@@ -13,8 +13,8 @@ from faust.types.transports import TransportT
 from mode import CrashingSupervisor
 
 from processors.errors import ConfigurationError
+from processors.kafka.credentials import Security
 from processors.transport.consumer import FastTransport, Limits
-from processors.transport.credentials import Security
 from processors.transport.health import alive, ready
 from processors.transport.run import run_apps, serve
 

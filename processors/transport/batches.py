@@ -17,8 +17,8 @@ from faust.streams import Stream
 from faust.types import EventT, StreamT, TopicT
 
 from processors.errors import ConfigurationError
+from processors.kafka.record import Batch, Part, Record
 from processors.transport.consumer import FastConsumer
-from processors.transport.record import Batch, Part, Record
 
 # A batch is one turn of an agent: enough to spread the cost of a send and a commit, a few tens of milliseconds of work.
 MAX_RECORDS = 2_000

@@ -26,11 +26,11 @@ from faust.types import TP
 from mode import Service
 from mode.types import ServiceT
 
-from processors.transport.closing import close_consumer
+from processors.kafka.closing import close_consumer
+from processors.saga_table.recovery import BulkTables
 from processors.transport.driver import LoopConsumer
 from processors.transport.inbox import Inbox
 from processors.transport.progress import Progress
-from processors.transport.recovery import BulkTables
 
 # Bounds the time that one turn of the loop takes: ~5 ms.
 _RECORDS_A_TURN = 2_000

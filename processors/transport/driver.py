@@ -19,7 +19,7 @@ from faust.transport.consumer import Consumer, ensure_TPset
 from faust.transport.drivers import aiokafka as faust_driver
 from faust.types import TP, ConsumerMessage
 
-from processors.transport.partitioner import partition_for
+from processors.kafka.partitioner import partition_for
 
 # A fetch that waits at the broker for one partition holds up the others of that broker (aiokafka has one in flight at a
 # time), so after back-pressure a partition may wait this long. Shorter costs idle fetches, ~0.4 ms of CPU each.

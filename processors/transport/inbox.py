@@ -9,8 +9,8 @@ from itertools import chain
 from time import monotonic
 from typing import Any
 
+from processors.kafka.record import Batch, Part, Record
 from processors.transport.progress import Progress
-from processors.transport.record import Batch, Part, Record
 
 
 class Inbox:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from processors.transport.outbox import Outbox, Outgoing
+from processors.kafka.producer import Outbox, Outgoing
 
 FOLDER = "FAILPOINTS_FOLDER"
 

@@ -17,16 +17,16 @@ from typing import Any, Self
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from processors.app import kafka_client
+from processors.kafka.partitioner import partition_for
+from processors.kafka.reader import Reader, all_states
 from processors.local.ports import free_port
-from processors.pipeline import read_pipelines
-from processors.provisioning import apply_topics, steps_served
-from processors.reading import Reader, all_states
-from processors.settings import Settings
-from processors.transport.partitioner import partition_for
+from processors.pipeline.pipeline import read_pipelines
+from processors.process.apps import kafka_client
+from processors.process.provisioning import apply_topics, steps_served
+from processors.settings.settings import Settings
 
 CHECKOUT = Path(__file__).parents[2]
-_CHILD = "import sys; from processors.worker import main; sys.exit(main(sys.argv[1:]))"
+_CHILD = "import sys; from processors.process.process import main; sys.exit(main(sys.argv[1:]))"
 _STEPS = """
 steps:
   - {use: "tests.broker.observed_steps:Told", name: first}

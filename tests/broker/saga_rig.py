@@ -14,16 +14,16 @@ from typing import Any, Self
 import yaml
 from confluent_kafka import KafkaException, Producer
 
+from processors.demo import observations as outside
+from processors.demo.demo import STEPS, demo_pipeline
+from processors.demo.observations import Place
+from processors.demo.sample_servers import World
 from processors.errors import ConfigurationError
-from processors.local import outside
-from processors.local.demo import STEPS, demo_pipeline
+from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
-from processors.local.outside import Place
-from processors.local.world import World
-from processors.reading import Reader
-from processors.requests import ScrapeRequest, encode_request
+from processors.messages.scrape_request import ScrapeRequest, encode_request
+from processors.messages.wire import encode_event
 from processors.saga.events import Cancelled
-from processors.wire import encode_event
 from tests.broker import failpoints, unruly_steps
 from tests.chaos.asking import divergences, lags, scrapesaga
 from tests.chaos.verdict import Seen, judge

@@ -8,8 +8,8 @@ from dataclasses import replace
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not listed in its __all__
 
-from processors.reading import Reader
-from processors.transport.record import Record
+from processors.kafka.reader import Reader
+from processors.kafka.record import Record
 from topics.catalogue import Catalogue
 
 Topics = dict[str, list[Record]]

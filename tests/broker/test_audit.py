@@ -20,14 +20,14 @@ from typer.testing import CliRunner
 
 from processors.auditor.conservation import count
 from processors.auditor.follow import Beginning, Follower
-from processors.auditor.promises import Promise
+from processors.auditor.violations import Promise
 from processors.cli.app import app
 from processors.cli.errors import Exit
 from processors.cli.records import decode
+from processors.kafka.reader import Reader, read_plans
 from processors.local.ports import free_port
-from processors.reading import Reader, read_plans
-from processors.spend_book import SpendEntry, SpendState
-from processors.wire import decode_command, decode_saga, encode_saga
+from processors.messages.wire import decode_command, decode_saga, encode_saga
+from processors.spend.book import SpendEntry, SpendState
 from tests.broker.tampered import Topics, added, read, write
 from tests.broker.transport_world import wait_for
 from tests.golden.scenario import PASSWORD, PREFIX, QUERY, Run, play, started
@@ -195,7 +195,7 @@ def test_the_role_exports_what_it_finds(run: Run, tmp_path: Path) -> None:
     port = free_port()
     env = {**os.environ, **environment(run, PREFIX), "SCRAPESAGA_HTTP_PORT": str(port), "SCRAPESAGA_AUDIT_SINCE": "0s"}
     log = tmp_path / "auditor.log"
-    start = "import sys; from processors.worker import main; sys.exit(main(['auditor']))"
+    start = "import sys; from processors.process.process import main; sys.exit(main(['auditor']))"
     with log.open("w") as lines:
         process = subprocess.Popen([sys.executable, "-c", start], env=env, stdout=lines, stderr=lines)
     try:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from processors.kafka_log import KafkaLog, PageReader
+from processors.kafka.log import KafkaLog, PageReader
+from processors.kafka.producer import Outbox, Outgoing
 from processors.local.kafka import EmbeddedKafka
 from processors.step import Address
-from processors.transport.outbox import Outbox, Outgoing
 from tests.broker.transport_world import World
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]

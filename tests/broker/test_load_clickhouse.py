@@ -18,8 +18,8 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from processors.errors import RetryLater, StepFailed
-from processors.load import Load, LoadParams
 from processors.step import StepCall
+from processors.steps.load import Load, LoadParams
 from tests.fakes import MemoryHost
 from tests.providers import ClickHouseAddress
 

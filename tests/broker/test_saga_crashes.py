@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from processors.local.demo import STEPS
-from processors.local.kills import running
-from processors.worker import COORDINATOR, INTAKE
+from processors.demo.demo import STEPS
+from processors.demo.kills import running
+from processors.process.process import COORDINATOR, INTAKE
 from tests.broker import failpoints, unruly_steps
 from tests.broker.saga_rig import Rig
 

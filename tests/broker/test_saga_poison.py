@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from processors.local import outside
-from processors.local.demo import STEPS
-from processors.local.kills import kill
+from processors.demo import observations as outside
+from processors.demo.demo import STEPS
+from processors.demo.kills import kill
+from processors.messages.wire import encode_event
+from processors.process.process import COORDINATOR, INTAKE
 from processors.saga.events import Cancelled
-from processors.wire import encode_event
-from processors.worker import COORDINATOR, INTAKE
 from schemas.codec import codec
 from tests.broker.saga_rig import PREFIX, Rig
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from processors.local.demo import STEPS
+from processors.demo.demo import STEPS
 from tests.broker.saga_rig import PATIENT, Rig, hasty
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]

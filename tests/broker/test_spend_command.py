@@ -10,15 +10,15 @@ from decimal import Decimal
 import pytest
 from typer.testing import CliRunner
 
-from processors.auditor.money import SpendAudit
+from processors.auditor.spend import SpendAudit
 from processors.cli.app import app
 from processors.cli.context import Context
-from processors.cli.sending import Sender
-from processors.provisioning import apply_topics
-from processors.settings import Settings
-from processors.spend_book import SpendEntry, SpendState
-from processors.spend_upkeep import carried_key, carry
-from processors.wire import encode_saga
+from processors.kafka.sync_producer import Sender
+from processors.messages.wire import encode_saga
+from processors.process.provisioning import apply_topics
+from processors.settings.settings import Settings
+from processors.spend.book import SpendEntry, SpendState
+from processors.spend.pruning import carried_key, carry
 from tests.sagas import completed
 
 pytestmark = pytest.mark.broker

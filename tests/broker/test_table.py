@@ -21,14 +21,14 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from faust.types import TP
 
 from processors.errors import ConfigurationError, DeliveryFailed, ProtocolViolation
+from processors.kafka.producer import Outbox, Outgoing
 from processors.local.kafka import EmbeddedKafka
+from processors.saga_table.changelog_reader import ChangelogReader, LogRecord
+from processors.saga_table.fencing import OwnershipLost
+from processors.saga_table.recovery import BulkTables, add_saga_table
+from processors.saga_table.table import PartitionNotHeld, SagaTable
 from processors.transport.app import StreamApp, create_faust_app, raw_topic, serve
-from processors.transport.changelog_reader import ChangelogReader, LogRecord
 from processors.transport.consumer import FastConsumer
-from processors.transport.foreign import OwnershipLost
-from processors.transport.outbox import Outbox, Outgoing
-from processors.transport.recovery import BulkTables, add_saga_table
-from processors.transport.table import PartitionNotHeld, SagaTable
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 

@@ -17,8 +17,8 @@ from confluent_kafka import KafkaError, Producer
 from processors.errors import ConfigurationError
 from processors.errors import TopicMismatch as RefusedToStart
 from processors.local.kafka import EmbeddedKafka
-from processors.provisioning import apply_topics, plan_topics, verify_topics, wait_for_topics
-from processors.settings import Settings
+from processors.process.provisioning import apply_topics, plan_topics, verify_topics, wait_for_topics
+from processors.settings.settings import Settings
 from topics import admin
 from topics.catalogue import Catalogue, Retention, Topic
 from topics.changes import AddPartitions, AlterConfig, CreateTopic, Refused

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from processors.errors import ConfigurationError
+from processors.kafka.producer import Outbox, Outgoing
+from processors.kafka.record import Batch
 from processors.transport.app import StreamApp, alive, create_faust_app, raw_topic, ready, serve
 from processors.transport.batches import batches
-from processors.transport.outbox import Outbox, Outgoing
-from processors.transport.record import Batch
 from tests.broker.transport_world import World
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]

@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from processors.errors import DeliveryFailed
+from processors.kafka.producer import Outbox, Outgoing, RecordTooLarge
 from processors.local.kafka import EmbeddedKafka
-from processors.transport.outbox import Outbox, Outgoing, RecordTooLarge
 from tests.broker.transport_world import World
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]

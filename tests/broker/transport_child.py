@@ -16,9 +16,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from processors.kafka.producer import Outbox, Outgoing
 from processors.transport.app import create_faust_app, raw_topic, run_apps
 from processors.transport.batches import batches
-from processors.transport.outbox import Outbox, Outgoing
 
 
 def main() -> int:

@@ -12,9 +12,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from processors import enrich, fetch, load, notify, parse
 from processors.errors import StepFailed
 from processors.step import NOTHING_TO_UNDO, Step, StepCall, StepOutput
+from processors.steps import enrich, fetch, load, notify, parse
 from tests.broker import failpoints
 
 #: Name of a variable: the folder in which tests arm failpoints, and mend what is broken.

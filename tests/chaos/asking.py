@@ -9,10 +9,10 @@ from collections.abc import Collection, Sequence
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from processors.app import group_of
+from processors.demo.observations import Place
 from processors.local.engine import LocalEngine
-from processors.local.outside import Place
-from processors.worker import COORDINATOR, INTAKE
+from processors.process.apps import group_of
+from processors.process.process import COORDINATOR, INTAKE
 
 _CLI = "import sys; from processors.cli import main; sys.exit(main())"
 

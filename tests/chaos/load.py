@@ -9,15 +9,15 @@ from random import Random
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from processors.demo.sample_servers import World
 from processors.errors import BadRecord
+from processors.kafka.partitioner import partition_for
+from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
-from processors.local.world import World
-from processors.reading import Reader
-from processors.requests import ScrapeRequest, canonical_url, derived_job_id, encode_request
+from processors.messages.scrape_request import ScrapeRequest, canonical_url, derived_job_id, encode_request
+from processors.messages.wire import decode_saga_fields, encode_event
 from processors.saga.events import Cancelled
 from processors.saga.state import ENDED, Phase
-from processors.transport.partitioner import partition_for
-from processors.wire import decode_saga_fields, encode_event
 
 SHARE_REPEATED, SHARE_CANCELLED = 0.1, 0.05
 _TURN_S = 0.2

@@ -23,12 +23,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not listed 
     ResourceType,
 )
 
+from processors.demo.kills import BROKER, CLICKHOUSE, kill, running
+from processors.demo.observations import Place
+from processors.demo.paid_faults import Fault
+from processors.demo.sample_servers import World
 from processors.local.engine import LocalEngine
 from processors.local.errors import LocalError
-from processors.local.kills import BROKER, CLICKHOUSE, kill, running
-from processors.local.outside import Place
-from processors.local.paid_faults import Fault
-from processors.local.world import World
 from tests.chaos.schedule import Kind, Mishap
 
 _log = logging.getLogger(__name__)

@@ -19,12 +19,12 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from processors.local import outside
-from processors.local.demo import PIPELINE, STEPS, demo_pipeline
+from processors.demo import observations as outside
+from processors.demo.demo import PIPELINE, STEPS, demo_pipeline
+from processors.demo.sample_servers import World
+from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
-from processors.local.world import World
-from processors.reading import Reader
-from processors.worker import COORDINATOR, INTAKE
+from processors.process.process import COORDINATOR, INTAKE
 from tests.chaos.asking import divergences, lags, scrapesaga
 from tests.chaos.load import Load
 from tests.chaos.mishaps import Committer

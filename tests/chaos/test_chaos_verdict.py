@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processors.local.outside import Place
+from processors.demo.observations import Place
 from tests.chaos.verdict import Seen, conservation, judge
 
 

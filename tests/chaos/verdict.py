@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from processors.local.outside import Place
+from processors.demo.observations import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from processors.local import outside
-from processors.local.paid_faults import Faults
-from processors.local.shop_products import Catalogue
-from processors.reading import Reader
-from processors.requests import canonical_url, derived_job_id
+from processors.demo import observations as outside
+from processors.demo.paid_faults import Faults
+from processors.demo.shop_products import Catalogue
+from processors.kafka.reader import Reader
+from processors.messages.scrape_request import canonical_url, derived_job_id
 from tests.cluster.kubernetes import Namespace, free_port, manifest
 
 MANIFESTS = Path(__file__).parents[2] / "deploy" / "cluster"

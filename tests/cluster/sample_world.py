@@ -11,11 +11,11 @@ import sys
 
 from aiohttp import web
 
-from processors.local.paid_api import PaidApi
-from processors.local.paid_faults import Faults
-from processors.local.paid_ledger import Ledger
-from processors.local.shop import Shop
-from processors.local.shop_products import Catalogue
+from processors.demo.paid_api import PaidApi
+from processors.demo.paid_faults import Faults
+from processors.demo.paid_ledger import Ledger
+from processors.demo.shop import Shop
+from processors.demo.shop_products import Catalogue
 
 SHOP_PORT, API_PORT = 8001, 8002
 # Longer than the pipeline's patience with the API, so that late answers are late indeed.

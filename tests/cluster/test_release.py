@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from processors.local import outside
-from processors.local.demo import PRICE
-from processors.local.verdict import Observed, Verdict, judge
-from processors.requests import ScrapeRequest, encode_request
+from processors.demo import observations as outside
+from processors.demo.demo import PRICE
+from processors.demo.verdict import Observed, Verdict, judge
+from processors.messages.scrape_request import ScrapeRequest, encode_request
 from tests.cluster.conftest import API, IMAGE, PIPELINE, PREFIX, Ground
 from tests.cluster.kubernetes import CommandFailed
 

@@ -16,14 +16,14 @@ import yaml
 from prometheus_client import REGISTRY, CollectorRegistry
 from typer.core import TyperGroup
 
-from processors import metrics
-from processors.app import group_of
 from processors.cli.app import app
-from processors.pipeline import read_pipelines
-from processors.provisioning import steps_served
+from processors.observability import metrics
+from processors.pipeline.pipeline import read_pipelines
+from processors.process.apps import group_of
+from processors.process.process import COORDINATOR, INTAKE
+from processors.process.provisioning import steps_served
 from processors.saga.plan import Plan
-from processors.settings import SETTINGS, Settings, Store
-from processors.worker import COORDINATOR, INTAKE
+from processors.settings.settings import SETTINGS, Settings, Store
 from tests.deploy.helm import CHART, CI, Object, Rendered, containers, environment, main_container, template
 from topics.export import strimzi
 

@@ -15,10 +15,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processors.errors import BadRecord, PipelineError, StepFailed
-from processors.parse import unpacked
-from processors.pipeline import read_pipeline
-from processors.plans import PlanBook, UnknownPlan
-from processors.requests import ScrapeRequest, canonical_url, encode_request, read_request
+from processors.messages.scrape_request import ScrapeRequest, canonical_url, encode_request, read_request
+from processors.messages.wire import (
+    decode_command,
+    decode_event,
+    decode_result,
+    decode_saga,
+    decode_saga_fields,
+    encode_command,
+    encode_event,
+    encode_saga,
+)
+from processors.pipeline.pipeline import read_pipeline
+from processors.pipeline.plan_store import PlanBook, UnknownPlan
 from processors.saga.events import (
     Cancelled,
     Confirmed,
@@ -36,18 +45,9 @@ from processors.saga.events import (
 )
 from processors.saga.plan import Plan, decode_plan, encode_plan
 from processors.saga.state import Origin
-from processors.spend_book import SpendBook, SpendEntry, SpendState
-from processors.transport.changelog import peek, seq_of
-from processors.wire import (
-    decode_command,
-    decode_event,
-    decode_result,
-    decode_saga,
-    decode_saga_fields,
-    encode_command,
-    encode_event,
-    encode_saga,
-)
+from processors.saga_table.changelog import peek, seq_of
+from processors.spend.book import SpendBook, SpendEntry, SpendState
+from processors.steps.parse import unpacked
 from schemas.codec import HEADER_BYTES, UndecodableMessage, codec
 from schemas.record import RecordSchema, RecordSchemaError, UnreadableRecord
 from tests.fuzz.bytes import MOST_BYTES, MOST_YAML_CPU_S, bounded, damaged, peak_bytes

@@ -16,16 +16,16 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.enrich import Enrich
-from processors.enrich_params import EnrichParams
 from processors.errors import StepError
 from processors.extraction.charset import decode
 from processors.extraction.extract import FieldMissing, extract
 from processors.extraction.fields import compile_fields
-from processors.fetch import Fetch, FetchParams
 from processors.http.body import BodyGarbled, BodyTooLarge, BoundedContent, UnknownCoding, read_body
 from processors.http.retry_after import LONGEST, retry_after
 from processors.step import StepCall, StepOutput
+from processors.steps.enrich import Enrich
+from processors.steps.enrich_params import EnrichParams
+from processors.steps.fetch import Fetch, FetchParams
 from tests.fakes import MemoryHost
 from tests.fuzz.bytes import MOST_BYTES, bounded, damaged, peak_bytes
 from tests.fuzz.test_decoders import EXAMPLES, FUZZ

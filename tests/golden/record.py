@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from processors.reading import Reader
+from processors.kafka.reader import Reader
 from tests.golden import logs
 from tests.golden.scenario import play, started
 

@@ -18,15 +18,15 @@ from typing import Any
 import yaml
 
 from processors.auditor.follow import Beginning
-from processors.cli.sending import Sender
+from processors.demo.observations import saga_states
+from processors.demo.sample_servers import World
+from processors.kafka.reader import Reader, read_plans
+from processors.kafka.sync_producer import Sender
 from processors.local.engine import LocalEngine
-from processors.local.outside import saga_states
-from processors.local.world import World
-from processors.reading import Reader, read_plans
-from processors.requests import ScrapeRequest, encode_request
+from processors.messages.scrape_request import ScrapeRequest, encode_request
+from processors.messages.wire import encode_event
 from processors.saga.events import Cancelled, Redriven, Resumed, ResumeMode
-from processors.settings import Settings
-from processors.wire import encode_event
+from processors.settings.settings import Settings
 from topics.catalogue import Catalogue
 
 PREFIX = "golden"

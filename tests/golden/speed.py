@@ -20,11 +20,11 @@ from processors.auditor.follow import Beginning, Follower
 from processors.auditor.scope import Scope
 from processors.cli.audit import verify
 from processors.cli.context import Context
+from processors.kafka.reader import Reader
 from processors.local.kafka import EmbeddedKafka
-from processors.plans import UnknownPlan
-from processors.reading import Reader
+from processors.pipeline.plan_store import UnknownPlan
 from processors.saga.plan import encode_plan
-from processors.settings import Settings
+from processors.settings.settings import Settings
 from tests.broker.tampered import write
 from tests.honest import CATALOGUE, PARTITIONS, Engine
 

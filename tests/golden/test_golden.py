@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from processors.errors import BadRecord
-from processors.reading import plan_book
+from processors.kafka.reader import plan_book
+from processors.messages.wire import decode_event
 from processors.saga import handlers, moves
 from processors.saga.commands import Note
 from processors.saga.protocol import advance
 from processors.saga.state import Saga
-from processors.wire import decode_event
 from tests.golden import logs
 
 VERSIONS = sorted(path.name for path in Path(__file__).parent.iterdir() if (path / f"{logs.EVENTS}{logs.SUFFIX}").exists())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from processors.saga.plan import Plan, Resubmit, RetryPolicy, StepPlan
-from processors.simulation.faults import Limit
+from processors.simulation.rules.faults import Limit
 from tests.sagas import plan, step
 
 ONCE = RetryPolicy(attempts=1, base_ms=0, cap_ms=0, total_ms=10_000_000)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from processors.saga.plan import Plan, Resubmit
-from processors.simulation.history import history
-from processors.simulation.whole.history import whole_history
-from processors.simulation.whole.report import silence
+from processors.simulation.engine.history import whole_history
+from processors.simulation.engine.report import silence
+from processors.simulation.rules.history import history
 from tests.sim.plans import SMALL, shop
 from tests.sim.planted_rules import IN_THE_RULES
 from tests.sim.planted_shell import IN_THE_SHELL

@@ -10,10 +10,12 @@ from processors.saga import events as ev
 from processors.saga import protocol
 from processors.saga.replies import failed
 from processors.saga.state import Action, Saga
-from processors.simulation import choices, outside, world
-from processors.simulation.faults import Fault
-from processors.simulation.outside import Kind, Paid
-from processors.simulation.parts import succeeded
+from processors.simulation import effects as outside
+from processors.simulation.effects import Kind, Paid
+from processors.simulation.rules import moves as choices
+from processors.simulation.rules import world
+from processors.simulation.rules.faults import Fault
+from processors.simulation.rules.values import succeeded
 from tests.sim.planting import Bug, swapped
 
 advance = protocol.advance

@@ -9,17 +9,17 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from processors.answers import Answers
-from processors.attempts import Attempts
-from processors.coordinator import Coordinator
 from processors.errors import DeliveryFailed
-from processors.runner import Job, Lane, StepRunner
+from processors.kafka.record import Batch
+from processors.roles.attempts import Attempts
+from processors.roles.coordinator import Coordinator
+from processors.roles.reply_batcher import Answers
+from processors.roles.step_worker import Job, Lane, StepRunner
 from processors.saga.events import Reply, Undone
 from processors.saga.state import Action
-from processors.simulation.whole.table import SimulatedTable
-from processors.transport import saga_store
+from processors.saga_table import store as saga_store
+from processors.simulation.engine.table import SimulatedTable
 from processors.transport.progress import Progress
-from processors.transport.record import Batch
 from tests.sim.planting import Bug, both, swapped
 
 # --- the coordinator --------------------------------------------------------------------------------------------------

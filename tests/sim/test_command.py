@@ -74,8 +74,8 @@ def test_a_pipeline_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     ("given", "says"),
     [
         ("fetch=nowhere:Model", "can't be imported"),
-        ("fetch=tests.sim.plans:shop", "is no module:attr of a processors.outside.Outside"),
-        ("fetch=plain", "is no module:attr of a processors.outside.Outside"),
+        ("fetch=tests.sim.plans:shop", "is no module:attr of a processors.step_model.Outside"),
+        ("fetch=plain", "is no module:attr of a processors.step_model.Outside"),
         ("other=tests.sim.plans:shop", "has no step other"),
     ],
 )

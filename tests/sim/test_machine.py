@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from processors.saga.plan import Plan, Resubmit, RetryPolicy, StepPlan
-from processors.simulation.choices import choices, perform
-from processors.simulation.faults import GENEROUS
-from processors.simulation.history import calm_down, check_told
-from processors.simulation.world import World
+from processors.simulation.rules.faults import GENEROUS
+from processors.simulation.rules.history import calm_down, check_told
+from processors.simulation.rules.moves import choices, perform
+from processors.simulation.rules.world import World
 from tests.sagas import plan, step
 
 POLICIES = st.builds(

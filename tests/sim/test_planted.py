@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from processors.simulation.history import history
+from processors.simulation.rules.history import history
 from tests.sim.planted import ALL_BUGS, BUGS, PLANS, differing, hunt
 from tests.sim.planting import Bug
 from tests.sim.report import MarkerMissing, put_table

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from processors.errors import DeliveryFailed, RecordGone, StepFailed
-from processors.simulation.whole.kafka import Broker, SimulatedHost, SimulatedLog, Wire
-from processors.simulation.whole.loop import Process, VirtualLoop
-from processors.simulation.whole.records import sample_record
-from processors.simulation.whole.troubles import Trouble
-from processors.transport.outbox import Outgoing
+from processors.kafka.producer import Outgoing
+from processors.simulation.engine.event_loop import Process, VirtualLoop
+from processors.simulation.engine.faults import Trouble
+from processors.simulation.engine.kafka import Broker, SimulatedHost, SimulatedLog, Wire
+from processors.simulation.engine.records import sample_record
 from schemas.record import RecordSchema
 from topics.catalogue import Catalogue
 

@@ -6,12 +6,12 @@ import pytest
 
 from processors.saga.invariants import Violation, check_log
 from processors.saga.plan import Resubmit
-from processors.simulation.choices import Move
-from processors.simulation.faults import GENEROUS, LIMIT_OF, Fault, Limit
-from processors.simulation.history import history, replay
-from processors.simulation.report import run, summary
-from processors.simulation.shrink import shrunk
-from processors.simulation.world import JOB
+from processors.simulation.rules.faults import GENEROUS, LIMIT_OF, Fault, Limit
+from processors.simulation.rules.history import history, replay
+from processors.simulation.rules.moves import Move
+from processors.simulation.rules.report import run, summary
+from processors.simulation.rules.shrink import shrunk
+from processors.simulation.rules.world import JOB
 from tests.sim.plans import shop
 from tests.sim.planted import BUGS
 

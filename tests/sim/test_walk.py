@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from processors.saga.plan import Plan
-from processors.simulation.choices import APPLY, SUBMIT, Move, perform
-from processors.simulation.faults import GENEROUS, Fault, Limit
-from processors.simulation.world import World
+from processors.simulation.rules.faults import GENEROUS, Fault, Limit
+from processors.simulation.rules.moves import APPLY, SUBMIT, Move, perform
+from processors.simulation.rules.world import World
 from tests.sim.plans import CI, PAIR
 from tests.sim.walk import canonical, walk
 

@@ -9,10 +9,10 @@ import pytest
 
 from processors.saga.invariants import Violation
 from processors.saga.plan import Resubmit
-from processors.simulation.whole.history import shortened, whole_history
-from processors.simulation.whole.loop import Process, Stalled, VirtualLoop
-from processors.simulation.whole.report import accusation, circumstances, run_whole, shrunk_whole, silence
-from processors.simulation.whole.troubles import NOTICED, WEIGHTS, Planned, Trouble, drawn
+from processors.simulation.engine.event_loop import Process, Stalled, VirtualLoop
+from processors.simulation.engine.faults import NOTICED, WEIGHTS, Planned, Trouble, drawn
+from processors.simulation.engine.history import shortened, whole_history
+from processors.simulation.engine.report import accusation, circumstances, run_whole, shrunk_whole, silence
 from tests.sim.plans import shop
 from tests.sim.planted import ALL_BUGS
 

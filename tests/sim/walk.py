@@ -22,11 +22,11 @@ from processors.saga.events import Event, Failed, Submitted
 from processors.saga.invariants import Violation
 from processors.saga.plan import Plan
 from processors.saga.state import Saga
-from processors.simulation.choices import Move, choices, perform
-from processors.simulation.faults import Limit
-from processors.simulation.outside import Paid, Row
-from processors.simulation.parts import Applied, Delivery
-from processors.simulation.world import World
+from processors.simulation.effects import Paid, Row
+from processors.simulation.rules.faults import Limit
+from processors.simulation.rules.moves import Move, choices, perform
+from processors.simulation.rules.values import Applied, Delivery
+from processors.simulation.rules.world import World
 
 NO_BUDGET: Mapping[Limit, int] = {limit: 0 for limit in Limit}
 

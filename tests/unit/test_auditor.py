@@ -11,15 +11,22 @@ import pytest
 from msgspec.structs import replace
 
 from processors.auditor.auditor import Auditor
-from processors.auditor.promises import Broken, Place, Promise, label_of
 from processors.auditor.scope import Scope
-from processors.auditor.told import Told
-from processors.plans import UnknownPlan
+from processors.auditor.throttled_log import Told
+from processors.auditor.violations import Broken, Place, Promise, label_of
+from processors.kafka.record import Record
+from processors.messages.wire import (
+    decode_command,
+    decode_saga,
+    decode_saga_fields,
+    encode_command,
+    encode_event,
+    encode_saga,
+)
+from processors.pipeline.plan_store import UnknownPlan
 from processors.saga.events import Submitted
 from processors.saga.state import ENDED, Origin, Phase
-from processors.spend_book import SpendEntry, SpendState
-from processors.transport.record import Record
-from processors.wire import decode_command, decode_saga, decode_saga_fields, encode_command, encode_event, encode_saga
+from processors.spend.book import SpendEntry, SpendState
 from schemas.codec import Codec, _names, codec, schema_of
 from tests.honest import CATALOGUE, PARTITIONS, Engine
 
@@ -404,7 +411,7 @@ def test_a_broken_build_fills_no_disk(caplog: pytest.LogCaptureFixture) -> None:
         told.tell(Broken(Promise.FOLD, f"j{second}", Place("t", 0, second), "how"), second / 10)
     told.tell(Broken(Promise.SENT, "j", Place("t", 0, 1), "how"), 10.0)
     told.tell(Broken(Promise.FOLD, "j", Place("t", 0, 1), "how"), 61.0)
-    lines = [record for record in caplog.records if record.name.endswith("told")]
+    lines = [record for record in caplog.records if record.name.endswith("throttled_log")]
     assert len(lines) == 20 + 2
     assert lines[0].__dict__["offset"] == 0
     assert lines[-1].__dict__["left_out"] == 80

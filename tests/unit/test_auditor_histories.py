@@ -9,11 +9,11 @@ import pytest
 
 from processors.auditor.auditor import Auditor
 from processors.auditor.scope import Scope
-from processors.plans import UnknownPlan
+from processors.kafka.record import Record
+from processors.pipeline.plan_store import UnknownPlan
 from processors.saga.plan import Plan
-from processors.simulation.whole.history import _History, shortened
-from processors.simulation.whole.troubles import Trouble, drawn
-from processors.transport.record import Record
+from processors.simulation.engine.faults import Trouble, drawn
+from processors.simulation.engine.history import _History, shortened
 from tests.sim.plans import shop
 
 HISTORIES = 60

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.census import UNFINISHED, Census
+from processors.roles.saga_counts import UNFINISHED, Census
 from processors.saga.state import Phase
 
 STATES = st.tuples(st.sampled_from([phase for phase in Phase if phase is not Phase.NEW]), st.integers(0, 20_000))

@@ -11,7 +11,6 @@ from confluent_kafka import KafkaError, KafkaException
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from processors.app import role_app
 from processors.cli.acts import not_reusable
 from processors.cli.app import app
 from processors.cli.asking import Place, refusal, state_after
@@ -24,17 +23,18 @@ from processors.cli.replay import read_start
 from processors.cli.submit import Defaults, identity, read_line, read_lines
 from processors.cli.verify import Audit, Kept, Report, Topics
 from processors.errors import BadRecord, ConfigurationError, PipelineError
-from processors.plans import UnknownPlan
-from processors.reading import Newest, plan_book
-from processors.requests import derived_job_id
+from processors.kafka.reader import Newest, plan_book
+from processors.kafka.record import Record
+from processors.messages.scrape_request import derived_job_id
+from processors.messages.wire import encode_command, encode_event, encode_saga
+from processors.pipeline.plan_store import UnknownPlan
+from processors.process.apps import role_app
 from processors.saga.commands import StepCommand
 from processors.saga.events import Cancelled, Submitted, Succeeded
 from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.saga.protocol import advance
 from processors.saga.state import Origin, Saga
-from processors.settings import Settings
-from processors.transport.record import Record
-from processors.wire import encode_command, encode_event, encode_saga
+from processors.settings.settings import Settings
 from topics.errors import BrokerUnusable
 
 NOW = 1_800_000_000_000

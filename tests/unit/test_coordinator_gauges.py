@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client import REGISTRY
 
-from processors.coordinator import Coordinator
-from processors.plans import Plans
+from processors.kafka.producer import Outgoing
+from processors.kafka.record import Batch, Part, Record
+from processors.messages.wire import decode_saga, encode_event
+from processors.pipeline.plan_store import Plans
+from processors.roles.coordinator import Coordinator
 from processors.saga.events import Event, Failed, Submitted, Succeeded, TimedOut, Undone
 from processors.saga.plan import Plan, encode_plan
 from processors.saga.state import Origin, Phase
-from processors.transport.outbox import Outgoing
-from processors.transport.record import Batch, Part, Record
-from processors.wire import decode_saga, encode_event
 from tests.fakes import MemoryHost
 from tests.sagas import RUN, START_MS, plan
 from topics.catalogue import Catalogue

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from processors.coordinator import Coordinator
-from processors.plans import Plans
+from processors.messages.wire import encode_saga
+from processors.pipeline.plan_store import Plans
+from processors.roles.coordinator import Coordinator
 from processors.saga.events import Submitted
 from processors.saga.protocol import advance
 from processors.saga.state import Origin
-from processors.wire import encode_saga
 from schemas.codec import MARKER
 from tests.fakes import MemoryHost
 from tests.sagas import START_MS, plan

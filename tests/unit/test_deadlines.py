@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from processors.deadlines import BUCKET_MS, Deadlines
+from processors.roles.timer_wheel import BUCKET_MS, Deadlines
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d"])
 TIMES = st.integers(1, 400)

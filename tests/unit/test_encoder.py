@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processors.messages.wire import decode_saga_fields, encode_command, encode_saga
 from processors.saga.commands import StepCommand
 from processors.saga.state import Action
-from processors.wire import decode_saga_fields, encode_command, encode_saga
 from schemas.codec import codec
 from schemas.encoder import compile_encoder, long
 from tests.sagas import Driven, compensated, completed, parked, plan, running

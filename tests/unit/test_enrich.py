@@ -15,8 +15,9 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from processors.enrich import Enrich
-from processors.enrich_params import EnrichParams
+from processors.demo.paid_api import PaidApi
+from processors.demo.paid_faults import Faults, Mode
+from processors.demo.paid_ledger import Ledger, Status
 from processors.errors import (
     ConfigurationError,
     PipelineError,
@@ -24,12 +25,11 @@ from processors.errors import (
     StepError,
     StepFailed,
 )
-from processors.local.paid_api import PaidApi
-from processors.local.paid_faults import Faults, Mode
-from processors.local.paid_ledger import Ledger, Status
-from processors.spend import SpendLedger
-from processors.spend_book import SpendEntry, SpendState
+from processors.spend.book import SpendEntry, SpendState
+from processors.spend.ledger import SpendLedger
 from processors.step import StepCall
+from processors.steps.enrich import Enrich
+from processors.steps.enrich_params import EnrichParams
 from tests.fakes import MemoryHost
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from processors.load import Load, LoadParams
-from processors.notify import Notify, NotifyParams
-from processors.parse import Parse, ParseParams
-from processors.pipeline import find_step, load_params, read_pipeline
+from processors.pipeline.pipeline import find_step, load_params, read_pipeline
+from processors.steps.load import Load, LoadParams
+from processors.steps.notify import Notify, NotifyParams
+from processors.steps.parse import Parse, ParseParams
 from schemas.record import RecordSchema
 
 PIPELINES = sorted((Path(__file__).parents[2] / "examples" / "pipelines").glob("*.yaml"))

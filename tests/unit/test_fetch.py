@@ -16,8 +16,8 @@ import zstandard
 from aiohttp import web
 
 from processors.errors import ConfigurationError, PipelineError, RetryLater, StepFailed
-from processors.fetch import Fetch, FetchParams
 from processors.step import Address, StepCall, StepOutput
+from processors.steps.fetch import Fetch, FetchParams
 from tests.fakes import MemoryHost
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(30)]

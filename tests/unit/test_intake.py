@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pytest
 
 from processors.errors import BadRecord, ConfigurationError
-from processors.intake import Intake
-from processors.provisioning import steps_served
-from processors.settings import Settings
-from processors.transport.outbox import Outgoing
-from processors.transport.record import Record
+from processors.kafka.producer import Outgoing
+from processors.kafka.record import Record
+from processors.process.provisioning import steps_served
+from processors.roles.intake import Intake
+from processors.settings.settings import Settings
 from tests.sagas import plan
 from topics.catalogue import Catalogue
 

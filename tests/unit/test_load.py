@@ -9,12 +9,12 @@ from datetime import timedelta
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from processors.batches import Batches
+from processors.clickhouse.client import Server
+from processors.clickhouse.errors import may_be_one_row
+from processors.clickhouse.insert_batcher import Batches
+from processors.clickhouse.table import Found, TableLayout, TableMismatch, holds, table_name
 from processors.errors import ConfigurationError, PipelineError, RetryLater, StepFailed
-from processors.load import Load, LoadParams
-from processors.warehouse import Server
-from processors.warehouse_errors import may_be_one_row
-from processors.warehouse_table import Found, TableLayout, TableMismatch, holds, table_name
+from processors.steps.load import Load, LoadParams
 from schemas.record import RecordSchema
 from tests.fakes import MemoryHost
 

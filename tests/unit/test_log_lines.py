@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from processors import log_lines
 from processors.errors import ConfigurationError
-from processors.host import EngineHost
-from processors.log_lines import blotted, configure_logging, hide_from_logs
+from processors.kafka.credentials import Security
+from processors.observability import log_format as log_lines
+from processors.observability.log_format import blotted, configure_logging, hide_from_logs
+from processors.observability.tracing import begin_attempt
+from processors.process.host import EngineHost
 from processors.saga.commands import outstanding
-from processors.settings import Settings
-from processors.tracing import begin_attempt
-from processors.transport.credentials import Security
+from processors.settings.settings import Settings
 from tests.sagas import running
 from topics.catalogue import Catalogue
 

@@ -31,7 +31,7 @@ def test_other_messages_and_other_loggers_are_not_held_back() -> None:
     """Another text of the library is news, and what the engine says is never held back."""
     repeats = Repeats("aiokafka", clock=lambda: 0.0)
     assert said(repeats, "aiokafka", "one") and said(repeats, "aiokafka", "two")
-    assert [said(repeats, "processors.worker", "ready") for _ in range(3)] == ["ready"] * 3
+    assert [said(repeats, "processors.process.process", "ready") for _ in range(3)] == ["ready"] * 3
     assert [said(repeats, "aiokafkaesque", "hm") for _ in range(2)] == ["hm"] * 2
 
 

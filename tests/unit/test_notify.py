@@ -17,8 +17,8 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from processors.errors import ConfigurationError, PipelineError, RetryLater, StepFailed
-from processors.notify import Notify, NotifyParams
 from processors.step import StepCall
+from processors.steps.notify import Notify, NotifyParams
 from schemas.record import RecordSchema
 from tests.fakes import MemoryHost
 from tests.registry import Registry

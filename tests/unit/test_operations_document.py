@@ -12,9 +12,9 @@ import pytest
 import typer
 from prometheus_client import REGISTRY
 
-from processors import metrics
 from processors.cli.app import app
-from processors.settings import SETTINGS
+from processors.observability import metrics
+from processors.settings.settings import SETTINGS
 
 CHECKOUT = Path(__file__).parents[2]
 TEXT = (CHECKOUT / "docs" / "operations.md").read_text("utf-8")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.errors import DeliveryFailed
-from processors.transport.outbox import Outbox, Outgoing, RecordTooLarge
-from processors.transport.partitioner import murmur2, partition_for
+from processors.kafka.partitioner import murmur2, partition_for
+from processors.kafka.producer import Outbox, Outgoing, RecordTooLarge
 
 
 @pytest.mark.parametrize(

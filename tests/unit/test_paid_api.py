@@ -11,9 +11,9 @@ import httpx
 import msgspec
 import pytest
 
-from processors.local.paid_faults import Fault, Faults
-from processors.local.paid_ledger import Invoice, KeyCancelled, Ledger, LedgerCorrupt, Refund, Status
-from processors.local.world import World
+from processors.demo.paid_faults import Fault, Faults
+from processors.demo.paid_ledger import Invoice, KeyCancelled, Ledger, LedgerCorrupt, Refund, Status
+from processors.demo.sample_servers import World
 
 SEED = 5
 RECORD = {

@@ -12,8 +12,8 @@ import pytest
 import zstandard
 
 from processors.errors import PipelineError, StepFailed
-from processors.parse import Parse, ParseParams
 from processors.step import NOTHING_TO_UNDO, StepCall, StepOutput
+from processors.steps.parse import Parse, ParseParams
 from schemas.record import RecordSchema
 from tests.fakes import MemoryHost
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from processors.errors import PipelineError
-from processors.pipeline import find_step, load_params, read_pipeline, read_pipelines
+from processors.pipeline.pipeline import find_step, load_params, read_pipeline, read_pipelines
 from processors.saga.plan import Plan, Resubmit, decode_plan, encode_plan, pin
 from processors.step import NOTHING_TO_UNDO, Step, StepCall, StepOutput, StepParams
 

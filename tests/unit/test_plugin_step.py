@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from processors.pipeline import find_step, load_params, read_pipeline
+from processors.pipeline.pipeline import find_step, load_params, read_pipeline
 from processors.step import StepCall
 from tests.fakes import MemoryHost
 

@@ -19,14 +19,14 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, record
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from processors import intake as intake_module
 from processors.errors import BadRecord, ConfigurationError
-from processors.intake import Intake, registry_reader
-from processors.requests import read_request
-from processors.settings import Settings
-from processors.transport.outbox import Outgoing
-from processors.transport.record import Batch, Record
-from processors.wire import decode_event
+from processors.kafka.producer import Outgoing
+from processors.kafka.record import Batch, Record
+from processors.messages.scrape_request import read_request
+from processors.messages.wire import decode_event
+from processors.roles import intake as intake_module
+from processors.roles.intake import Intake, registry_reader
+from processors.settings.settings import Settings
 from schemas.codec import schema_of
 from schemas.record import RecordSchema
 from schemas.registry import RegistryCodec, RegistryReader, SchemaRefused

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.errors import BadRecord
-from processors.requests import (
+from processors.messages.scrape_request import (
     MAX_JOB_ID_CHARS,
     MAX_URL_CHARS,
     ScrapeRequest,

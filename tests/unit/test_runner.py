@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from processors.errors import StepFailed
-from processors.plans import Plans
-from processors.runner import StepRunner
+from processors.kafka.producer import Outgoing
+from processors.kafka.record import Batch, Part, Record
+from processors.messages.wire import decode_event, encode_command
+from processors.pipeline.plan_store import Plans
+from processors.roles.step_worker import StepRunner
 from processors.saga.commands import StepCommand
 from processors.saga.events import Event, Failed, Succeeded, Undone
 from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.saga.state import Action
 from processors.step import Step, StepCall, StepOutput
-from processors.transport.outbox import Outgoing
-from processors.transport.record import Batch, Part, Record
-from processors.wire import decode_event, encode_command
 from tests.fakes import MemoryHost
 from topics.catalogue import Catalogue
 

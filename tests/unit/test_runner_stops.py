@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from processors.errors import DeliveryFailed
-from processors.plans import Plans
-from processors.runner import StepRunner
+from processors.kafka.producer import Outgoing
+from processors.kafka.record import Batch, Part, Record
+from processors.messages.wire import encode_command
+from processors.pipeline.plan_store import Plans
+from processors.roles.step_worker import StepRunner
 from processors.saga.commands import StepCommand
 from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.saga.state import Action
 from processors.step import NOTHING_TO_UNDO, Step, StepCall, StepOutput
-from processors.transport.outbox import Outgoing
-from processors.transport.record import Batch, Part, Record
-from processors.wire import encode_command
 from tests.fakes import MemoryHost
 from topics.catalogue import Catalogue
 

@@ -19,11 +19,11 @@ import httpx
 import pytest
 from parsel import Selector
 
-from processors.local.shop import BOMB_BYTES
-from processors.local.shop_markets import MARKETS
-from processors.local.shop_pages import page
-from processors.local.shop_products import FAULTY_KINDS, REASONS, Catalogue, CharsetHint, Kind, Layout, Offer, Product
-from processors.local.world import World, WorldFailed
+from processors.demo.sample_servers import World, WorldFailed
+from processors.demo.shop import BOMB_BYTES
+from processors.demo.shop_markets import MARKETS
+from processors.demo.shop_pages import page
+from processors.demo.shop_products import FAULTY_KINDS, REASONS, Catalogue, CharsetHint, Kind, Layout, Offer, Product
 
 SEED = 11
 PRODUCTS = 400
@@ -432,7 +432,7 @@ def test_taken_port_is_a_clear_error(world: World, tmp_path: Path) -> None:
 )
 def test_wrong_options_are_named(option: str, named: str) -> None:
     """A rate that is no share, or an empty shop, ends the child with one line that names it."""
-    command = [sys.executable, "-m", "processors.local.world", option]
+    command = [sys.executable, "-m", "processors.demo.sample_servers", option]
     ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=30)
     assert ran.returncode == 1
     assert ran.stdout == ""
@@ -443,7 +443,7 @@ def test_wrong_options_are_named(option: str, named: str) -> None:
 def test_world_dies_with_its_parent(tmp_path: Path, client: httpx.Client) -> None:
     """A parent that is killed leaves no orphan behind."""
     parent = (
-        "import os, sys; from pathlib import Path; from processors.local.world import World\n"
+        "import os, sys; from pathlib import Path; from processors.demo.sample_servers import World\n"
         "world = World(Path(sys.argv[1]), products=3).start(); print(world.url(1), flush=True); os._exit(9)"
     )
     root = Path(__file__).parents[2]

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from processors.durations import format_duration, parse_duration
 from processors.errors import ConfigurationError
-from processors.provisioning import kafka_security
-from processors.settings import SETTINGS, LogFormat, SecurityProtocol, Settings, Store
-from processors.settings_reference import reference
+from processors.process.provisioning import kafka_security
+from processors.settings.reference import reference
+from processors.settings.settings import SETTINGS, LogFormat, SecurityProtocol, Settings, Store
 from processors.sizes import parse_size
 from topics.catalogue import Catalogue
 
@@ -256,7 +256,7 @@ def test_every_setting_is_described() -> None:
 
 
 def test_the_documentation_lists_every_setting_as_it_is() -> None:
-    """docs/settings.md is what the table says; `python -m processors.settings_reference` prints it anew."""
+    """docs/settings.md is what the table says; `python -m processors.settings.reference` prints it anew."""
     assert (DOCS / "settings.md").read_text() == reference()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import processors
-from processors.settings import SETTINGS
+from processors.settings.settings import SETTINGS
 
 # Where Settings lie in the code: `settings.x`, `self.settings.x`, `self._settings.x`, `context.settings.x`, `s.x`.
 _HOLDERS = frozenset({"settings", "_settings"})

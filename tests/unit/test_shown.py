@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from processors.cli import show
 from processors.cli.records import Decoded
-from processors.log_lines import JsonLines, TextLines
-from processors.shown import one_line, shown_url
-from processors.transport.record import Record
+from processors.kafka.record import Record
+from processors.observability.log_format import JsonLines, TextLines
+from processors.redaction import one_line, shown_url
 
 FORGED = "no price\n2026-01-31 06:00:00,000 INFO    saga completed\x1b[2K\x9b31m\u2028\u202e"
 

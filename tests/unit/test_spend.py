@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.errors import BadRecord, RetryLater, StepError, StepFailed
-from processors.spend import Bought, Order, Send, SpendLedger
-from processors.spend_book import COUNTED, SpendBook, SpendEntry, SpendState
+from processors.spend.book import COUNTED, SpendBook, SpendEntry, SpendState
+from processors.spend.ledger import Bought, Order, Send, SpendLedger
 from tests.fakes import MemoryHost, MemoryLog
 
 pytestmark = pytest.mark.timeout(60)

@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from processors.errors import BadRecord
-from processors.spend_book import SpendBook, SpendEntry, SpendState
-from processors.spend_upkeep import carried_key, carry, forgettable, sums, taken_over
+from processors.spend.book import SpendBook, SpendEntry, SpendState
+from processors.spend.pruning import carried_key, carry, forgettable, sums, taken_over
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=100)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.errors import BadRecord
-from processors.transport.changelog import GRAVES_KEPT, Change, Memory, fold, peek, seq_in, seq_of
-from processors.transport.changelog_reader import LogRecord
-from processors.transport.foreign import Account, Gap, Verdict, gaps_between, judge, keys_to_publish_again
+from processors.saga_table.changelog import GRAVES_KEPT, Change, Memory, fold, peek, seq_in, seq_of
+from processors.saga_table.changelog_reader import LogRecord
+from processors.saga_table.fencing import Account, Gap, Verdict, gaps_between, judge, keys_to_publish_again
 
 
 def varint(number: int) -> bytes:

@@ -12,12 +12,12 @@ import faust
 import pytest
 from faust.types import TP, EventT
 
-from processors.transport import bulk_read, changelog
-from processors.transport.changelog_reader import LogRecord, OnChunk, ReadFailed, ReadInterrupted
-from processors.transport.outbox import Outbox
-from processors.transport.recovery import BulkRecovery, BulkTables, add_saga_table
-from processors.transport.saga_store import PartitionNotHeld
-from processors.transport.table import SagaTable
+from processors.kafka.producer import Outbox
+from processors.saga_table import bulk_read, changelog
+from processors.saga_table.changelog_reader import LogRecord, OnChunk, ReadFailed, ReadInterrupted
+from processors.saga_table.recovery import BulkRecovery, BulkTables, add_saga_table
+from processors.saga_table.store import PartitionNotHeld
+from processors.saga_table.table import SagaTable
 
 SAGAS = "scrape.sagas"
 OWNED, STANDBY, ANOTHER = 0, 1, 2

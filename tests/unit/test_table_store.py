@@ -11,10 +11,10 @@ import faust
 import pytest
 
 from processors.errors import ConfigurationError
-from processors.transport.changelog import Change, Memory
-from processors.transport.outbox import Outbox
-from processors.transport.saga_store import MemoryStore, PartitionNotHeld, RocksDBStore
-from processors.transport.table import SagaTable
+from processors.kafka.producer import Outbox
+from processors.saga_table.changelog import Change, Memory
+from processors.saga_table.store import MemoryStore, PartitionNotHeld, RocksDBStore
+from processors.saga_table.table import SagaTable
 
 
 def state(seq: int, rest: bytes = b"rest") -> bytes:

@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from processors.cli.app import app
-from processors.settings import Settings
+from processors.settings.settings import Settings
 from topics.export import describe
 
 PIPELINE = "name: p\nrecord: offer\nsteps:\n  - {use: fetch, name: get_page}\n  - use: notify\n"

@@ -13,12 +13,9 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
-from processors import otlp
-from processors.otlp import QUEUED_SPANS, SpanQueue, open_spans
-from processors.saga.commands import outstanding
-from processors.saga.events import Failed, Succeeded
-from processors.saga.state import Phase
-from processors.tracing import (
+from processors.observability import otlp
+from processors.observability.otlp import QUEUED_SPANS, SpanQueue, open_spans
+from processors.observability.tracing import (
     Call,
     Kind,
     Span,
@@ -33,6 +30,9 @@ from processors.tracing import (
     parse,
     saga_span,
 )
+from processors.saga.commands import outstanding
+from processors.saga.events import Failed, Succeeded
+from processors.saga.state import Phase
 from tests.sagas import compensated, compensating, completed, parked, running
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -259,7 +259,7 @@ async def test_a_collector_that_is_away_costs_spans_and_one_line(
 ) -> None:
     """However often delivery fails, it is logged once, counted, and told again when it works."""
     monkeypatch.setattr(otlp, "_EVERY_S", 0.01)
-    caplog.set_level(logging.INFO, "processors.otlp")
+    caplog.set_level(logging.INFO, "processors.observability.otlp")
     collector = Collector()
     collector.problem = "nobody there"
     dropped = counted("dropped")
@@ -294,4 +294,4 @@ async def test_an_endpoint_where_nobody_listens_stops_nothing(caplog: pytest.Log
         async with open_spans("http://127.0.0.1:9", ("fetch",)) as queue:
             queue.ended(SPAN)
             await until(lambda: counted("dropped") == dropped + 1)
-    assert [line.name for line in caplog.records if line.levelno >= logging.WARNING] == ["processors.otlp"]
+    assert [line.name for line in caplog.records if line.levelno >= logging.WARNING] == ["processors.observability.otlp"]

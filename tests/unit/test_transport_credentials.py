@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from processors.errors import ConfigurationError
-from processors.transport.credentials import Security
+from processors.kafka.credentials import Security
 
 
 def test_plaintext_needs_nothing() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processors.transport.pace import Pace
+from processors.kafka.token_bucket import Pace
 
 
 class _Clock:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processors.kafka.record import Batch, Part, Record
 from processors.transport.progress import Progress
-from processors.transport.record import Batch, Part, Record
 
 
 def progress() -> Progress:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from processors.demo.kills import check_targets
+from processors.demo.observations import Place, dead_letters
+from processors.demo.verdict import Observed, judge
+from processors.kafka.record import Record
 from processors.local.errors import LocalError
-from processors.local.kills import check_targets
-from processors.local.outside import Place, dead_letters
-from processors.local.verdict import Observed, judge
-from processors.transport.record import Record
 
 
 def invoice(job: str, step: str, *, status: str = "charged", times: int = 1) -> dict[str, object]:

@@ -8,6 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.errors import BadRecord
+from processors.messages.wire import (
+    decode_command,
+    decode_event,
+    decode_result,
+    decode_saga,
+    encode_command,
+    encode_event,
+    encode_saga,
+)
 from processors.saga.commands import StepCommand
 from processors.saga.events import (
     Cancelled,
@@ -26,16 +35,7 @@ from processors.saga.events import (
 )
 from processors.saga.plan import Plan
 from processors.saga.state import Action, Origin, Phase, Saga, Status, StepState, Undo
-from processors.transport.changelog import peek, seq_of
-from processors.wire import (
-    decode_command,
-    decode_event,
-    decode_result,
-    decode_saga,
-    encode_command,
-    encode_event,
-    encode_saga,
-)
+from processors.saga_table.changelog import peek, seq_of
 from schemas.codec import HEADER_BYTES
 from tests.sagas import Driven, compensated, compensating, completed, confirming, parked, plan, running
 

@@ -1,0 +1,41 @@
+"""What a record means that no event explains, though all events before it were read."""
+
+from __future__ import annotations
+
+from processors.auditor.jobs import Job
+from processors.auditor.violations import Broken, Promise, place_of
+from processors.errors import BadRecord
+from processors.kafka.record import Record
+from processors.messages.wire import decode_command, decode_saga_fields
+from schemas.codec import message_name
+
+
+def explain(record: Record, job: Job | None, starts: int, *, has_past: bool) -> Broken | None:
+    """Return the promise that a record breaks; None if it may follow from events before the audit's beginning.
+
+    `starts` is the first event that was read; `has_past` says that the job may have been there before, if it isn't known.
+    """
+    place, key = place_of(record), (record.key or b"").decode("utf-8", "replace")
+    beyond = job is None and has_past
+    if record.value is None:
+        return None if beyond else Broken(Promise.FORGOTTEN, key, place, "a tombstone, and the events don't end the saga here")
+    is_state = message_name(record.value) == "saga_state"
+    try:
+        if is_state:
+            state = decode_saga_fields(record.value)
+            job_id, seq, offset = str(state["job_id"]), int(state["seq"]), int(state["offset"])
+        else:
+            command = decode_command(record.value)
+            job_id, seq, offset = command.job_id, command.seq, starts
+    except BadRecord as error:
+        return Broken(Promise.READABLE, key, place, str(error))
+    promise = Promise.FOLD if is_state else Promise.COMMAND
+    if job_id != key:
+        return Broken(promise, key, place, f"it is of job {job_id}")
+    if beyond or offset < starts or (job is not None and seq < job.first_seq):
+        return None
+    if job is None:
+        return Broken(promise, key, place, f"seq {seq} of a job that was never submitted")
+    known = {*job.seen.values(), *(one.seq for one in job.expected.values())}
+    how = "the events make something else of it" if seq in known else "it follows from no event"
+    return Broken(promise, key, place, f"seq {seq}: {how}")

@@ -1,0 +1,1 @@
+"""The warehouse: a client of ClickHouse, its errors, its tables and its batches."""

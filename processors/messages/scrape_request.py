@@ -1,0 +1,127 @@
+"""What people ask for on scrape.urls: a request in Avro, in JSON, or just a URL; and the job that it stands for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from w3lib.url import canonicalize_url
+
+from processors.errors import BadRecord
+from processors.redaction import shown_url
+from schemas.codec import MARKER, UndecodableMessage, codec
+from schemas.registry import is_framed
+
+MAX_URL_CHARS = 8_192
+MAX_JOB_ID_CHARS = 200
+# Python's parsers give up somewhere between 500 and 1,000, by how deep their caller already is.
+_TOO_DEEP = "a payload nested too deep: keep it below 500 levels"
+
+
+class ScrapeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Asks for one URL. `payload` is free-form for the steps; `label` names a batch in reports."""
+
+    url: str
+    pipeline: str | None = None
+    job_id: str | None = None
+    payload: dict[str, Any] | None = None
+    label: str | None = None
+
+
+def read_request(value: bytes | None, key: bytes | None) -> ScrapeRequest:
+    """Return the request in a record of scrape.urls: Avro single-object, JSON, or a bare URL. Raises BadRecord."""
+    if not value:
+        raise BadRecord("an empty record: expected a ScrapeRequest (Avro or JSON) or a URL")
+    if value.startswith(MARKER):
+        return _from_avro(value)
+    if is_framed(value):
+        raise BadRecord("Confluent's wire format, which is read where SCRAPESAGA_SCHEMA_REGISTRY_URL is set")
+    text = value.strip()
+    if text.startswith(b"{"):
+        try:
+            return msgspec.json.decode(text, type=ScrapeRequest)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadRecord(f"not a ScrapeRequest: {error}") from error
+        except RecursionError as error:
+            raise BadRecord(_TOO_DEEP) from error
+    if text.startswith((b"http://", b"https://")):
+        try:
+            return ScrapeRequest(url=text.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise BadRecord(f"a URL that is no UTF-8: {error}") from error
+    raise BadRecord(f"expected a ScrapeRequest (Avro or JSON) or a URL, found {value[:20]!r}")
+
+
+def _from_avro(value: bytes) -> ScrapeRequest:
+    try:
+        fields = codec("scrape_request").decode(value)
+    except UndecodableMessage as error:
+        raise BadRecord(f"not a ScrapeRequest: {error}") from error
+    return request_of(fields)
+
+
+def request_of(fields: Mapping[str, object]) -> ScrapeRequest:
+    """Return the request in an Avro record, whosever schema it has: fields by name, others ignored. Raises BadRecord."""
+    found = {name: fields.get(name) for name in ScrapeRequest.__struct_fields__}
+    try:
+        if isinstance(found["payload"], str):
+            found["payload"] = msgspec.json.decode(found["payload"], type=dict[str, Any])
+        return msgspec.convert(found, ScrapeRequest)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise BadRecord(f"not a ScrapeRequest: {error}") from error
+    except RecursionError as error:
+        raise BadRecord(_TOO_DEEP) from error
+
+
+def encode_request(request: ScrapeRequest) -> bytes:
+    """Return the Avro form, for clients of ours."""
+    fields = msgspec.structs.asdict(request)
+    if request.payload is not None:
+        fields["payload"] = msgspec.json.encode(request.payload).decode()
+    return codec("scrape_request").encode(fields)
+
+
+def canonical_url(url: str) -> str:
+    """Return the one form of a URL that identifies a job. Raises BadRecord for what can't be fetched.
+
+    Query arguments are sorted, fragments dropped, percent-encoding and host case normalised (w3lib), and a default port
+    removed. This defines job identity: changing it makes known pages look new.
+    """
+    if len(url) > MAX_URL_CHARS:
+        raise BadRecord(f"a URL of {len(url)} characters; at most {MAX_URL_CHARS}")
+    if any(ord(char) < 0x20 or char == "\x7f" for char in url):
+        raise BadRecord("a URL with control characters")
+    try:
+        canonical = canonicalize_url(url.strip())
+        parts = urlsplit(canonical)
+        port = parts.port
+    except (ValueError, UnicodeError) as error:
+        raise BadRecord(f"not a URL: {shown_url(url)!r}: {type(error).__name__}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadRecord(f"not an absolute http or https URL: {shown_url(url)!r}")
+    # An empty user name is one, too: http://@x/ would be another job than http://x/.
+    if "@" in parts.netloc:
+        raise BadRecord("a URL with a user name or password: it would be logged and stored; use the step's headers")
+    if port == {"http": 80, "https": 443}[parts.scheme]:
+        parts = parts._replace(netloc=parts.netloc.rpartition(":")[0])
+    return parts.geturl()
+
+
+def derived_job_id(pipeline: str, url: str) -> str:
+    """Return the identity of a job that was given none: its pipeline and canonical URL."""
+    digest = hashlib.sha256(f"{pipeline}\0{url}".encode()).hexdigest()
+    return f"{pipeline}-{digest[:24]}"
+
+
+def check_job_id(job_id: str) -> None:
+    """Refuse an identity that can't be a key in keys, headers and log lines. Raises BadRecord."""
+    if not job_id or len(job_id) > MAX_JOB_ID_CHARS or not job_id.isprintable():
+        raise BadRecord(f"job_id {job_id[:50]!r}: 1 to {MAX_JOB_ID_CHARS} printable characters")
+
+
+def content_hash(pipeline: str, url: str, payload: bytes) -> str:
+    """Return what tells two requests of the same job_id apart."""
+    return hashlib.sha256(b"\0".join((pipeline.encode(), url.encode(), payload))).hexdigest()[:32]

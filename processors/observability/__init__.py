@@ -1,0 +1,1 @@
+"""What leaves a process for the tools of operators: metrics, traces, logs."""

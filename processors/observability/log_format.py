@@ -1,0 +1,121 @@
+"""What log lines look like: one event, one line, its fields beside its message, and no secret in any of them.
+
+What code passes as `extra` becomes fields. A line that is logged in the course of a traced attempt gets its trace_id.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+
+from processors.http.secrets import HIDDEN, SHORTEST_HIDDEN
+from processors.log_repeats import Repeats
+from processors.observability.tracing import current
+from processors.redaction import one_line
+
+# Attributes that every LogRecord has; what is beyond them was passed as `extra`.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+# User names, passwords and queries of URLs, as errors of libraries quote them.
+_USER_INFO = re.compile(r"(?<=://)[^\s/?#@'\"]+@")
+_QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#'\"<>]*)\?[^\s'\"<>)]+", re.IGNORECASE)
+
+# Longest first: one secret may be the beginning of another.
+_secrets: list[str] = []
+
+
+def hide_from_logs(values: Iterable[str]) -> None:
+    """Blot these values out of every line from now on; what is shorter than a secret can be is left alone."""
+    found = {value for value in values if len(value) >= SHORTEST_HIDDEN}
+    if not found <= set(_secrets):
+        _secrets[:] = sorted({*_secrets, *found}, key=len, reverse=True)
+
+
+def blotted(text: str) -> str:
+    """Return a text without known secrets, and without what may be secret in its URLs."""
+    for secret in _secrets:
+        text = text.replace(secret, HIDDEN)
+    if "://" in text:
+        text = _QUERY.sub(rf"\1?{HIDDEN}", _USER_INFO.sub(f"{HIDDEN}@", text))
+    return text
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in vars(record).items():
+        if name in _STANDARD or value == "":
+            continue
+        # Numbers stay numbers; whatever else it is, its text is what would be shown.
+        found[name] = value if isinstance(value, int | float) or value is None else blotted(str(value))
+    context = current()
+    if context is not None:
+        found.setdefault("trace_id", context.trace_id)
+    return found
+
+
+class JsonLines(logging.Formatter):
+    """One event, one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": blotted(record.getMessage()),
+        }
+        line |= _fields(record)
+        if record.exc_info:
+            line["traceback"] = blotted(self.formatException(record.exc_info))
+        return json.dumps(line)
+
+
+class TextLines(logging.Formatter):
+    """The same for people: time, level, message, fields; a traceback follows."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        # A site's words are in messages and fields: they must not look like lines of ours. A traceback has lines.
+        message = one_line(blotted(record.getMessage()))
+        told = f"{self.formatTime(record)} {record.levelname:<7} {message}" + (f"  {one_line(fields)}" if fields else "")
+        if record.exc_info:
+            lines = blotted(self.formatException(record.exc_info)).splitlines()
+            told = "\n".join([told, *map(one_line, lines)])
+        return told
+
+
+def configure_logging(level: str, style: str, secrets: Iterable[str] = ()) -> None:
+    """Send log lines to standard error in the given style, "text" or "json", without the secrets.
+
+    Warnings of libraries and what ends the process come as lines too.
+    """
+    hide_from_logs(secrets)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if style == "json" else TextLines())
+    handler.addFilter(Repeats("aiokafka"))
+    # Its one text is "%s [%s] %s"; the first of these is what kind of event it is.
+    handler.addFilter(Repeats("librdkafka", first=1))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+    sys.excepthook = _log_the_end
+    # A line for each request would drown ours, and would show URLs with their query.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    logging.getLogger(__name__).critical("the process ends: %r", error, exc_info=(kind, error, trace))

@@ -1,0 +1,1 @@
+"""From a pipeline in YAML to a pinned plan, and where plans are kept."""

@@ -1,0 +1,1 @@
+"""A process plays roles: how they are made, wired together and provisioned."""

@@ -1,0 +1,349 @@
+"""The coordinator: folds scrape.events into sagas, commands steps, keeps the table.
+
+The order is the promise. For each batch: decide everything in memory; send the commands and wait for Kafka to have them;
+save the states and wait; only then acknowledge the events. A crash before the last step repeats the batch, and a repeated
+event decides the same: the same commands with the same seq, which their receivers know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Protocol
+
+from processors.errors import BadRecord
+from processors.kafka.producer import Outgoing
+from processors.kafka.publish import Sender
+from processors.kafka.record import Batch, Record
+from processors.messages.dead_letters import dead_letter
+from processors.messages.wire import decode_event, decode_saga, encode_command, encode_event, encode_saga
+from processors.observability import metrics
+from processors.observability.tracing import Sink, command_headers, saga_span, trace_id_of
+from processors.pipeline.plan_store import Plans, UnknownPlan
+from processors.roles.saga_counts import UNFINISHED, Census
+from processors.roles.timer_wheel import Deadlines
+from processors.saga.commands import Note, Reject, StepCommand
+from processors.saga.events import Event, Reply, TimedOut
+from processors.saga.protocol import Decision, advance, poisoned
+from processors.saga.state import ENDED, Action, Phase, Saga
+from processors.saga_table.changelog import peek
+from schemas.codec import message_name
+from topics.catalogue import Catalogue
+
+log = logging.getLogger(__name__)
+
+# Decoded sagas kept at hand: a saga in motion is touched every few milliseconds, and decoding costs more than deciding.
+CACHED_SAGAS = 20_000
+# A timer whose event was judged early by the broker's clock rings again after this; clocks in a cluster differ by less.
+EARLY_MS = 50
+# The clock is looked at this often even if nothing is due: it may jump forward.
+LOOK_EVERY = timedelta(milliseconds=250)
+
+# As peek() tells them.
+PHASES_BY_INDEX: tuple[Phase, ...] = tuple(Phase)
+#: Phases that a saga in the table can be in.
+PHASES: tuple[Phase, ...] = tuple(phase for phase in Phase if phase is not Phase.NEW)
+
+
+# What a batch makes of sagas of one partition: key -> before it, after it.
+Changes = dict[bytes, tuple[Saga | None, Saga | None]]
+
+
+class Table(Protocol):
+    """The saga table as the coordinator uses it."""
+
+    def get(self, key: bytes, partition: int) -> bytes | None:
+        """Return the saved state of a job."""
+        ...
+
+    async def save(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Save states (None: forget) in order; returns once the changelog has them."""
+        ...
+
+
+class _Counters:
+    """What is counted at each event, looked up once: a look-up costs more than the counting."""
+
+    def __init__(self) -> None:
+        self._transitions: dict[Note, Callable[[], None]] = {}
+        self._commands: dict[tuple[str, Action], Callable[[], None]] = {}
+
+    def transition(self, note: Note) -> None:
+        """Count a decision."""
+        count = self._transitions.get(note)
+        if count is None:
+            count = self._transitions[note] = metrics.transitions.labels(note).inc
+        count()
+
+    def command(self, step: str, action: Action) -> None:
+        """Count a command."""
+        count = self._commands.get((step, action))
+        if count is None:
+            count = self._commands[step, action] = metrics.commands.labels(step, action).inc
+        count()
+
+
+class Coordinator:
+    """Drives the sagas of the partitions that this process owns."""
+
+    def __init__(
+        self,
+        table: Table,
+        outbox: Sender,
+        plans: Plans,
+        catalogue: Catalogue,
+        *,
+        spans: Sink | None = None,
+        clock: Callable[[], float] = time.time,
+        look_every: timedelta = LOOK_EVERY,
+    ) -> None:
+        self._table = table
+        self._outbox = outbox
+        self._plans = plans
+        self._events = catalogue.events.name
+        self._dead_letters = catalogue.dead_letters
+        self._catalogue = catalogue
+        self._command_topics: dict[str, str] = {}
+        self._cache: OrderedDict[bytes, Saga] = OrderedDict()
+        self._deadlines: dict[int, Deadlines] = {}
+        self._census: dict[int, Census] = {}
+        self._rearmed = asyncio.Event()
+        self._spans = spans
+        self._counters = _Counters()
+        self._clock = clock
+        self._look_every_s = look_every.total_seconds()
+        self._show()
+
+    def _show(self) -> None:
+        """Have the gauges read what is kept here whenever somebody asks: between scrapes they cost nothing."""
+        for phase in PHASES:
+            metrics.sagas.labels(phase).set_function(partial(self._count_in, phase))
+        for phase in UNFINISHED:
+            metrics.oldest_seconds.labels(phase).set_function(partial(self._oldest_s, phase))
+        metrics.deadlines.set_function(lambda: sum(map(len, self._deadlines.values())))
+
+    def _count_in(self, phase: Phase) -> int:
+        return sum(census.counts[phase] for census in self._census.values())
+
+    def _oldest_s(self, phase: Phase) -> float:
+        began = [at for census in self._census.values() if (at := census.oldest_ms(phase)) is not None]
+        # The broker's clock may be ahead of ours.
+        return max(0.0, (self._now_ms() - min(began)) / 1000) if began else 0.0
+
+    # --- partitions come and go ---------------------------------------------------------------------------------
+
+    def restored(self, partition: int, states: Iterable[tuple[bytes, bytes]]) -> None:
+        """Rebuild the deadlines and the census of a partition from its restored states."""
+        deadlines = self._deadlines[partition] = Deadlines()
+        census = self._census[partition] = Census()
+        for key, value in states:
+            if message_name(value) != "saga_state":
+                # Somebody else's: the job's events are set aside one by one. Its timer, or a phase that there isn't,
+                # would end this process at each restore.
+                log.warning("the table holds what is no saga state", extra={"job_id": repr(key)[:200]})
+                continue
+            seq, due_ms, phase, started_ms = peek(value)
+            deadlines.arm(key, seq, due_ms)
+            census.enter(PHASES_BY_INDEX[phase], started_ms)
+        self._cache.clear()
+        self._rearmed.set()
+
+    def revoked(self, partition: int) -> None:
+        """Forget what belongs to a partition that another process owns now."""
+        self._deadlines.pop(partition, None)
+        self._census.pop(partition, None)
+        self._cache.clear()
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    async def handle(self, batch: Batch) -> None:
+        """Apply a batch of events; raises DeliveryFailed, and then nothing of it counts as done."""
+        sending: list[Outgoing] = []
+        saving: dict[int, list[tuple[bytes, bytes | None]]] = {}
+        changed: dict[int, Changes] = {}
+        for record in batch.records:
+            await self._apply(record, sending, saving, changed)
+        if sending:
+            # Sent before saved: a crash in between repeats commands instead of losing them.
+            await self._outbox.send(sending)
+        if saving:
+            await asyncio.gather(*(self._save(p, items, changed[p]) for p, items in saving.items()))
+        batch.done()
+
+    async def _save(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changes: Changes) -> None:
+        await self._table.save(partition, items)
+        # At once: a rebalance that comes later rebuilds from a table that has these states, and they must not count twice.
+        for key, (before, after) in changes.items():
+            self._settle(key, partition, before, after)
+
+    async def _apply(
+        self,
+        record: Record,
+        sending: list[Outgoing],
+        saving: dict[int, list[tuple[bytes, bytes | None]]],
+        changed: dict[int, Changes],
+    ) -> None:
+        key, partition = record.key or b"", record.partition
+        changes = changed.setdefault(partition, {})
+        try:
+            event = await self._decode(record)
+            if key in changes:
+                first, saga = changes[key]
+            else:
+                first = saga = self._cached(key) or await self._load(key, partition)
+        except BadRecord as error:
+            sending.append(self._set_aside(record, str(error)))
+            return
+        try:
+            decision = advance(saga, record.offset, event, record.timestamp_ms)
+        except Exception as error:
+            # One job must not stop its partition: it is parked where a person can see it.
+            log.exception("deciding failed; the job is parked", extra={"job_id": event.job_id})
+            sending.append(self._set_aside(record, f"deciding failed: {error!r}"))
+            if saga is None or record.offset <= saga.offset:
+                return
+            parked = poisoned(saga, record.offset, repr(error), record.timestamp_ms)
+            decision = Decision(parked, (), Note.PARKED, parked is not saga)
+        self._count(decision, saga, event, record)
+        for command in decision.commands:
+            sending.append(self._outgoing(command, record))
+        if decision.changed:
+            after = decision.saga
+            saving.setdefault(partition, []).append((key, None if after is None else encode_saga(after)))
+            changes[key] = (first, after)
+
+    async def _decode(self, record: Record) -> Event:
+        try:
+            event = decode_event(record.value, self._plans)
+        except UnknownPlan:
+            # Intake publishes a plan before it names it: reading to the end finds it, or it doesn't exist.
+            await self._plans.refresh()
+            event = decode_event(record.value, self._plans)
+        if event.job_id.encode() != record.key:
+            raise BadRecord(f"the event is for job {event.job_id!r}, but its key is {record.key!r}")
+        return event
+
+    def _cached(self, key: bytes) -> Saga | None:
+        saga = self._cache.get(key)
+        if saga is not None:
+            self._cache.move_to_end(key)
+        return saga
+
+    async def _load(self, key: bytes, partition: int) -> Saga | None:
+        value = self._table.get(key, partition)
+        if value is None:
+            return None
+        try:
+            return decode_saga(value, self._plans)
+        except UnknownPlan:
+            await self._plans.refresh()
+            return decode_saga(value, self._plans)
+
+    def _outgoing(self, command: StepCommand | Reject, record: Record) -> Outgoing:
+        if isinstance(command, Reject):
+            return self._set_aside(record, command.reason)
+        topic = self._command_topics.get(command.step)
+        if topic is None:
+            topic = self._command_topics[command.step] = self._catalogue.commands(command.step).name
+        self._counters.command(command.step, command.action)
+        # Same key, same partitioner, same count: the command's partition is the event's.
+        headers = command_headers(command) if command.trace else ()
+        return Outgoing(topic, record.partition, record.key, encode_command(command), headers)
+
+    def _set_aside(self, record: Record, reason: str) -> Outgoing:
+        return dead_letter(self._dead_letters, record, reason, "coordinator")
+
+    def _settle(self, key: bytes, partition: int, before: Saga | None, after: Saga | None) -> None:
+        """Take a saved change into the cache, the deadlines and the census."""
+        deadlines, census = self._deadlines.get(partition), self._census.get(partition)
+        if deadlines is None or census is None:
+            # Revoked while it was saved: the next owner has it from the log.
+            return
+        if before is not None:
+            deadlines.disarm(key, before.due_ms)
+            census.leave(before.phase, before.started_ms)
+        if after is not None:
+            census.enter(after.phase, after.started_ms)
+        if after is None:
+            self._cache.pop(key, None)
+            return
+        deadlines.arm(key, after.seq, after.due_ms)
+        self._rearmed.set()
+        if after.phase in ENDED:
+            # Seldom touched again: leave the room to sagas in motion.
+            self._cache.pop(key, None)
+            return
+        self._cache[key] = after
+        if len(self._cache) > CACHED_SAGAS:
+            self._cache.popitem(last=False)
+
+    def _count(self, decision: Decision, before: Saga | None, event: Event, record: Record) -> None:
+        note, saga = decision.note, decision.saga
+        self._counters.transition(note)
+        if note is Note.EARLY and isinstance(event, TimedOut) and saga is not None:
+            wait = max(saga.due_ms - record.timestamp_ms, EARLY_MS)
+            deadlines = self._deadlines.get(record.partition)
+            if deadlines is not None:
+                deadlines.arm(record.key or b"", saga.seq, self._now_ms() + wait)
+                self._rearmed.set()
+        if note is Note.LATE_EFFECT and isinstance(event, Reply):
+            metrics.late_effects.labels(event.step).inc()
+        if not decision.changed or saga is None:
+            return
+        step = saga.current.name
+        match note:
+            # Not once more when the wait for it is over.
+            case Note.RETRYING if before is not None and before.command_seq:
+                metrics.retries.labels(step).inc()
+            case Note.PARKED:
+                metrics.parked.labels(step).inc()
+            case Note.COMPLETED | Note.COMPENSATED:
+                metrics.saga_seconds.labels(saga.phase).observe((saga.updated_ms - saga.started_ms) / 1000)
+        if (before is None or before.phase is not saga.phase) and saga.phase is not Phase.RUNNING:
+            self._tell(saga, step)
+
+    def _tell(self, saga: Saga, step: str) -> None:
+        """Log a change of phase, and end the saga's span."""
+        if saga.trace and self._spans is not None:
+            saga_span(self._spans, saga)
+        # That a saga completes is expected, a thousand times a second: it is counted, and told if somebody traces it.
+        level = logging.DEBUG if saga.phase is Phase.COMPLETED and not saga.trace else logging.INFO
+        if log.isEnabledFor(level):
+            about = {"job_id": saga.job_id, "run": saga.run, "seq": saga.seq, "step": step, "reason": saga.reason}
+            if saga.trace:
+                about["trace_id"] = trace_id_of(saga.trace)
+            log.log(level, "saga %s", saga.phase.lower(), extra=about)
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    async def ring(self) -> None:
+        """Send TimedOut for whatever is due, for ever. Only sends: the table changes when the event comes back."""
+        while True:
+            self._rearmed.clear()
+            sending = [
+                Outgoing(self._events, partition, key, encode_event(TimedOut(key.decode(), seq)))
+                for partition, deadlines in self._deadlines.items()
+                for key, seq in deadlines.due(self._now_ms())
+            ]
+            if sending:
+                await self._outbox.send(sending)
+                continue
+            await self._sleep_until_due()
+
+    async def _sleep_until_due(self) -> None:
+        upcoming = [at for deadlines in self._deadlines.values() if (at := deadlines.next_ms()) is not None]
+        if not upcoming:
+            await self._rearmed.wait()
+            return
+        wait = (min(upcoming) - self._now_ms()) / 1000
+        if wait > 0:
+            # Under load something is armed all the time; waking for each would cost more than a timer's precision.
+            await asyncio.sleep(min(wait, 0.05) if self._rearmed.is_set() else min(wait, self._look_every_s))
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)

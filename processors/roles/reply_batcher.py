@@ -1,0 +1,36 @@
+"""Sends the answers of many commands together: at once when idle, under load with all that came meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from processors.kafka.producer import Outgoing
+from processors.kafka.publish import Sender
+
+
+class Answers:
+    """One send under way at a time. `on_failure` is told why an answer could not be given."""
+
+    def __init__(self, outbox: Sender, on_failure: Callable[[Exception], None]) -> None:
+        self._outbox = outbox
+        self._on_failure = on_failure
+        self._waiting: list[tuple[Sequence[Outgoing], Callable[[], None]]] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    def give(self, records: Sequence[Outgoing], given: Callable[[], None]) -> None:
+        """Send the records of one answer; `given` is called once Kafka has them, never if it hasn't."""
+        self._waiting.append((records, given))
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.ensure_future(self._send())
+
+    async def _send(self) -> None:
+        while self._waiting:
+            giving, self._waiting = self._waiting, []
+            try:
+                await self._outbox.send([record for records, _ in giving for record in records])
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would learn of it
+                self._on_failure(error)
+                continue
+            for _, given in giving:
+                given()

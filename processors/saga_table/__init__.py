@@ -1,0 +1,1 @@
+"""The state store of the coordinator: partitions, changelog, recovery, fencing."""

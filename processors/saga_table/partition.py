@@ -1,0 +1,138 @@
+"""One partition of the saga table while this process holds it: writes it, and keeps account of who else did."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from processors.errors import ProtocolViolation
+from processors.kafka.producer import Outbox, Outgoing
+from processors.saga_table.changelog import SEQ_HEADER, Change, Memory, seq_of
+from processors.saga_table.fencing import Account, ForeignWatch
+from processors.saga_table.store import PartitionNotHeld, SagaStore
+
+
+class SagaPartition:
+    """The log of one partition and its states, in step; after drop() every use is PartitionNotHeld."""
+
+    def __init__(self, number: int, topic: str, store: SagaStore, outbox: Outbox, watch: ForeignWatch) -> None:
+        self.number = number
+        self.active = False
+        """Restored and announced: the log has nothing to add but what somebody else writes."""
+        self.changed = True
+        """Something was read that has not been announced."""
+        # Held while the partition is written, restored or examined: the offsets of own writes tell who wrote what.
+        self.lock = asyncio.Lock()
+        self._topic = topic
+        self._store = store
+        self._outbox = outbox
+        self._watch = watch
+        self._memory = Memory()
+        self._account = Account()
+        self._dropped = False
+        store.hold(number)
+
+    @property
+    def known_offset(self) -> int | None:
+        """The offset up to which the table holds what the log says; None if it holds nothing."""
+        return self._account.known if self._account.last >= 0 else self._store.kept_offset(self.number)
+
+    def forgotten_seq(self, key: bytes) -> int | None:
+        """The seq up to which the key was forgotten, if it is remembered."""
+        return self._memory.graves.get(key)
+
+    def drop(self) -> None:
+        """Let go."""
+        self._dropped = True
+        self._store.drop(self.number)
+
+    async def save(self, items: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Publish, apply once acknowledged, look into what others wrote meanwhile; errors as SagaTable.save()."""
+        async with self.lock:
+            self._check_held()
+            changes = self._changes(items)
+            offsets = await self._send(changes)
+            self._account.wrote(offsets)
+            self._store.fold(self.number, self._memory, changes, self._account.known)
+            self._memory.trim()
+            if self._account.gaps:
+                await self._examine()
+
+    async def look_for_foreign_writes(self) -> None:
+        """Examine what lies up to the end of the log; OwnershipLost, DeliveryFailed, ReadFailed."""
+        async with self.lock:
+            if self.active and not self._dropped:
+                await self._watch.look_at_end(self.number, self._account)
+                await self._examine()
+
+    def absorb(self, changes: Sequence[Change], last: int) -> None:
+        """Apply records of the log up to the offset `last`, read from known_offset on."""
+        # Reading begins before what was open, so it is read now. An interrupted read goes on from here.
+        self._account = Account(last)
+        # A crash before the repair must read the stale record again.
+        self._store.fold(self.number, self._memory, changes, None if self._memory.stale or last < 0 else last)
+        self.changed = self.changed or bool(changes)
+
+    async def repair(self) -> None:
+        """Publish again what compaction would lose of what was read; DeliveryFailed."""
+        stale = sorted(self._memory.stale)
+        if stale:
+            self._account.wrote(await self._send([self._now(key) for key in stale]))
+            self._memory.stale.clear()
+        if self._account.known >= 0:
+            self._store.fold(self.number, self._memory, (), self._account.known)
+        self.trim()
+
+    def trim(self) -> None:
+        """Bound what is remembered of forgotten sagas; not in the middle of a read."""
+        self._memory.trim()
+
+    async def _examine(self) -> None:
+        await self._watch.examine(self.number, self._account, self._state_of, self._publish_again)
+        self._check_held()
+        self._store.fold(self.number, self._memory, (), self._account.known)
+
+    def _state_of(self, key: bytes) -> tuple[bytes | None, int | None]:
+        self._check_held()
+        return self._store.look_up(self.number, key), self._memory.graves.get(key)
+
+    async def _publish_again(self, keys: list[bytes]) -> list[int]:
+        return await self._send([self._now(key) for key in keys])
+
+    def _now(self, key: bytes) -> Change:
+        value = self._store.look_up(self.number, key)
+        return (key, None, self._memory.graves[key]) if value is None else (key, value, -1)
+
+    async def _send(self, changes: Sequence[Change]) -> list[int]:
+        records = []
+        for key, value, seq in changes:
+            headers = ((SEQ_HEADER, b"%d" % seq),) if value is None else ()
+            records.append(Outgoing(self._topic, self.number, key, value, headers))
+        offsets = await self._outbox.send(records)
+        self._check_held()
+        return offsets
+
+    def _changes(self, items: Sequence[tuple[bytes, bytes | None]]) -> list[Change]:
+        """The records to send; a tombstone gets the seq of the state that it forgets."""
+        states = self._store.load(self.number, {key for key, _ in items})
+        seqs = {key: seq_of(value) for key, value in states.items()}
+        changes: list[Change] = []
+        for key, value in items:
+            if value is None:
+                if key in seqs:
+                    changes.append((key, None, seqs.pop(key)))
+                continue
+            seq = seq_of(value)
+            lowest = seqs[key] if key in seqs else self._memory.graves.get(key, -1) + 1
+            if seq < lowest:
+                raise ProtocolViolation(
+                    f"Saga {key!r} can't be saved with seq {seq}: {lowest} or more is due after what the log has. "
+                    "A saga that begins again after it was forgotten must begin above its last seq."
+                )
+            seqs[key] = seq
+            changes.append((key, value, -1))
+        return changes
+
+    def _check_held(self) -> None:
+        if self._dropped:
+            raise PartitionNotHeld(self.number)

@@ -1,0 +1,1 @@
+"""What a process is told: settings, their kinds, the environment, the reference."""

@@ -1,0 +1,206 @@
+"""One seed, one history of the whole engine: two jobs, their processes, and whatever goes wrong with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from processors.kafka.producer import Outgoing
+from processors.pipeline.pipeline import find_step, load_params
+from processors.pipeline.plan_store import PIPELINE_KEY, PLAN_KEY
+from processors.saga.invariants import Violation
+from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
+from processors.simulation.engine.checker import Judge
+from processors.simulation.engine.consumer_group import Group
+from processors.simulation.engine.environment import Town
+from processors.simulation.engine.event_loop import Stalled
+from processors.simulation.engine.faults import AFTERWARDS, BY_PEOPLE, COORDINATOR, Planned, Trouble, drawn
+from processors.simulation.engine.kafka import Stored
+from processors.simulation.engine.operators import People
+from processors.simulation.engine.roles import CoordinatorRole, StepRole
+from processors.simulation.engine.step_models import Exposed, Modelled, ModelledStep, Roads
+from processors.simulation.engine.telling import told_record
+from processors.simulation.engine.view import View
+from processors.step import Host, Step
+from processors.step_model import Network, Outside
+from topics.catalogue import Catalogue
+
+MakeOutside = Callable[[Network], Outside]
+
+#: Two jobs whose partitions differ, and a third that shares the first one's.
+JOBS = ("a", "d", "b")
+#: Looked at so often whether anything still moves.
+POLL_S = 0.5
+#: Nothing moved for this long, and the owners have looked for what others wrote: it is over.
+QUIET_S = 25.0
+#: Between mishaps and their end, everything must come to rest within this.
+ROUGH_LIMIT_S = 120.0
+CALM_LIMIT_S = 7_200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a history came to."""
+
+    seed: int
+    planned: tuple[Planned, ...]
+    hits: Mapping[Trouble, int]
+    ends: tuple[str, ...]
+    violations: tuple[Violation, ...]
+    story: tuple[str, ...]
+    records: int
+
+
+def shortened(plan: Plan) -> Plan:
+    """Return the plan with shorter times and fewer attempts: what they are changes nothing, that they run out does."""
+
+    def policy(given: RetryPolicy, attempts: int) -> RetryPolicy:
+        return RetryPolicy(min(given.attempts, attempts), min(given.base_ms, 200), min(given.cap_ms, 2_000), 600_000)
+
+    steps = tuple(
+        replace(
+            step,
+            timeout_ms=2_000,
+            queue_timeout_ms=4_000,
+            undo_timeout_ms=2_000,
+            retry=policy(step.retry, 3),
+            undo_retry=policy(step.undo_retry, 4),
+        )
+        for step in plan.steps
+    )
+    deadline_ms = min(plan.deadline_ms, 60_000) if plan.deadline_ms else 0
+    return pin(replace(plan, steps=steps, deadline_ms=deadline_ms, retention_ms=600_000))
+
+
+def whole_history(
+    seed: int,
+    plan: Plan,
+    outsides: Mapping[str, MakeOutside] | None = None,
+    planned: Sequence[Planned] | None = None,
+    *,
+    told: bool = False,
+) -> Whole:
+    """Return what the seed's mishaps, or the given ones, make of a plan; steps named in `outsides` are really run."""
+    meets = drawn(seed, plan) if planned is None else tuple(planned)
+    history = _History(seed, shortened(plan), outsides or {}, meets, told)
+    return history.run()
+
+
+class _History:
+    def __init__(
+        self, seed: int, plan: Plan, outsides: Mapping[str, MakeOutside], planned: Sequence[Planned], told: bool
+    ) -> None:
+        self.seed = seed
+        self.plan = plan
+        self.town = town = Town(seed, planned, told=told)
+        self.catalogue = catalogue = Catalogue(
+            steps=tuple(step.name for step in plan.steps), partitions=town.partitions
+        )
+        self.view = View(plan)
+        self.jobs = (JOBS[0], JOBS[1 + town.chance.randrange(2)])
+        self.people = People(town, plan, catalogue, self.view, self.jobs)
+        self.roads = Roads(town.chance.random, town.meets_at_attempt, town.strikes)
+        self.outsides: dict[str, Outside] = {
+            step.name: outsides[step.name](self.roads) if step.name in outsides else Modelled(self.roads, step)
+            for step in plan.steps
+        }
+        self.groups = [
+            Group(town, COORDINATOR, catalogue.events.name, lambda member: CoordinatorRole(member, catalogue)),
+            *(self._workers(step.name) for step in plan.steps),
+        ]
+        for group in self.groups:
+            self.people.may_move(group.name, group.move)
+        town.broker.on_append = self._appended
+
+    def _workers(self, step: str) -> Group:
+        topic = self.catalogue.commands(step).name
+        return Group(
+            self.town, step, topic, lambda member: StepRole(member, step, self.catalogue, self._make_step)
+        )
+
+    def _make_step(self, planned: StepPlan, host: Host) -> Step:
+        outside = self.outsides[planned.name]
+        if isinstance(outside, Modelled):
+            return Exposed(outside.step(ModelledStep, planned.name, None, host), self.roads)
+        return Exposed(outside.step(find_step(planned.use), planned.name, load_params(planned), host), self.roads)
+
+    def _appended(self, record: Stored) -> None:
+        if record.topic == self.catalogue.sagas.name:
+            self.view.take_in(record)
+        if self.town.told:
+            line = told_record(record, self.catalogue, self.plan)
+            if line:
+                self.town.say(line)
+
+    # --- the course of it -----------------------------------------------------------------------------------------
+
+    def run(self) -> Whole:
+        town = self.town
+        try:
+            town.loop.run_until_complete(self._live())
+        except Stalled as error:
+            town.violate("when the mishaps stop, every saga ends or parks", "", str(error))
+        finally:
+            town.loop.finish()
+            for outside in self.outsides.values():
+                outside.close()
+        return Whole(
+            self.seed,
+            town.planned,
+            dict(town.hits),
+            tuple(self.view.phase(job).value for job in self.jobs),
+            tuple(town.violations),
+            tuple(town.story),
+            sum(map(len, town.broker.logs.values())),
+        )
+
+    async def _live(self) -> None:
+        town = self.town
+        plans = self.catalogue.plans.name
+        town.broker.append(Outgoing(plans, 0, PLAN_KEY + self.plan.hash.encode(), encode_plan(self.plan)))
+        town.broker.append(Outgoing(plans, 0, PIPELINE_KEY + self.plan.pipeline.encode(), self.plan.hash.encode()))
+        for group in self.groups:
+            group.start()
+        for job in self.jobs:
+            await asyncio.sleep(town.chance.random() * 0.5)
+            self.people.submit(job)
+        await asyncio.gather(*(self._act(one) for one in town.of(BY_PEOPLE)))
+        await self._rest()
+        for one in town.of(AFTERWARDS):
+            await self.people.afterwards(one, self._rest)
+        town.calm = True
+        town.say("nothing goes wrong any more")
+        if await self._rest(CALM_LIMIT_S, QUIET_S):
+            Judge(town, self.plan, self.catalogue, self.view, self.outsides).judge(self.jobs)
+        elif not town.violations:
+            town.violate("when the mishaps stop, every saga ends or parks", self._restless(), "it does not")
+
+    async def _act(self, planned: Planned) -> None:
+        await asyncio.sleep(planned.at)
+        await self.people.act(planned, self._rest)
+
+    async def _rest(self, limit_s: float = ROUGH_LIMIT_S, quiet_s: float = 4.0) -> bool:
+        """Wait until nothing has moved for a while; False if that never came."""
+        until = self.town.loop.elapsed + limit_s
+        while self.town.loop.elapsed < until and not self.town.violations:
+            if self._quiet():
+                await asyncio.sleep(quiet_s)
+                if self._quiet():
+                    return True
+            await asyncio.sleep(POLL_S)
+        return False
+
+    def _quiet(self) -> bool:
+        return (
+            all(self.view.at_rest(job) for job in self.jobs)
+            and not self.roads.under_way()
+            and not any(group.busy for group in self.groups)
+        )
+
+    def _restless(self) -> str:
+        jobs = [f"{job} {self.view.phase(job)}" for job in self.jobs if not self.view.at_rest(job)]
+        groups = [f"{group.name} lags" for group in self.groups if group.busy]
+        return ", ".join((*jobs, *groups))

@@ -1,0 +1,257 @@
+"""What steps do outside, modelled by kind or by the steps' own code, and the mishaps that their calls meet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from processors.errors import PipelineError, RetryLater, StepFailed
+from processors.pipeline.pipeline import find_step
+from processors.saga.invariants import Effect
+from processors.saga.plan import Plan, StepPlan
+from processors.simulation import effects as kinds
+from processors.simulation.effects import Kind, Refused, kind_of
+from processors.simulation.engine.event_loop import Process, current_process
+from processors.simulation.engine.faults import Planned, Trouble
+from processors.simulation.engine.records import sample_record
+from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
+from processors.step_model import Network, Outside
+
+#: A call takes up to this long in each direction.
+CALL_S = 0.2
+#: Longer than any attempt may take.
+FOR_EVER_S = 3_600.0
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one attempt of a step meets."""
+
+    trouble: Planned | None
+    calls: int = 0
+
+    def raises_at(self, call: int) -> bool:
+        """Whether the call with this number fails before its effect; 0 is the attempt as a whole."""
+        return self.trouble is not None and self.trouble.kind is Trouble.STEP_SURPRISES and int(self.trouble.how * 3) == call
+
+    def loses_reply_of(self, call: int) -> bool:
+        """Whether the call with this number fails after its effect."""
+        return self.trouble is not None and self.trouble.kind is Trouble.REPLY_LOST and int(self.trouble.how * 2) == call
+
+
+_attempt: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+
+
+class Roads:
+    """The network of one history."""
+
+    def __init__(
+        self, latency: Callable[[], float], meets: Callable[[str, str, bool], Planned | None], strikes: Callable[[Planned], bool]
+    ) -> None:
+        self._latency = latency
+        self._meets = meets
+        self._strikes = strikes
+        self._acting: list[Process] = []
+
+    def under_way(self) -> bool:
+        """Whether an attempt is at work in a process that lives."""
+        return any(process.alive for process in self._acting)
+
+    def call(self, what: str) -> AbstractAsyncContextManager[None]:
+        """Make one call outside: the way there and back, in which an attempt can fail."""
+        return self._call(what)
+
+    @asynccontextmanager
+    async def _call(self, what: str) -> AsyncIterator[None]:
+        attempt = _attempt.get()
+        if attempt is not None:
+            attempt.calls += 1
+        await asyncio.sleep(self._latency() * CALL_S)
+        if attempt is not None and attempt.raises_at(attempt.calls) and self._happens(attempt):
+            raise ConnectionError(f"{what}: no connection")
+        yield
+        await asyncio.sleep(self._latency() * CALL_S)
+        if attempt is not None and attempt.loses_reply_of(attempt.calls) and self._happens(attempt):
+            raise ConnectionError(f"{what}: the connection was lost")
+
+    async def attempt(self, call: StepCall, undoing: bool, act: Callable[[], Awaitable[Any]]) -> Any:
+        """Let a step act once, with whatever happens to this attempt."""
+        planned = self._meets(call.job_id, call.step, undoing)
+        meets = Attempt(planned)
+        token = _attempt.set(meets)
+        process = current_process()
+        self._acting.append(process)
+        try:
+            return await self._act(act, meets, planned)
+        finally:
+            self._acting.remove(process)
+            _attempt.reset(token)
+
+    async def _act(self, act: Callable[[], Awaitable[Any]], meets: Attempt, planned: Planned | None) -> Any:
+        kind = planned.kind if planned else None
+        await asyncio.sleep(self._latency() * CALL_S)
+        if planned is not None and kind in _BEFORE and self._strikes(planned):
+            await _fail_before(planned)
+        if meets.raises_at(0) and self._happens(meets):
+            raise ConnectionError("no connection")
+        result = await act()
+        await asyncio.sleep(self._latency() * CALL_S)
+        if (kind is Trouble.UNDO_REPLY_LOST or meets.loses_reply_of(0)) and self._happens(meets):
+            raise ConnectionError("the connection was lost")
+        if kind is Trouble.HANGS_AFTER and self._happens(meets):
+            await asyncio.sleep(FOR_EVER_S)
+        return result
+
+    def _happens(self, attempt: Attempt) -> bool:
+        return attempt.trouble is not None and self._strikes(attempt.trouble)
+
+
+_BEFORE = frozenset(
+    {
+        Trouble.STEP_FAILS,
+        Trouble.STEP_RETRIES,
+        Trouble.HANGS_BEFORE,
+        Trouble.SLOW,
+        Trouble.UNDO_FAILS,
+        Trouble.UNDO_GIVES_UP,
+        Trouble.UNDO_HANGS,
+    }
+)
+
+
+async def _fail_before(planned: Planned) -> None:
+    match planned.kind:
+        case Trouble.STEP_FAILS | Trouble.UNDO_GIVES_UP:
+            raise StepFailed("it can't be done (simulated)")
+        case Trouble.STEP_RETRIES | Trouble.UNDO_FAILS:
+            raise RetryLater("not now (simulated)")
+        case Trouble.HANGS_BEFORE | Trouble.UNDO_HANGS:
+            await asyncio.sleep(FOR_EVER_S)
+        case _:
+            # Slow: it works, if it is given the time.
+            await asyncio.sleep(planned.how * 3)
+
+
+class Exposed(Step):
+    """A step as it is, exposed to mishaps."""
+
+    def __init__(self, inner: Step, roads: Roads) -> None:
+        super().__init__(inner.name, inner.params, inner.host)
+        self._inner = inner
+        self._roads = roads
+        # The runner looks at these to see whether there is anything to do.
+        if inner.compensate is None or inner.compensate is NOTHING_TO_UNDO:
+            self.compensate = inner.compensate  # type: ignore[misc]  # of this instance alone
+        else:
+            self.compensate = self._compensate  # type: ignore[misc]  # likewise
+        if inner.confirm is not None:
+            self.confirm = self._confirm  # type: ignore[misc]  # likewise
+
+    async def open(self) -> None:
+        """Open the step."""
+        await self._inner.open()
+
+    async def close(self) -> None:
+        """Close the step."""
+        await self._inner.close()
+
+    async def run(self, call: StepCall) -> StepOutput:
+        """Run the step, or not, or so that nobody learns of it."""
+        output: StepOutput = await self._roads.attempt(call, False, lambda: self._inner.run(call))
+        return output
+
+    async def _compensate(self, call: StepCall) -> None:
+        await self._roads.attempt(call, True, lambda: self._inner.compensate(call))
+
+    async def _confirm(self, call: StepCall) -> None:
+        confirm = self._inner.confirm
+        if confirm is not None:
+            await self._roads.attempt(call, True, lambda: confirm(call))
+
+
+class Modelled(Outside):
+    """What a step changes, by the kind of its effect."""
+
+    def __init__(self, network: Network, planned: StepPlan) -> None:
+        super().__init__(network)
+        self.planned = planned
+        self.kind = kind_of(planned)
+        self.things: dict[str, kinds.Outside] = defaultdict(dict)
+
+    def step(self, step_class: type[Step], name: str, params: Any, host: Host) -> Step:
+        """Return a step that does what its kind does."""
+        return ModelledStep(name, params, host, self)
+
+    def standing(self, job_id: str, run: int, key: str) -> int:
+        """Return what stands for a run."""
+        return self.effect(job_id, run, key, run, True).standing
+
+    def effect(self, job_id: str, run: int, key: str, since_run: int, ended_well: bool) -> Effect:
+        """Return what stands, after a failed run also of earlier ones since `since_run`."""
+        return kinds.effect_of(
+            self.things[job_id], self.kind, key, self.planned.name, run, since_run, ended_well
+        )
+
+
+class ModelledStep(Step):
+    """A step of which only the kind of its effect is modelled."""
+
+    def __init__(self, name: str, params: Any, host: Host, outside: Modelled) -> None:
+        super().__init__(name, params, host)
+        self._outside = outside
+
+    async def run(self, call: StepCall) -> StepOutput:
+        """Have the effect; an older command than the last one is refused where the outside has a fence."""
+        things, kind = self._outside.things, self._outside.kind
+        try:
+            things[call.job_id] = kinds.execute(
+                things[call.job_id], kind, call.key, call.step, call.run, call.seq, call.confirms
+            )
+        except Refused:
+            raise StepFailed("a newer command has acted") from None
+        record = sample_record(call.record_schema) if kind is Kind.NONE else {}
+        return StepOutput(data={"seq": call.seq}, record=record)
+
+    async def compensate(self, call: StepCall) -> None:
+        """Take it back."""
+        things, kind = self._outside.things, self._outside.kind
+        things[call.job_id] = kinds.compensate(things[call.job_id], kind, call.key, call.step, call.run, call.seq)
+
+    async def confirm(self, call: StepCall) -> None:
+        """Make it visible."""
+        things, kind = self._outside.things, self._outside.kind
+        things[call.job_id] = kinds.confirm(things[call.job_id], kind, call.step, call.run, call.seq)
+
+
+def find_outside(target: str) -> type[Outside]:
+    """Return the model that `module:attr` names. Raises PipelineError."""
+    module_name, colon, attr = target.partition(":")
+    try:
+        found = getattr(import_module(module_name), attr) if colon else None
+    except (ImportError, AttributeError) as error:
+        raise PipelineError(f"the simulated outside {target!r} can't be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Outside)):
+        raise PipelineError(f"the simulated outside {target!r} is no module:attr of a processors.step_model.Outside")
+    return found
+
+
+def outsides_of(plan: Plan, named: Mapping[str, str]) -> dict[str, type[Outside]]:
+    """Return the models of the steps that are to be really run: those named by step, else what the steps name themselves.
+
+    Raises PipelineError.
+    """
+    unknown = set(named) - {step.name for step in plan.steps}
+    if unknown:
+        raise PipelineError(f"pipeline {plan.pipeline!r} has no step {', '.join(sorted(unknown))}: correct --outside")
+    found = {}
+    for planned in plan.steps:
+        target = named.get(planned.name) or find_step(planned.use).simulated
+        if target:
+            found[planned.name] = find_outside(target)
+    return found

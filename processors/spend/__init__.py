@@ -1,0 +1,1 @@
+"""One ledger of paid calls: its entries, its book, its pruning."""

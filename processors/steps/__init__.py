@@ -1,0 +1,1 @@
+"""The built-in steps: what a pipeline names in `use`."""
