@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+HIDDEN = "***"
+#: A shorter one would be blotted out of texts that have nothing to do with it.
+SHORTEST_HIDDEN = 4
 LONGEST = 200
 QUERY = "?***"
 # C0 and C1 controls, line and paragraph separators, and marks that turn the direction of writing.

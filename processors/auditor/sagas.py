@@ -11,7 +11,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from processors.auditor.fold import fold
 from processors.auditor.jobs import Expected, Job, Jobs, fingerprint
 from processors.auditor.orphans import explain
 from processors.auditor.scope import Report, Scope
@@ -26,6 +25,7 @@ from processors.roles.timer_wheel import Deadlines
 from processors.saga.commands import Note, StepCommand, outstanding
 from processors.saga.events import Event, Submitted
 from processors.saga.invariants import check_decision
+from processors.saga.protocol import advance_or_park
 from processors.saga.state import ENDED, Saga
 from processors.saga_table.changelog import seq_in
 
@@ -129,11 +129,11 @@ class SagaAudit:
 
     def _fold(self, job: Job, record: Record, event: Event) -> None:
         before = job.saga
-        decision, raised = fold(before, record, event)
-        if not raised and decision.note is not Note.REPEATED:
+        decision, error = advance_or_park(before, record.offset, event, record.timestamp_ms)
+        if error is None and decision.note is not Note.REPEATED:
             for broken in check_decision(before, event, record.timestamp_ms, decision):
                 self._report(Broken(broken.rule, broken.job_id, place_of(record), broken.detail))
-        if raised:
+        if error is not None:
             self._set_aside.append((record.offset, event.job_id))
         for command in decision.commands:
             if isinstance(command, StepCommand):

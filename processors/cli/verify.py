@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
-from processors.auditor.fold import fold
 from processors.errors import BadRecord
 from processors.kafka.record import Record
 from processors.messages.reencode import renewed
@@ -26,6 +25,7 @@ from processors.messages.wire import (
     encode_saga,
 )
 from processors.saga.commands import StepCommand
+from processors.saga.protocol import advance_or_park
 from processors.saga.state import Saga
 
 
@@ -181,7 +181,7 @@ class Audit:
             return
         place = (record.partition, event.job_id)
         saga = self._sagas.get(place)
-        decision = fold(saga, record, event).decision
+        decision = advance_or_park(saga, record.offset, event, record.timestamp_ms).decision
         if decision.saga is None:
             self._sagas.pop(place, None)
         else:

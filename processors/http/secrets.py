@@ -11,10 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from processors.errors import ConfigurationError, PipelineError
-
-HIDDEN = "***"
-#: A shorter one would be blotted out of texts that have nothing to do with it.
-SHORTEST_HIDDEN = 4
+from processors.redaction import HIDDEN, SHORTEST_HIDDEN
 
 
 class BasicAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

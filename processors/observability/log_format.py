@@ -9,14 +9,13 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from types import TracebackType
 
-from processors.http.secrets import HIDDEN, SHORTEST_HIDDEN
-from processors.log_repeats import Repeats
 from processors.observability.tracing import current
-from processors.redaction import one_line
+from processors.redaction import HIDDEN, SHORTEST_HIDDEN, one_line
 
 # Attributes that every LogRecord has; what is beyond them was passed as `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -24,6 +23,9 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 # User names, passwords and queries of URLs, as errors of libraries quote them.
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#@'\"]+@")
 _QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#'\"<>]*)\?[^\s'\"<>)]+", re.IGNORECASE)
+
+# A broker that is away for an hour made 288,000 lines a process; one in ten seconds still shows that it goes on.
+_EVERY_S = 10.0
 
 # Longest first: one secret may be the beginning of another.
 _secrets: list[str] = []
@@ -91,6 +93,35 @@ class TextLines(logging.Formatter):
             lines = blotted(self.formatException(record.exc_info)).splitlines()
             told = "\n".join([told, *map(one_line, lines)])
         return told
+
+
+class Repeats(logging.Filter):
+    """Passes a message of a library at most once in ten seconds, then with how many like it were held back.
+
+    Messages are alike if they were made from the same text, and have the same `first` arguments.
+    """
+
+    def __init__(self, library: str, first: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(library)
+        self._first = first
+        self._clock = clock
+        self._passed: dict[tuple[str, int, str], float] = {}
+        self._held_back: dict[tuple[str, int, str], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log a record."""
+        if not super().filter(record):
+            return True
+        args = record.args[: self._first] if isinstance(record.args, tuple) else ()
+        key, now = (record.name, record.levelno, f"{record.msg} {args}"), self._clock()
+        last = self._passed.get(key)
+        if last is not None and now - last < _EVERY_S:
+            self._held_back[key] = self._held_back.get(key, 0) + 1
+            return False
+        self._passed[key] = now
+        if held_back := self._held_back.pop(key, 0):
+            record.msg, record.args = f"{record.getMessage()} ({held_back} more like it)", ()
+        return True
 
 
 def configure_logging(level: str, style: str, secrets: Iterable[str] = ()) -> None:

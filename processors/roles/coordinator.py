@@ -29,7 +29,7 @@ from processors.roles.saga_counts import UNFINISHED, Census
 from processors.roles.timer_wheel import Deadlines
 from processors.saga.commands import Note, Reject, StepCommand
 from processors.saga.events import Event, Reply, TimedOut
-from processors.saga.protocol import Decision, advance, poisoned
+from processors.saga.protocol import Decision, advance_or_park
 from processors.saga.state import ENDED, Action, Phase, Saga
 from processors.saga_table.changelog import peek
 from schemas.codec import message_name
@@ -199,16 +199,13 @@ class Coordinator:
         except BadRecord as error:
             sending.append(self._set_aside(record, str(error)))
             return
-        try:
-            decision = advance(saga, record.offset, event, record.timestamp_ms)
-        except Exception as error:
+        decision, failure = advance_or_park(saga, record.offset, event, record.timestamp_ms)
+        if failure is not None:
             # One job must not stop its partition: it is parked where a person can see it.
-            log.exception("deciding failed; the job is parked", extra={"job_id": event.job_id})
-            sending.append(self._set_aside(record, f"deciding failed: {error!r}"))
-            if saga is None or record.offset <= saga.offset:
+            log.error("deciding failed; the job is parked", extra={"job_id": event.job_id}, exc_info=failure)
+            sending.append(self._set_aside(record, f"deciding failed: {failure!r}"))
+            if not decision.changed:
                 return
-            parked = poisoned(saga, record.offset, repr(error), record.timestamp_ms)
-            decision = Decision(parked, (), Note.PARKED, parked is not saga)
         self._count(decision, saga, event, record)
         for command in decision.commands:
             sending.append(self._outgoing(command, record))

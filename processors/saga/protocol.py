@@ -225,4 +225,26 @@ def poisoned(saga: Saga, offset: int, error: str, now: int) -> Saga:
     return replace(parked, seq=saga.seq + 1, offset=offset, updated_ms=now)
 
 
-__all__ = ["PROTOCOL", "Decision", "Reject", "Row", "advance", "decide", "poisoned"]
+class Folded(NamedTuple):
+    """What an event makes of a saga; `error` says why deciding failed, None if it did not."""
+
+    decision: Decision
+    error: Exception | None = None
+
+
+def advance_or_park(saga: Saga | None, offset: int, event: Event, now: int) -> Folded:
+    """Fold one record of scrape.events into a saga; if deciding raises, park the job.
+
+    The coordinator, the auditor and the simulation all use it: one job that cannot be decided never stops its partition.
+    A job without a state, or an event that was applied before, is left as it is.
+    """
+    try:
+        return Folded(advance(saga, offset, event, now))
+    except Exception as error:
+        if saga is None or offset <= saga.offset:
+            return Folded(Decision(saga, (), Note.PARKED, False), error)
+        parked = poisoned(saga, offset, repr(error), now)
+        return Folded(Decision(parked, (), Note.PARKED, parked is not saga), error)
+
+
+__all__ = ["PROTOCOL", "Decision", "Folded", "Reject", "Row", "advance", "advance_or_park", "decide", "poisoned"]

@@ -11,6 +11,8 @@ leaves holes too; so nothing comes into the table but what was read from its kno
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -31,7 +33,6 @@ from processors.observability import metrics
 from processors.saga_table.bulk_read import BulkRead
 from processors.saga_table.changelog_reader import ReadFailed, ReadInterrupted
 from processors.saga_table.table import OnRestored, OnRevoked, PartitionNotHeld, SagaTable
-from processors.transport.heap import give_back
 
 
 def add_saga_table(
@@ -70,6 +71,15 @@ def add_saga_table(
     )
     app.tables.add(table)
     return table
+
+
+def malloc_trim() -> None:
+    """Return what was freed to the system, where the C library can: glibc. Costs well under a millisecond."""
+    if sys.platform == "linux":
+        # musl has none.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 class BulkRecovery(Recovery):
@@ -126,7 +136,7 @@ class BulkRecovery(Recovery):
         except (ReadInterrupted, PartitionNotHeld) as error:
             raise RebalanceAgain from error
         # Up to some ten megabytes, by which the reading was ahead of the table.
-        give_back()
+        malloc_trim()
         took = monotonic() - began
         metrics.recovery_seconds.set(took)
         self.log.info("Saga table restored: %d partitions, %d sagas, %.1f s", len(partitions), len(table), took)

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
-from processors.durations import parse_duration
-from processors.sizes import parse_size
+from processors.durations import parse_duration, parse_size
 
 Network = IPv4Network | IPv6Network
 

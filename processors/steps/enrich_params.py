@@ -11,12 +11,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from processors.durations import parse_duration
+from processors.durations import parse_duration, parse_size
 from processors.errors import PipelineError
 from processors.http.guard import AddressPolicy, BadAllowList
 from processors.http.request import check_header, check_url
 from processors.http.secrets import Auth
-from processors.sizes import parse_size
 from processors.step import Json, StepParams
 
 #: Stands for the idempotency key in the cancel endpoint's URL and body.

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import zstandard
 
-from processors.durations import parse_duration
+from processors.durations import parse_duration, parse_size
 from processors.errors import (
     PipelineError,
     RetryLater,
@@ -35,7 +35,6 @@ from processors.http.request import check_header, url_objection
 from processors.http.retry_after import retry_after
 from processors.http.secrets import Auth, Credentials
 from processors.redaction import shown_url
-from processors.sizes import parse_size
 from processors.step import Host, Step, StepCall, StepOutput, StepParams
 
 PAGES = "pages"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from processors.transport.heap import give_back
+from processors.saga_table.recovery import malloc_trim
 
 _BLOCKS, _BYTES = 50_000, 2_000
 
@@ -27,6 +27,6 @@ def test_what_was_freed_is_given_back() -> None:
     last = blocks.pop()
     full = _resident_bytes()
     blocks.clear()
-    give_back()
+    malloc_trim()
     assert _resident_bytes() < full - _BLOCKS * _BYTES // 2
     assert len(last) == _BYTES

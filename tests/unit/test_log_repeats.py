@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from processors.log_repeats import Repeats
+from processors.observability.log_format import Repeats
 
 
 def said(filter_: Repeats, name: str, text: str, *args: object) -> str:

@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.durations import format_duration, parse_duration
+from processors.durations import format_duration, parse_duration, parse_size
 from processors.errors import ConfigurationError
 from processors.process.provisioning import kafka_security
 from processors.settings.reference import reference
 from processors.settings.settings import SETTINGS, LogFormat, SecurityProtocol, Settings, Store
-from processors.sizes import parse_size
 from topics.catalogue import Catalogue
 
 DOCS = Path(__file__).parents[2] / "docs"

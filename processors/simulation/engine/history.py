@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from processors.errors import BadRecord
 from processors.kafka.producer import Outgoing
+from processors.messages.wire import decode_command, decode_event, decode_saga_fields
 from processors.pipeline.pipeline import find_step, load_params
 from processors.pipeline.plan_store import PIPELINE_KEY, PLAN_KEY
+from processors.saga.events import Failed
 from processors.saga.invariants import Violation
 from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.simulation.engine.checker import Judge
@@ -22,7 +25,6 @@ from processors.simulation.engine.kafka import Stored
 from processors.simulation.engine.operators import People
 from processors.simulation.engine.roles import CoordinatorRole, StepRole
 from processors.simulation.engine.step_models import Exposed, Modelled, ModelledStep, Roads
-from processors.simulation.engine.telling import told_record
 from processors.simulation.engine.view import View
 from processors.step import Host, Step
 from processors.step_model import Network, Outside
@@ -204,3 +206,31 @@ class _History:
         jobs = [f"{job} {self.view.phase(job)}" for job in self.jobs if not self.view.at_rest(job)]
         groups = [f"{group.name} lags" for group in self.groups if group.busy]
         return ", ".join((*jobs, *groups))
+
+
+def told_record(record: Stored, catalogue: Catalogue, plan: Plan) -> str:
+    """Return a line for a record of the engine's own topics, or nothing for what a story doesn't need."""
+    where = f"{record.topic}[{record.partition}]@{record.offset}"
+    job = (record.key or b"").decode(errors="replace")
+    try:
+        if record.topic == catalogue.events.name:
+            event = decode_event(record.value, lambda _: plan)
+            about = [str(value) for name in ("step", "seq") if (value := getattr(event, name, ""))]
+            unknown = ["outcome unknown"] if isinstance(event, Failed) and event.unknown else []
+            why = [str(why)] if (why := getattr(event, "reason", "")) else []
+            return f"{where}  {job}: {type(event).__name__} {' '.join(about)} {', '.join((*why, *unknown))}".rstrip()
+        if record.topic == catalogue.sagas.name:
+            if record.value is None:
+                return f"{where}  {job}: forgotten"
+            state = decode_saga_fields(record.value)
+            at = plan.steps[state["cursor"]].name
+            return f"{where}  {job}: {state['phase']}, run {state['run']}, seq {state['seq']}, {state['action'].lower()} {at}"
+        if record.topic == catalogue.dead_letters.name:
+            reason = dict(record.headers).get("dead-letter-reason", b"").decode(errors="replace")
+            return f"{where}  {job}: set aside: {reason}"
+        if record.topic.endswith(".commands"):
+            command = decode_command(record.value)
+            return f"{where}  {job}: {command.action.lower()} {command.step}, seq {command.seq}, attempt {command.attempt}"
+    except BadRecord:
+        return f"{where}  a record that nobody can read"
+    return ""
