@@ -74,7 +74,7 @@ golden: $(STAMP)  ## at a release: record the log that later versions have to de
 	$(BIN)/python -m tests.golden.record $(VERSION)
 
 lint: $(STAMP)
-	$(BIN)/ruff check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: $(STAMP)
 	$(BIN)/mypy

@@ -146,7 +146,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--waiting", default="10000,100000", help="sagas of S5; 1000000 takes a few minutes a store")
     parser.add_argument("--stores", default="memory,rocksdb", help="stores of S5 (memory,rocksdb)")
     parser.add_argument("--urls", type=int, default=500, help="pages of S6 (500)")
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND", help="another engine: bench/peer.py")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="NAME=COMMAND", help="another engine: bench/peer.py"
+    )
     parser.add_argument("--peer-sagas", type=int, default=2_000, help="sagas of a peer's S1 and S3 (2000)")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), default="two", help="which roles share a process (two)")
     parser.add_argument("--set", action="append", default=[], metavar="SCRAPESAGA_X=Y", help="a setting to change")

@@ -47,7 +47,9 @@ def story(plan: Plan) -> tuple[list[Event], list[Saga], list[StepCommand]]:
     """The events, states and commands of one saga that completes."""
     job = read_request(request("S1-abc123-0000001", 1), None)
     payload = msgspec.json.encode(job.payload)
-    submitted = Submitted(job.job_id or "", plan, job.url, payload, content_hash(PIPELINE, job.url, payload), Origin(1, 2))
+    submitted = Submitted(
+        job.job_id or "", plan, job.url, payload, content_hash(PIPELINE, job.url, payload), Origin(1, 2)
+    )
     output = msgspec.json.encode(StepOutput(data={"text": "x" * 360}))
     events: list[Event] = [submitted]
     states: list[Saga] = []

@@ -46,7 +46,12 @@ class Engine:
     """Kafka and roles in a folder; `settings` are environment variables beyond the defaults."""
 
     def __init__(
-        self, folder: Path, *, layout: str, settings: Mapping[str, str] | None = None, broker: EmbeddedKafka | None = None
+        self,
+        folder: Path,
+        *,
+        layout: str,
+        settings: Mapping[str, str] | None = None,
+        broker: EmbeddedKafka | None = None,
     ) -> None:
         self.folder = folder
         self.layout = layout

@@ -124,7 +124,9 @@ def _by_program(used: Mapping[str, float], sagas: int) -> dict[str, float]:
     return totals
 
 
-def rows(given: Sequence[str], scenarios: Sequence[str], runs: int, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Row]:
+def rows(
+    given: Sequence[str], scenarios: Sequence[str], runs: int, sizes: Mapping[str, tuple[int, int]]
+) -> Iterator[Row]:
     """Every scenario of every peer; `sizes` holds sagas and how many of them at once, by scenario."""
     for one in given:
         name, _, command = one.partition("=")

@@ -45,7 +45,9 @@ def measure(servers: str, broker_pid: int, traffic: Traffic, sagas: int, name: s
     began = time.perf_counter()
     arguments = [servers, name, str(traffic.size)]
     parts = {
-        part: subprocess.Popen([sys.executable, "-m", "bench.raw", part, str(count), *arguments], stdout=subprocess.PIPE)
+        part: subprocess.Popen(
+            [sys.executable, "-m", "bench.raw", part, str(count), *arguments], stdout=subprocess.PIPE
+        )
         for part, count in (("produce", produced), ("consume", consumed))
     }
     used = {}

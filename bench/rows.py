@@ -97,7 +97,14 @@ def show(console: Console, rows: Sequence[Row]) -> None:
     middle = medians(rows)
     for row in middle:
         numbers = [_digits(getattr(row, name)) for name in _NUMBERS]
-        table.add_row(row.scenario, row.engine, str(row.settings.get("runs", 1)), *numbers, _digits(row.load), _digits(row.spin_ms))
+        table.add_row(
+            row.scenario,
+            row.engine,
+            str(row.settings.get("runs", 1)),
+            *numbers,
+            _digits(row.load),
+            _digits(row.spin_ms),
+        )
     console.print(table)
     for row in middle:
         if row.cpu:

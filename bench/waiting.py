@@ -77,7 +77,13 @@ def waiting_saga(plan: Plan) -> Saga:
     if begun is None:
         raise RuntimeError("a submission must begin a saga")
     failed = Failed(
-        job_id, begun.run, begun.current.name, begun.seq, "come back later", retryable=True, retry_after_ms=_RETRY_AFTER_MS
+        job_id,
+        begun.run,
+        begun.current.name,
+        begun.seq,
+        "come back later",
+        retryable=True,
+        retry_after_ms=_RETRY_AFTER_MS,
     )
     waits = advance(begun, 1, failed, now).saga
     if waits is None or not waits.due_ms:
@@ -171,7 +177,9 @@ class _Waiting:
         for number in random.Random(1).sample(range(self._waiting), WOKEN):
             job_id = _job_id(number)
             key = job_id.encode()
-            value = encode_event(Succeeded(job_id, saga.run, saga.current.name, saga.seq + number - 1, output), attempt=1)
+            value = encode_event(
+                Succeeded(job_id, saga.run, saga.current.name, saga.seq + number - 1, output), attempt=1
+            )
             yield key, value, partition_for(key, partitions)
 
     def kill_and_recover(self) -> float:

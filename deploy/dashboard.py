@@ -1,7 +1,7 @@
 """Makes the Grafana dashboard of the chart from the table of its panels.
 
-    python deploy/dashboard.py            writes deploy/helm/scrapesaga/files/dashboard.json
-    python deploy/dashboard.py --check    ends with 1 if that file is not what this would write
+python deploy/dashboard.py            writes deploy/helm/scrapesaga/files/dashboard.json
+python deploy/dashboard.py --check    ends with 1 if that file is not what this would write
 """
 
 from __future__ import annotations
@@ -131,9 +131,7 @@ def dashboard() -> dict[str, Any]:
     panels: list[dict[str, Any]] = []
     top = 0
     for row, members in ROWS.items():
-        panels.append(
-            {"type": "row", "title": row, "collapsed": False, "panels": [], "gridPos": _place(0, top, 24, 1)}
-        )
+        panels.append({"type": "row", "title": row, "collapsed": False, "panels": [], "gridPos": _place(0, top, 24, 1)})
         top, left, height = top + 1, 0, 8
         for panel in members:
             height = 4 if panel.kind == "stat" else 8
@@ -182,7 +180,9 @@ def _panel(panel: Panel, place: dict[str, int]) -> dict[str, Any]:
         "datasource": _DATA,
         "gridPos": place,
         "fieldConfig": {"defaults": defaults, "overrides": []},
-        "options": {"reduceOptions": {"calcs": ["lastNotNull"]}} if panel.kind == "stat" else {"tooltip": {"mode": "multi"}},
+        "options": {"reduceOptions": {"calcs": ["lastNotNull"]}}
+        if panel.kind == "stat"
+        else {"tooltip": {"mode": "multi"}},
         "targets": [
             {"refId": chr(ord("A") + number), "expr": expr, "legendFormat": legend or "__auto", "datasource": _DATA}
             for number, (legend, expr) in enumerate(panel.queries.items())

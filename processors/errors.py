@@ -1,28 +1,28 @@
 """Every error that scrapesaga raises on purpose.
 
-    ScrapesagaError
-    ├── ConfigurationError        a setting, pipeline or topic is wrong: the process stops and names it
-    │   ├── PipelineError         a pipeline can't be planned
-    │   ├── TopicMismatch         topics on the broker are not as the catalogue declares them
-    │   └── TopicMissing          a command reads a topic that isn't on the broker
-    ├── StepError                 what a step says about its attempt
-    │   ├── StepFailed            stop, compensate
-    │   └── RetryLater            try again, not before `after`
-    ├── BadRecord                 a record that can't be understood: goes to the dead-letter topic
-    │   └── UnknownPlan           it names a plan that has not been read: read on, then give up on it
-    ├── RecordGone                a claim check names a page that is no longer there
-    ├── DeliveryFailed            a record was not acknowledged by Kafka: the process stops, nothing is committed
-    │   └── RecordTooLarge        it is larger than its topic takes: nothing was sent
-    ├── ProtocolViolation         a transition that the protocol's table doesn't allow
-    ├── OwnershipLost             another process writes a partition that this one believes to own: this one stops
-    ├── PartitionNotHeld          a partition of the saga table is not here any more, or not yet
-    ├── ReadFailed                the saga log could not be read: Kafka didn't answer, or records are gone
-    ├── ReadInterrupted           reading the saga log was told to stop, as a rebalance makes it void
-    ├── BodyTooLarge              a page is larger than the limit once it is decompressed
-    ├── BodyGarbled               a page ends early, or isn't in the coding that it claims
-    ├── UnknownCoding             a page comes in a coding that was not offered
-    ├── CommandRefused            a command of the command line can't be done; nothing was changed
-    └── Unanswered                nobody answered a command in time; what it asked for stands
+ScrapesagaError
+├── ConfigurationError        a setting, pipeline or topic is wrong: the process stops and names it
+│   ├── PipelineError         a pipeline can't be planned
+│   ├── TopicMismatch         topics on the broker are not as the catalogue declares them
+│   └── TopicMissing          a command reads a topic that isn't on the broker
+├── StepError                 what a step says about its attempt
+│   ├── StepFailed            stop, compensate
+│   └── RetryLater            try again, not before `after`
+├── BadRecord                 a record that can't be understood: goes to the dead-letter topic
+│   └── UnknownPlan           it names a plan that has not been read: read on, then give up on it
+├── RecordGone                a claim check names a page that is no longer there
+├── DeliveryFailed            a record was not acknowledged by Kafka: the process stops, nothing is committed
+│   └── RecordTooLarge        it is larger than its topic takes: nothing was sent
+├── ProtocolViolation         a transition that the protocol's table doesn't allow
+├── OwnershipLost             another process writes a partition that this one believes to own: this one stops
+├── PartitionNotHeld          a partition of the saga table is not here any more, or not yet
+├── ReadFailed                the saga log could not be read: Kafka didn't answer, or records are gone
+├── ReadInterrupted           reading the saga log was told to stop, as a rebalance makes it void
+├── BodyTooLarge              a page is larger than the limit once it is decompressed
+├── BodyGarbled               a page ends early, or isn't in the coding that it claims
+├── UnknownCoding             a page comes in a coding that was not offered
+├── CommandRefused            a command of the command line can't be done; nothing was changed
+└── Unanswered                nobody answered a command in time; what it asked for stands
 """
 
 from __future__ import annotations
@@ -62,9 +62,7 @@ class StepFailed(StepError):
 class RetryLater(StepError):
     """The attempt failed for now: another one follows, not before `after` where it is given."""
 
-    def __init__(
-        self, reason: str, *, after: timedelta | None = None, effect_unknown: bool = False
-    ) -> None:
+    def __init__(self, reason: str, *, after: timedelta | None = None, effect_unknown: bool = False) -> None:
         super().__init__(reason, effect_unknown=effect_unknown)
         self.after = after
 

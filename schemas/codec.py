@@ -44,9 +44,7 @@ class Codec:
     def __init__(self, name: str, schema: Mapping[str, Any]) -> None:
         self.name = name
         self.schema = schema
-        self.fingerprint = bytes.fromhex(
-            fingerprint(to_parsing_canonical_form(cast(Any, schema)), "CRC-64-AVRO")
-        )
+        self.fingerprint = bytes.fromhex(fingerprint(to_parsing_canonical_form(cast(Any, schema)), "CRC-64-AVRO"))
         self.header = MARKER + self.fingerprint
         self._parsed = fastavro.parse_schema(cast(Any, dict(schema)))
         self._readers: dict[bytes, Any] = {self.fingerprint: None}

@@ -1,8 +1,8 @@
 """A small honest engine in memory, whose topics a test can tamper with before they are audited.
 
-    engine = Engine(seed=1)
-    engine.run(jobs=20)
-    engine.topics["scrape.sagas"]      # records, as they would lie on Kafka, in order
+engine = Engine(seed=1)
+engine.run(jobs=20)
+engine.topics["scrape.sagas"]      # records, as they would lie on Kafka, in order
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ class Engine:
         return sent
 
     def _put(self, outgoing: Outgoing) -> None:
-        self.append(
-            outgoing.topic, outgoing.key or b"", outgoing.value, outgoing.headers, partition=outgoing.partition
-        )
+        self.append(outgoing.topic, outgoing.key or b"", outgoing.value, outgoing.headers, partition=outgoing.partition)
 
     def work(self, command: StepCommand) -> Event:
         """Do what a command says, and return the answer."""

@@ -1,11 +1,11 @@
 """Small plans, and one saga driven event by event as the coordinator would: for the tests of the protocol.
 
-    job = Driven(plan("ab"))
-    job.submit()
-    job.succeed("a")           # answers the command that is under way
-    job.fail("b", retryable=True)
-    job.ring()                 # the timer of the present state, at its time
-    assert job.phase is Phase.RUNNING
+job = Driven(plan("ab"))
+job.submit()
+job.succeed("a")           # answers the command that is under way
+job.fail("b", retryable=True)
+job.ring()                 # the timer of the present state, at its time
+assert job.phase is Phase.RUNNING
 """
 
 from __future__ import annotations

@@ -65,7 +65,9 @@ def count(reader: Reader, catalogue: Catalogue, tombstones_ms: int) -> dict[str,
             batches.setdefault(event["label"], Sums()).accepted.add(event["job_id"])
     set_aside = _set_aside(reader, catalogue, batches)
     seen = _Seen()
-    states = {state["job_id"]: state["phase"] for state in Newest(seen.watch(reader.records(catalogue.sagas.name))).all()}
+    states = {
+        state["job_id"]: state["phase"] for state in Newest(seen.watch(reader.records(catalogue.sagas.name))).all()
+    }
     for job, (record, label) in places.items():
         sums = batches[label]
         if job in states:

@@ -18,7 +18,11 @@ def explain(record: Record, job: Job | None, starts: int, *, has_past: bool) -> 
     place, key = place_of(record), (record.key or b"").decode("utf-8", "replace")
     beyond = job is None and has_past
     if record.value is None:
-        return None if beyond else Broken(Promise.FORGOTTEN, key, place, "a tombstone, and the events don't end the saga here")
+        return (
+            None
+            if beyond
+            else Broken(Promise.FORGOTTEN, key, place, "a tombstone, and the events don't end the saga here")
+        )
     is_state = message_name(record.value) == "saga_state"
     try:
         if is_state:

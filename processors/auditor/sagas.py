@@ -56,7 +56,14 @@ class SagaAudit:
     """One partition of the events, with the same partition of the states and commands."""
 
     def __init__(
-        self, partition: int, scope: Scope, frontier: Frontier, plans: Plans, report: Report, on_end: Ended, on_accept: Accepted
+        self,
+        partition: int,
+        scope: Scope,
+        frontier: Frontier,
+        plans: Plans,
+        report: Report,
+        on_end: Ended,
+        on_accept: Accepted,
     ) -> None:
         self.counts = Counts()
         self.stuck: set[str] = set()
@@ -139,7 +146,9 @@ class SagaAudit:
             if isinstance(command, StepCommand):
                 gone = record.timestamp_ms < self._scope.commands_ms
                 topic = self._scope.commands_of(command.step)
-                self._expect(event.job_id, job, encode_command(command), Expected(topic, command.seq, record.offset, False, gone))
+                self._expect(
+                    event.job_id, job, encode_command(command), Expected(topic, command.seq, record.offset, False, gone)
+                )
             else:
                 self._set_aside.append((record.offset, event.job_id))
         if not decision.changed:
@@ -228,7 +237,9 @@ class SagaAudit:
             del job.expected[mark]
             job.seen[mark] = lost.seq
             if not lost.may_be_gone:
-                self._break(Promise.NO_GAPS, job_id, place_of(record), f"seq {lost.seq} of event {at} is missing before it")
+                self._break(
+                    Promise.NO_GAPS, job_id, place_of(record), f"seq {lost.seq} of event {at} is missing before it"
+                )
         while self._set_aside and self._set_aside[0][0] < offset:
             letter = self._set_aside.popleft()
             topic = self._scope.catalogue.dead_letters
@@ -283,7 +294,12 @@ class SagaAudit:
         for offset, job_id in self._letters_due.ripe(self._frontier):
             if offset not in self._letters:
                 place = Place(self._scope.events, self._partition, offset)
-                self._break(Promise.VISIBLE, job_id, place, f"it was refused, and no dead letter on {self._scope.dead_letters} tells")
+                self._break(
+                    Promise.VISIBLE,
+                    job_id,
+                    place,
+                    f"it was refused, and no dead letter on {self._scope.dead_letters} tells",
+                )
         known = self._frontier.known_ms(self._scope.events, self._partition, now_ms)
         for key, seq in self._deadlines.due(known - STUCK_MS):
             job_id = key.decode()

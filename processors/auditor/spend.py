@@ -60,7 +60,9 @@ class SpendAudit:
         unasked = before is None and entry.cap is not None and self._book.total(entry.pipeline) > entry.cap
         if entry.state is SpendState.PAID and (refused or unasked):
             spent = self._book.total(entry.pipeline)
-            broken(Promise.WITHIN_CAP, f"key {entry.key} is paid, and makes it {spent} of {entry.cap} for {entry.pipeline}")
+            broken(
+                Promise.WITHIN_CAP, f"key {entry.key} is paid, and makes it {spent} of {entry.cap} for {entry.pipeline}"
+            )
 
 
 def _slim(entry: SpendEntry) -> SpendEntry:

@@ -27,7 +27,9 @@ def follow(
     since: Annotated[str, typer.Option(help="Duration ago, or ISO time; all that is there by default.")] = "",
     seconds: Annotated[str, typer.Option("--for", help="End after this duration.", metavar="DURATION")] = "",
     to_end: Annotated[bool, typer.Option("--to-end", help="End once all that lies there by now was judged.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a broken promise and one at the end.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON, one object a broken promise and one at the end.")
+    ] = False,
 ) -> None:
     """Judge the topics while the engine runs: 4 if a promise was broken when it ends, by Ctrl-C or by itself."""
     context: Context = ctx.obj
@@ -104,7 +106,9 @@ def conservation(
     """Say for each batch what became of every job that was accepted: 4 if one is nowhere."""
     context: Context = ctx.obj
     now_ms = int(time.time() * 1000)
-    batches = count(context.reader, context.catalogue, now_ms - context.settings.retention_tombstones // timedelta(milliseconds=1))
+    batches = count(
+        context.reader, context.catalogue, now_ms - context.settings.retention_tombstones // timedelta(milliseconds=1)
+    )
     if label is not None:
         batches = {label: batches[label]} if label in batches else {}
     lost = False

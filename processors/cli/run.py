@@ -74,7 +74,5 @@ def demo(
     from processors.demo.demo import run_demo
 
     make_folder(data_dir)
-    code = run_demo(
-        urls=urls, fault_rate=fault_rate, data_dir=data_dir, seed=seed, keep=keep, kills=tuple(kill or ())
-    )
+    code = run_demo(urls=urls, fault_rate=fault_rate, data_dir=data_dir, seed=seed, keep=keep, kills=tuple(kill or ()))
     raise typer.Exit(code)

@@ -126,7 +126,9 @@ def wanted(context: Context) -> Catalogue:
     places = context.settings.pipelines
     if not places:
         return context.settings.catalogue(DEFAULT_STEPS)
-    return context.settings.catalogue(steps_served(context.settings, read_pipelines(places, context.settings.schemas_dir).values()))
+    return context.settings.catalogue(
+        steps_served(context.settings, read_pipelines(places, context.settings.schemas_dir).values())
+    )
 
 
 @pipeline.command("lint")
@@ -145,9 +147,7 @@ def lint(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
                 typer.echo(str(error), err=True)
         else:
             if as_json:
-                typer.echo(
-                    show.as_json({"file": str(file), "ok": True, "pipeline": plan.pipeline, "plan": plan.hash})
-                )
+                typer.echo(show.as_json({"file": str(file), "ok": True, "pipeline": plan.pipeline, "plan": plan.hash}))
             else:
                 typer.echo(f"{file}: ok, {plan.pipeline}, plan {plan.hash}")
     if wrong:

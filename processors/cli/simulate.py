@@ -23,7 +23,8 @@ def simulate(
     pipelines: Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of them.", metavar="PIPELINE...")],
     seeds: Annotated[int, typer.Option(min=1, help="Histories of the rules, of each pipeline.")] = 2_000,
     whole: Annotated[
-        int | None, typer.Option(min=1, help="Histories of the whole engine; by default a twentieth of --seeds, at least 200.")
+        int | None,
+        typer.Option(min=1, help="Histories of the whole engine; by default a twentieth of --seeds, at least 200."),
     ] = None,
     first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     level: Annotated[
@@ -33,7 +34,9 @@ def simulate(
     seconds: Annotated[float, typer.Option(min=0, help="Stop after so many seconds in all; 0: never.")] = 0,
     outside: Annotated[
         list[str] | None,
-        typer.Option(help="STEP=module:attr: really run a step, on this processors.step_model.Outside. May be repeated."),
+        typer.Option(
+            help="STEP=module:attr: really run a step, on this processors.step_model.Outside. May be repeated."
+        ),
     ] = None,
     every_mishap: Annotated[
         bool, typer.Option("--every-mishap", help="Fail if some kind of mishap never happened.")

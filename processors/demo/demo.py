@@ -152,9 +152,7 @@ def _run(console: Console, engine: LocalEngine, world: World, kills: Sequence[st
     return 4 if verdict.problems else 0
 
 
-def _follow(
-    console: Console, engine: LocalEngine, reader: Reader, topic: str, jobs: int, kills: Sequence[str]
-) -> None:
+def _follow(console: Console, engine: LocalEngine, reader: Reader, topic: str, jobs: int, kills: Sequence[str]) -> None:
     """Show progress until every job has ended, or none does any more; kill what is to be killed on the way."""
     most, give_up = 0, time.monotonic() + GIVE_UP_S
     # The first of two when a third of the work is done, the second at two thirds.
@@ -175,7 +173,9 @@ def _follow(
             # Counted in steps: many jobs run at a time, and hardly one ends before the others do.
             if upcoming and sum(map(_share_done, states)) >= upcoming[0][0]:
                 target = upcoming.popleft()[1]
-                progress.console.print(f"kill -9 of {target}, pid {kill(engine, target)}, with {ended} of {jobs} jobs ended")
+                progress.console.print(
+                    f"kill -9 of {target}, pid {kill(engine, target)}, with {ended} of {jobs} jobs ended"
+                )
             time.sleep(0.5 if upcoming else 1)
 
 

@@ -111,7 +111,9 @@ class PageReader:
                     record = await self._fetch(place, address.offset)
             except (TimeoutError, KafkaError) as error:
                 await self.close()
-                raise RetryLater(f"can't read {address.topic}-{address.partition}@{address.offset}: {error!r}") from error
+                raise RetryLater(
+                    f"can't read {address.topic}-{address.partition}@{address.offset}: {error!r}"
+                ) from error
         where = f"{address.topic}-{address.partition}@{address.offset}"
         # Kafka answers a read of a compacted-away offset with the next record, silently.
         if record is None or record.offset != address.offset or record.key != key or record.value is None:

@@ -201,9 +201,7 @@ class Outbox:
             # New since it was last looked up, or wrong.
             count = await self.partitions(item.topic)
         if not 0 <= item.partition < count:
-            raise DeliveryFailed(
-                f"Topic {item.topic} has no partition {item.partition}: check the partition counts."
-            )
+            raise DeliveryFailed(f"Topic {item.topic} has no partition {item.partition}: check the partition counts.")
         return self._lanes.setdefault(item[:2], Lane(item.topic, item.partition, self._running().finished))
 
     def _running(self) -> Reports:

@@ -176,7 +176,9 @@ class LocalEngine:
             if looping:
                 raise LocalError(f"{looping[0].name} keeps ending; the end of its log:\n{looping[0].last_log_lines}")
             if time.monotonic() > give_up:
-                raise LocalError(f"not ready within {READY_WITHIN}: {waiting}; see the logs in {self.data_dir / 'logs'}")
+                raise LocalError(
+                    f"not ready within {READY_WITHIN}: {waiting}; see the logs in {self.data_dir / 'logs'}"
+                )
             time.sleep(0.1)
 
     def _write_addresses(self) -> None:

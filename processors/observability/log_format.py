@@ -88,7 +88,9 @@ class TextLines(logging.Formatter):
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
         # A site's words are in messages and fields: they must not look like lines of ours. A traceback has lines.
         message = one_line(blotted(record.getMessage()))
-        told = f"{self.formatTime(record)} {record.levelname:<7} {message}" + (f"  {one_line(fields)}" if fields else "")
+        told = f"{self.formatTime(record)} {record.levelname:<7} {message}" + (
+            f"  {one_line(fields)}" if fields else ""
+        )
         if record.exc_info:
             lines = blotted(self.formatException(record.exc_info)).splitlines()
             told = "\n".join([told, *map(one_line, lines)])

@@ -14,7 +14,9 @@ _SAGA_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 
 
 transitions = Counter("scrapesaga_transitions_total", "Decisions by what they did.", ["note"])
 commands = Counter("scrapesaga_commands_total", "Commands issued.", ["step", "action"])
-sagas = Gauge("scrapesaga_sagas", "Sagas in the table of this process, those that it only stands by for left out.", ["phase"])
+sagas = Gauge(
+    "scrapesaga_sagas", "Sagas in the table of this process, those that it only stands by for left out.", ["phase"]
+)
 saga_seconds = Histogram(
     "scrapesaga_saga_seconds", "From the start of a run to its end.", ["phase"], buckets=_SAGA_SECONDS
 )
@@ -22,7 +24,9 @@ oldest_seconds = Gauge(
     "scrapesaga_oldest_unfinished_seconds", "Age of the oldest run that has not ended; 0 if there is none.", ["phase"]
 )
 deadlines = Gauge("scrapesaga_deadlines", "Timers armed.")
-late_effects = Counter("scrapesaga_late_effects_total", "Effects, or possible ones, reported after the abort.", ["step"])
+late_effects = Counter(
+    "scrapesaga_late_effects_total", "Effects, or possible ones, reported after the abort.", ["step"]
+)
 retries = Counter("scrapesaga_retries_total", "Attempts that were followed by another.", ["step"])
 parked = Counter("scrapesaga_parked_total", "Sagas that were parked for a person.", ["step"])
 
@@ -30,13 +34,21 @@ accepted = Counter("scrapesaga_accepted_total", "Requests that intake accepted."
 dead_letters = Counter("scrapesaga_dead_letters_total", "Records that were set aside.", ["topic"])
 
 build = Gauge("scrapesaga_build_info", "1, labelled with what runs here.", ["version", "python", "roles"])
-lag = Gauge("scrapesaga_consumer_lag", "Records not done of a partition that this process owns.", ["topic", "partition"])
+lag = Gauge(
+    "scrapesaga_consumer_lag", "Records not done of a partition that this process owns.", ["topic", "partition"]
+)
 recovery_seconds = Gauge("scrapesaga_recovery_seconds", "Time that the last restore of the saga table took.")
 
-step_seconds = Histogram("scrapesaga_step_seconds", "Time a step took.", ["step", "action", "outcome"], buckets=_SECONDS)
-queue_seconds = Histogram("scrapesaga_queue_seconds", "From a command's record to its start.", ["step"], buckets=_SECONDS)
+step_seconds = Histogram(
+    "scrapesaga_step_seconds", "Time a step took.", ["step", "action", "outcome"], buckets=_SECONDS
+)
+queue_seconds = Histogram(
+    "scrapesaga_queue_seconds", "From a command's record to its start.", ["step"], buckets=_SECONDS
+)
 in_flight = Gauge("scrapesaga_steps_in_flight", "Commands being worked on.", ["step"])
-surprises = Counter("scrapesaga_surprises_total", "Exceptions of steps that say nothing about retry or failure.", ["step"])
+surprises = Counter(
+    "scrapesaga_surprises_total", "Exceptions of steps that say nothing about retry or failure.", ["step"]
+)
 
 spans = Counter("scrapesaga_spans_total", "Spans by what became of them: sent or dropped.", ["outcome"])
 
@@ -50,7 +62,9 @@ broken_promises = Counter("scrapesaga_broken_promises_total", "Promises that the
 audited_events = Counter("scrapesaga_audited_events_total", "Events that the auditor judged.")
 audited_jobs = Gauge("scrapesaga_audited_jobs", "Jobs that the auditor saw, by what became of them.", ["state"])
 audit_lag = Gauge("scrapesaga_audit_lag_records", "Events that the auditor has not read yet.")
-audit_unjudged = Gauge("scrapesaga_audit_unjudged_records", "Records that follow from what lies before the audit's beginning.")
+audit_unjudged = Gauge(
+    "scrapesaga_audit_unjudged_records", "Records that follow from what lies before the audit's beginning."
+)
 stuck_sagas = Gauge("scrapesaga_stuck_sagas", "Sagas whose timer is overdue, and nobody rings it.")
 
 #: Counters that a step may add to through its host, by name.

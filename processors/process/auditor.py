@@ -59,7 +59,11 @@ class AuditorRole:
         try:
             log.info(
                 "auditing",
-                extra={"since": str(self._settings.audit_since), "taken_over": follower.taken_over, "events": follower.lag},
+                extra={
+                    "since": str(self._settings.audit_since),
+                    "taken_over": follower.taken_over,
+                    "events": follower.lag,
+                },
             )
             self._follower = follower
             while not self._stop.is_set():

@@ -68,9 +68,7 @@ def verify_topics(settings: Settings, catalogue: Catalogue) -> None:
         admin.verify(catalogue, _cluster(settings))
 
 
-def wait_for_topics(
-    settings: Settings, catalogue: Catalogue, patience: timedelta, tell: Callable[[str], None]
-) -> None:
+def wait_for_topics(settings: Settings, catalogue: Catalogue, patience: timedelta, tell: Callable[[str], None]) -> None:
     """Return once `verify_topics` is content: somebody else is making the topics, or starting Kafka.
 
     `tell` is called with the reason, again whenever it changes. Raises as `verify_topics` does when patience ends.

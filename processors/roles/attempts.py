@@ -132,4 +132,3 @@ class Attempts:
             partition=partition,
             confirms=confirms,
         )
-

@@ -320,9 +320,7 @@ class StepRunner:
         except StepFailed as error:
             return self._failed(command, error.reason, unknown=error.effect_unknown)
         except RetryLater as error:
-            return self._failed(
-                command, error.reason, retryable=True, unknown=error.effect_unknown, after=error.after
-            )
+            return self._failed(command, error.reason, retryable=True, unknown=error.effect_unknown, after=error.after)
         except DeliveryFailed:
             raise
         except (ConfigurationError, UnknownPlan) as error:
@@ -350,9 +348,7 @@ class StepRunner:
 
     def _outgoing(self, job: Job, reply: Reply, took_us: int) -> tuple[Outgoing, ...]:
         command, record = job.command, job.record
-        value = encode_event(
-            reply, attempt=command.attempt, took_us=took_us, label=command.label, trace=command.trace
-        )
+        value = encode_event(reply, attempt=command.attempt, took_us=took_us, label=command.label, trace=command.trace)
         headers = current_headers()
         # The same bytes for the coordinator and for whoever follows this step: one topic decides, the other tells.
         return (

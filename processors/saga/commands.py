@@ -72,9 +72,7 @@ def outstanding(saga: Saga) -> tuple[StepCommand, ...]:
     planned = saga.plan.steps[saga.cursor]
     upto = saga.cursor if saga.action is not Action.CONFIRM else len(saga.steps)
     inputs = {
-        saga.plan.steps[place].name: saga.steps[place].output
-        for place in range(upto)
-        if saga.steps[place].output
+        saga.plan.steps[place].name: saga.steps[place].output for place in range(upto) if saga.steps[place].output
     }
     return (
         StepCommand(

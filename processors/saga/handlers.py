@@ -88,8 +88,7 @@ def begin(saga: None, event: Submitted, now: int) -> Answer:
 def seen(saga: Saga, event: Submitted) -> bool:
     """True if this very submission was accepted before: intake may deliver it again."""
     return any(
-        origin.partition == event.origin.partition and event.origin.offset <= origin.offset
-        for origin in saga.origins
+        origin.partition == event.origin.partition and event.origin.offset <= origin.offset for origin in saga.origins
     )
 
 
@@ -99,9 +98,7 @@ def duplicate(saga: Saga, event: Submitted, now: int) -> Answer:
         return Answer(saga, Note.DUPLICATE)
     if event.content == saga.content:
         return Answer(remembered(saga, event), Note.DUPLICATE)
-    return refuse(
-        remembered(saga, event), f"job {saga.job_id} is {saga.phase} with different content"
-    )
+    return refuse(remembered(saga, event), f"job {saga.job_id} is {saga.phase} with different content")
 
 
 def remembered(saga: Saga, event: Submitted) -> Saga:
@@ -133,9 +130,7 @@ def resubmit(saga: Saga, event: Submitted, now: int) -> Answer:
         )
     fresh = start(event, event.plan, saga.run + 1, saga.seq, now)
     origins = remembered(saga, event).origins
-    fresh = replace(
-        fresh, origins=origins, previous=saga.phase, withdraws=stands(saga), acts=saga.acts
-    )
+    fresh = replace(fresh, origins=origins, previous=saga.phase, withdraws=stands(saga), acts=saga.acts)
     return Answer(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
 
 
@@ -293,9 +288,7 @@ def retry_or_park(saga: Saga, event: UndoFailed | ConfirmFailed, now: int) -> An
     if not event.fatal and (again := retry(noted, now, event.retry_after_ms)):
         return Answer(again, Note.RETRYING)
     what = "compensation" if action is Action.COMPENSATE else "confirmation"
-    return Answer(
-        park(noted, f"{what} of {saga.current.name} gave up: {event.reason}"), Note.PARKED
-    )
+    return Answer(park(noted, f"{what} of {saga.current.name} gave up: {event.reason}"), Note.PARKED)
 
 
 def confirmed(saga: Saga, event: Confirmed, now: int) -> Answer:
@@ -320,9 +313,7 @@ def timed_out(saga: Saga, event: TimedOut, now: int) -> Answer:
     if executing and saga.deadline_ms and now >= saga.deadline_ms:
         return Answer(abort(saga, "the saga ran out of time", now), Note.ABORTED)
     if saga.command_seq == 0:
-        return Answer(
-            issue(saga, saga.action, saga.cursor, saga.attempt + 1, now), Note.RETRYING
-        )
+        return Answer(issue(saga, saga.action, saga.cursor, saga.attempt + 1, now), Note.RETRYING)
     reason = f"attempt {saga.attempt} of {saga.current.name} timed out"
     late = with_step(saga, saga.cursor, reason=reason)
     if executing:
@@ -397,9 +388,7 @@ def refused(saga: Saga, event: Event, now: int) -> Answer:
 
 def orphan(saga: None, event: Event, now: int) -> Answer:
     """An event for a job that isn't known (any more): kept visible, for it may tell of an effect."""
-    return Answer(
-        None, Note.ORPHANED, Reject(f"{type(event).__name__} for job {event.job_id}, which isn't known")
-    )
+    return Answer(None, Note.ORPHANED, Reject(f"{type(event).__name__} for job {event.job_id}, which isn't known"))
 
 
 def orphan_failure(saga: None, event: Failed, now: int) -> Answer:

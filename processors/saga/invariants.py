@@ -77,7 +77,9 @@ def check_state(saga: Saga) -> list[Violation]:
     if saga.phase is Phase.PARKED and not saga.reason:
         rule("parked is never silent", "no reason")
     if saga.offset >= 0 and saga.seq > saga.offset + 1:
-        rule("numbers stay below the inbox", f"seq {saga.seq} at offset {saga.offset}: the job's next life may be below")
+        rule(
+            "numbers stay below the inbox", f"seq {saga.seq} at offset {saga.offset}: the job's next life may be below"
+        )
     return broken
 
 
@@ -248,7 +250,9 @@ def check_command(before: Saga | None, after: Saga, command: Command) -> list[Vi
             rule("no Execute after an abort", f"{command.step} in {after.phase}")
         for planned, step in zip(after.plan.steps[:place], after.steps[:place], strict=True):
             if step.status not in (Status.SUCCEEDED, Status.REUSED):
-                rule("an Execute only after all before it succeeded", f"{command.step}: {planned.name} is {step.status}")
+                rule(
+                    "an Execute only after all before it succeeded", f"{command.step}: {planned.name} is {step.status}"
+                )
     elif command.action is Action.COMPENSATE:
         step = after.steps[place]
         if step.status is Status.PENDING and not after.withdraws:

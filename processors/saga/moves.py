@@ -28,9 +28,7 @@ def issue(saga: Saga, action: Action, place: int, attempt: int, now: int) -> Sag
     seq = saga.seq + 1
     if action is Action.EXECUTE:
         step = saga.steps[place]
-        saga = with_step(
-            saga, place, status=Status.COMMANDED, attempts=attempt, open=(*step.open, seq)
-        )
+        saga = with_step(saga, place, status=Status.COMMANDED, attempts=attempt, open=(*step.open, seq))
         due = now + planned.queue_timeout_ms + planned.timeout_ms
         # A saga's deadline bounds its actions only: an undo that has begun is never given up for lack of time.
         if saga.deadline_ms:
@@ -114,9 +112,7 @@ def abort(saga: Saga, reason: str, now: int) -> Saga:
     """
     steps = tuple(
         replace(step, undo=Undo.NEEDED)
-        if planned.undoable
-        and step.status is not Status.REUSED
-        and (saga.withdraws or maybe_happened(step))
+        if planned.undoable and step.status is not Status.REUSED and (saga.withdraws or maybe_happened(step))
         else step
         for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
     )
@@ -163,9 +159,7 @@ def proceed(saga: Saga, now: int) -> Saga:
 
 def end(saga: Saga, phase: Phase, now: int) -> Saga:
     """End the run; its state is forgotten once the retention is over."""
-    return replace(
-        saga, phase=phase, command_seq=0, attempt=0, due_ms=now + saga.plan.retention_ms
-    )
+    return replace(saga, phase=phase, command_seq=0, attempt=0, due_ms=now + saga.plan.retention_ms)
 
 
 def park(saga: Saga, reason: str) -> Saga:

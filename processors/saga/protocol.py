@@ -165,9 +165,7 @@ def _misaddressed(saga: Saga | None, event: Event) -> do.Answer | None:
     if event.run > saga.run:
         return do.refuse(saga, f"{type(event).__name__} of run {event.run}: the job is at run {saga.run}")
     place = saga.plan.index(event.step)
-    if place < 0 or event.seq > saga.seq or (
-        isinstance(event, _OF_ACTIONS) and not saga.steps[place].attempts
-    ):
+    if place < 0 or event.seq > saga.seq or (isinstance(event, _OF_ACTIONS) and not saga.steps[place].attempts):
         return do.refuse(saga, f"{type(event).__name__} of {event.step!r} seq {event.seq}: no such command was sent")
     return None
 

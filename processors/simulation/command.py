@@ -65,7 +65,10 @@ def simulate_all(asked: Asked, say: Callable[[str], None]) -> Outcome:
     plans = read_pipelines(asked.places)
     models = {name: outsides_of(plan, asked.outsides) for name, plan in plans.items()}
     rounds = [
-        (plan, level) for plan in plans.values() for level in (Level.RULES, Level.WHOLE) if asked.level in (level, Level.BOTH)
+        (plan, level)
+        for plan in plans.values()
+        for level in (Level.RULES, Level.WHOLE)
+        if asked.level in (level, Level.BOTH)
     ]
     started = time.perf_counter()
     found: list[Report | WholeReport] = []
@@ -98,7 +101,12 @@ def tell_one(asked: Asked, seed: int, say: Callable[[str], None]) -> bool:
 
 
 def _round(
-    asked: Asked, plan: Plan, level: Level, models: Mapping[str, type[Outside]], seconds: float, say: Callable[[str], None]
+    asked: Asked,
+    plan: Plan,
+    level: Level,
+    models: Mapping[str, type[Outside]],
+    seconds: float,
+    say: Callable[[str], None],
 ) -> Report | WholeReport:
     if level is Level.RULES:
         seeds = range(asked.first, asked.first + asked.seeds)

@@ -165,7 +165,9 @@ class Fetch(Step):
                 return _Page(response, credentials.hide_in(body), tuple(passed))
             passed.append(str(url))
             if len(passed) > self.params.max_redirects:
-                raise StepFailed(f"{shown_url(origin)}: more than {self.params.max_redirects} redirects; raise max_redirects")
+                raise StepFailed(
+                    f"{shown_url(origin)}: more than {self.params.max_redirects} redirects; raise max_redirects"
+                )
             cookies.extract_cookies(answer)
             url = _target(url, answer)
 
@@ -224,7 +226,9 @@ class Fetch(Step):
             raise StepFailed(reason)
         content_type = _media_type(response.headers)
         if not any(fnmatchcase(content_type, pattern.lower()) for pattern in self.params.accept):
-            raise StepFailed(f"{shown_url(response.request.url)} is {content_type}; accepted: {', '.join(self.params.accept)}")
+            raise StepFailed(
+                f"{shown_url(response.request.url)} is {content_type}; accepted: {', '.join(self.params.accept)}"
+            )
 
     async def _archive(self, call: StepCall, page: _Page, hidden: Callable[[str], str]) -> StepOutput:
         response, body = page.response, page.body

@@ -51,7 +51,9 @@ def tampered(run: Run) -> Catalogue:
     plans = read_plans(Reader(run.client), run.catalogue.plans.name)
     states = [one for one in topics["sagas"] if one.value is not None]
     forged = next(one for one in states if one.key == b"waits")
-    topics["sagas"].append(added(forged, encode_saga(msgspec.structs.replace(decode_saga(forged.value or b"", plans), label="forged"))))
+    topics["sagas"].append(
+        added(forged, encode_saga(msgspec.structs.replace(decode_saga(forged.value or b"", plans), label="forged")))
+    )
     topics["sagas"].remove(next(one for one in states if one.key == b"undone"))
     topics["parse.commands"].remove(next(one for one in topics["parse.commands"] if one.key == b"brief"))
     pay_twice(topics)
@@ -61,7 +63,9 @@ def tampered(run: Run) -> Catalogue:
 
 def pay_twice(topics: Topics) -> None:
     """Let a paid call be answered a second time, with another charge."""
-    paid = next(one for one in reversed(topics["spend"]) if SpendEntry.decode(one.value or b"").state is SpendState.PAID)
+    paid = next(
+        one for one in reversed(topics["spend"]) if SpendEntry.decode(one.value or b"").state is SpendState.PAID
+    )
     entry = SpendEntry.decode(paid.value or b"")
     again = replace(entry, version=entry.version + 1, response=b'{"charge": 2}')
     topics["spend"].append(added(paid, again.encode()))
@@ -167,7 +171,9 @@ def test_no_secret_is_anywhere(run: Run) -> None:
 
 def test_every_job_of_a_batch_is_accounted_for(run: Run) -> None:
     """The report by label is a sum that comes out, and agrees with the states."""
-    result = CliRunner().invoke(app, ["audit", "conservation", "--label", "golden", "--json"], env=environment(run, PREFIX))
+    result = CliRunner().invoke(
+        app, ["audit", "conservation", "--label", "golden", "--json"], env=environment(run, PREFIX)
+    )
     assert result.exit_code == Exit.OK, result.output
     sums = json.loads(result.stdout)
     phases = list(run.phases().values())
@@ -210,7 +216,9 @@ def test_the_role_exports_what_it_finds(run: Run, tmp_path: Path) -> None:
     finally:
         if process.poll() is None:
             process.kill()
-    assert re.search(r"broken promise: same seq, same command .*job_id=waits .*topic=golden.parse.commands", log.read_text())
+    assert re.search(
+        r"broken promise: same seq, same command .*job_id=waits .*topic=golden.parse.commands", log.read_text()
+    )
 
 
 def scrape(port: int) -> str:

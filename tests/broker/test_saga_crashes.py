@@ -154,8 +154,10 @@ def test_a_success_that_comes_after_the_compensation_is_undone_again(rig: Rig) -
         # Each state takes a number: a late answer has been seen once there is a higher one. A zombie that slept for
         # longer than its producer waits may end instead, and then has written nothing since.
         rig.until(
-            lambda states: any(states[job]["seq"] > before[job] for job in late)
-            and all(states[job]["phase"] == "COMPENSATED" for job in late),
+            lambda states: (
+                any(states[job]["seq"] > before[job] for job in late)
+                and all(states[job]["phase"] == "COMPENSATED" for job in late)
+            ),
             "a second compensation",
         )
         rig.wait_for(lambda: not any(rig.lags().values()), "the end of the lag")

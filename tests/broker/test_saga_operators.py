@@ -104,7 +104,9 @@ def test_replay_produces_a_topic_again_elsewhere(rig: Rig) -> None:
     ask(rig, "replay", "--from", "0", "--topic", "records", "--job", "replayed", "--to-topic", "elsewhere")
     original = [one for one in rig.reader.records(f"{PREFIX}.records") if one.key == b"replayed"]
     copies = [*rig.reader.records("elsewhere")]
-    assert [(one.key, one.value, one.headers) for one in copies] == [(one.key, one.value, one.headers) for one in original]
+    assert [(one.key, one.value, one.headers) for one in copies] == [
+        (one.key, one.value, one.headers) for one in original
+    ]
     refused = rig.cli("replay", "--from", "0", "--topic", "records", "--to-topic", "sagas")
     assert (refused.returncode, "written by the engine alone" in refused.stderr) == (1, True)
 

@@ -206,7 +206,9 @@ async def test_a_topic_that_was_unknown_is_read_as_soon_as_it_is_there(world: Wo
         assert ready(app) == []
 
 
-async def test_a_group_that_joined_while_the_broker_knew_no_topics_gets_its_partitions(world: World, tmp_path: Path) -> None:
+async def test_a_group_that_joined_while_the_broker_knew_no_topics_gets_its_partitions(
+    world: World, tmp_path: Path
+) -> None:
     """A broker that has just started may tell of no topics for a moment; seed 191 of the chaos run met one."""
     world.create(2)
     app, kept = app_of(world, tmp_path), list[Batch]()

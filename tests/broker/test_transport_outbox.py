@@ -77,7 +77,11 @@ async def test_load_and_quiet_may_alternate(world: World) -> None:
         for turn in range(100):
             burst = [Outgoing(world.sink, i % 2, b"k", f"{turn}:{i}".encode()) for i in range(120)]
             alone = Outgoing(world.sink, 0, b"k", f"{turn}:alone".encode())
-            calls = (outbox.send([alone]), outbox.send(burst), outbox.send([alone])) if turn % 3 else (outbox.send([alone]),)
+            calls = (
+                (outbox.send([alone]), outbox.send(burst), outbox.send([alone]))
+                if turn % 3
+                else (outbox.send([alone]),)
+            )
             for offsets in await asyncio.wait_for(asyncio.gather(*calls), 30):
                 told += [offsets[0], *offsets[2::2]]
         assert outbox._reports is not None

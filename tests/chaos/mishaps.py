@@ -222,7 +222,12 @@ class Committer:
 
     def _produce_poison(self, topic: str) -> None:
         producer = Producer(
-            {"bootstrap.servers": self._engine.bootstrap_servers, "acks": "all", "enable.idempotence": True, "log_level": 0}
+            {
+                "bootstrap.servers": self._engine.bootstrap_servers,
+                "acks": "all",
+                "enable.idempotence": True,
+                "log_level": 0,
+            }
         )
         errors: list[object] = []
 

@@ -86,7 +86,9 @@ def run(options: Options) -> int:
         return 4
     shutil.rmtree(folder / "engine", ignore_errors=True)
     shutil.rmtree(folder / "world", ignore_errors=True)
-    console.print(f"[green]PASSED[/green] seed {options.seed}: {report['kills']} kills, nothing lost, half-written or paid twice")
+    console.print(
+        f"[green]PASSED[/green] seed {options.seed}: {report['kills']} kills, nothing lost, half-written or paid twice"
+    )
     return 0
 
 

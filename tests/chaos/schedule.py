@@ -75,10 +75,10 @@ def _block(rng: Random, begin: float, length: float, roles: Sequence[str], sessi
 
     yield from _kills(rng, slots(KILLS_A_BLOCK), roles)
     yield from lane((Kind.API_HANG, "", 3, 8), (Kind.API_DOWN, "", 2, 6), (Kind.API_ERRORS, "", 4, 10))
+    yield from lane((Kind.INSERT_REFUSED, "", 2, 6), (Kind.INSERT_DROPPED, "", 3, 8), (Kind.INSERT_HANGS, "", 3, 8))
     yield from lane(
-        (Kind.INSERT_REFUSED, "", 2, 6), (Kind.INSERT_DROPPED, "", 3, 8), (Kind.INSERT_HANGS, "", 3, 8)
+        *((Kind.TOPIC_FULL, topic, 1.5, 4) for topic in ("events", "sagas", f"{rng.choice(steps)}.commands"))
     )
-    yield from lane(*((Kind.TOPIC_FULL, topic, 1.5, 4) for topic in ("events", "sagas", f"{rng.choice(steps)}.commands")))
     yield from lane(*((Kind.POISON, topic, 0, 0) for topic in ("urls", "events", f"{rng.choice(steps)}.commands")))
     yield from lane((Kind.BROKER_RESTART, "", 0, 0))
     shared = rng.choice(steps)

@@ -145,7 +145,9 @@ def steps_of(rendered: Rendered, folder: Path) -> tuple[str, ...]:
     """The steps that the engine serves with the rendered pipelines."""
     intake = next(pod for where, pod in rendered.workers() if where.endswith("intake"))
     retired = environment(main_container(intake)).get("SCRAPESAGA_RETIRED_STEPS", "")
-    return steps_served(Settings.from_env({"SCRAPESAGA_RETIRED_STEPS": retired}), pipelines_of(rendered, folder).values())
+    return steps_served(
+        Settings.from_env({"SCRAPESAGA_RETIRED_STEPS": retired}), pipelines_of(rendered, folder).values()
+    )
 
 
 @pytest.mark.parametrize("values", CI)
@@ -176,8 +178,16 @@ def test_numbers_and_odd_words_survive(tmp_path: Path) -> None:
     spec = {
         "record": "product",
         "steps": [
-            {"use": "fetch", "name": "on", "with": {"max_bytes": 16_000_000, "headers": {"y": "n", "X": "0123", "off": "1e3"}}},
-            {"use": "enrich", "name": "no", "with": {"url": "https://a.example/", "cost": 0.0000001, "cap": 10_000_000}},
+            {
+                "use": "fetch",
+                "name": "on",
+                "with": {"max_bytes": 16_000_000, "headers": {"y": "n", "X": "0123", "off": "1e3"}},
+            },
+            {
+                "use": "enrich",
+                "name": "no",
+                "with": {"url": "https://a.example/", "cost": 0.0000001, "cap": 10_000_000},
+            },
         ],
     }
     (tmp_path / "direct").mkdir()
@@ -185,7 +195,9 @@ def test_numbers_and_odd_words_survive(tmp_path: Path) -> None:
     (tmp_path / "direct" / "p.yaml").write_text(yaml.safe_dump({"name": "p", **spec}))
     values = {"pipelines": {"p": spec}, "tests": {"enabled": False}}
     assert pipelines_of(template(values), tmp_path / "chart")["p"] == read_pipelines([tmp_path / "direct"])["p"]
-    rendered = template({"settings": {"MAX_PAGE_SIZE": 10_485_760, "RETENTION_URLS": "7d"}, "topics": {"partitions": 100_000}})
+    rendered = template(
+        {"settings": {"MAX_PAGE_SIZE": 10_485_760, "RETENTION_URLS": "7d"}, "topics": {"partitions": 100_000}}
+    )
     variables = environment(main_container(next(rendered.workers())[1]))
     assert (variables["SCRAPESAGA_MAX_PAGE_SIZE"], variables["SCRAPESAGA_PARTITIONS"]) == ("10485760", "100000")
 
@@ -208,7 +220,10 @@ def test_the_tests_pipeline_is_never_the_default(pipelines: Any, default: str, e
 
 def test_the_release_test_needs_no_deployment_of_its_own() -> None:
     """Its pipeline borrows the names of steps that are there, so that tests don't change what runs."""
-    for steps in ([{"use": "fetch", "name": "get"}, {"use": "load"}], [{"use": "a.b:One"}, {"use": "a.b:Two"}, {"use": "notify"}]):
+    for steps in (
+        [{"use": "fetch", "name": "get"}, {"use": "load"}],
+        [{"use": "a.b:One"}, {"use": "a.b:Two"}, {"use": "notify"}],
+    ):
         values = {"pipelines": {"p": {"steps": steps}}}
         with_, without = template(values), template({**values, "tests": {"enabled": False}})
         assert len(with_.of("Deployment")) == len(without.of("Deployment")) == len(steps) + 2
@@ -223,7 +238,10 @@ def test_load_is_part_of_the_default_where_there_is_a_clickhouse(tmp_path: Path)
 TOPICS: list[dict[str, Any]] = [
     {},
     {"prefix": "My_Shop.raw", "partitions": 3, "replicationFactor": 1, "maxPageSize": "1.5 MB"},
-    {"maxPageSize": 2_000_000, "retention": {"urls": "1d2h3m4s5ms", "pages": "1.5h", "history": "90m", "deadLetters": "61s250ms"}},
+    {
+        "maxPageSize": 2_000_000,
+        "retention": {"urls": "1d2h3m4s5ms", "pages": "1.5h", "history": "90m", "deadLetters": "61s250ms"},
+    },
 ]
 
 
@@ -232,7 +250,9 @@ def test_strimzi_topics_are_the_catalogue(topics: dict[str, Any], tmp_path: Path
     """The KafkaTopics are those that the engine's own catalogue exports, to the last configuration value."""
     values = {
         "topics": {**topics, "provisioning": "strimzi", "strimzi": {"cluster": "events"}},
-        "pipelines": {"p": {"steps": [{"use": "fetch"}, {"use": "parse", "name": "read_it", "with": {"preset": "product"}}]}},
+        "pipelines": {
+            "p": {"steps": [{"use": "fetch"}, {"use": "parse", "name": "read_it", "with": {"preset": "product"}}]}
+        },
         "retiredSteps": ["old"],
     }
     rendered = template(values)
@@ -337,7 +357,11 @@ def test_alerts_ask_for_metrics_that_exist() -> None:
 
 def test_alerts_can_be_left_out_and_added() -> None:
     """By name; a name that no alert has is refused."""
-    rule = {"enabled": True, "disabled": ["ScrapesagaLateEffects", "ScrapesagaRoleDown"], "rules": [{"alert": "Mine", "expr": "1"}]}
+    rule = {
+        "enabled": True,
+        "disabled": ["ScrapesagaLateEffects", "ScrapesagaRoleDown"],
+        "rules": [{"alert": "Mine", "expr": "1"}],
+    }
     (found,) = template({"metrics": {"prometheusRule": rule}}).of("PrometheusRule")
     names = {one["alert"] for one in found["spec"]["groups"][0]["rules"]}
     assert "Mine" in names and "ScrapesagaSagaParked" in names
@@ -358,7 +382,9 @@ def test_dashboard_asks_for_metrics_that_exist() -> None:
 @pytest.mark.parametrize("script", ["dashboard.py", "chart_readme.py"])
 def test_made_files_are_up_to_date(script: str) -> None:
     """README.md and dashboard.json are what their scripts make of values.yaml and of the table of panels."""
-    done = subprocess.run([sys.executable, str(DEPLOY / script), "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(DEPLOY / script), "--check"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -155,7 +155,10 @@ def test_network_policies_cover_every_pod() -> None:
             over = []
             for policy in policies:
                 (kinds,) = policy["podSelector"]["matchExpressions"]
-                if policy["podSelector"]["matchLabels"].items() <= labels.items() and labels[kinds["key"]] in kinds["values"]:
+                if (
+                    policy["podSelector"]["matchLabels"].items() <= labels.items()
+                    and labels[kinds["key"]] in kinds["values"]
+                ):
                     over.append(policy)
             assert len(over) == 1, where
             ports = {port["port"] for rule in over[0]["egress"] for port in rule.get("ports", [])}
@@ -190,9 +193,15 @@ def test_names_fit_and_are_one_of_a_kind(override: str) -> None:
     for one in rendered.objects:
         for labels in labels_in(one):
             for key, value in labels.items():
-                assert len(value) <= 63 and re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?", value), (key, value)
+                assert len(value) <= 63 and re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?", value), (
+                    key,
+                    value,
+                )
     # Every step has its Deployment, under a label that says which.
-    components = {one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"] for one in rendered.of("Deployment")}
+    components = {
+        one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"]
+        for one in rendered.of("Deployment")
+    }
     assert {f"step-{name}" for name in LONG_STEPS} <= components
     names_of_containers = [c["name"] for _, pod in rendered.pods() for c in containers(pod)]
     assert all(len(name) <= 63 for name in names_of_containers)
@@ -233,7 +242,11 @@ def test_plain_job_is_named_by_its_content() -> None:
         return found
 
     assert job()["metadata"]["name"] == job(steps={"fetch": {"replicas": 5}})["metadata"]["name"]
-    for other in ({"topics": {"partitions": 4}}, {"image": {"tag": "2"}}, {"pipelines": {"p": {"steps": [{"use": "fetch"}]}}}):
+    for other in (
+        {"topics": {"partitions": 4}},
+        {"image": {"tag": "2"}},
+        {"pipelines": {"p": {"steps": [{"use": "fetch"}]}}},
+    ):
         assert job(**other)["metadata"]["name"] != job()["metadata"]["name"], other
     assert "helm.sh/hook" not in job()["metadata"]["annotations"]
 

@@ -68,7 +68,10 @@ def test_mistakes_are_told_in_a_sentence(values: dict[str, Any], says: str) -> N
 
 #: Fields of Kubernetes that people need, in the places where they give them.
 LEGITIMATE: dict[str, Any] = {
-    "extraEnv": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}, {"name": "B", "value": "$(A)/b"}],
+    "extraEnv": [
+        {"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "B", "value": "$(A)/b"},
+    ],
     "extraEnvFrom": [{"secretRef": {"name": "s", "optional": True}}],
     "extraVolumes": [{"name": "v", "csi": {"driver": "d", "readOnly": True}}],
     "extraVolumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "$(A)"}],
@@ -82,7 +85,9 @@ LEGITIMATE: dict[str, Any] = {
     "tolerations": [{"operator": "Exists"}],
     "affinity": {"nodeAffinity": {}},
     "topologySpread": {"enabled": False},
-    "topologySpreadConstraints": [{"topologyKey": "k", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2}],
+    "topologySpreadConstraints": [
+        {"topologyKey": "k", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2}
+    ],
     "priorityClassName": "p",
     "runtimeClassName": "gvisor",
     "schedulerName": "s",
@@ -183,7 +188,11 @@ def test_secrets_are_only_named(values: str) -> None:
 def test_only_steps_get_what_steps_need() -> None:
     """Credentials of ClickHouse, the registry and paid APIs are in no other pod than the steps'."""
     for where, pod in template("production").pods():
-        mounted = {name for name in ("clickhouse", "registry", "enrich-api") if f"'name': '{name}'" in str(pod["spec"]["volumes"])}
+        mounted = {
+            name
+            for name in ("clickhouse", "registry", "enrich-api")
+            if f"'name': '{name}'" in str(pod["spec"]["volumes"])
+        }
         is_step = pod["metadata"]["labels"].get("scrapesaga/kind") == "step"
         assert mounted == ({"clickhouse", "registry", "enrich-api"} if is_step else set()), where
 
@@ -191,7 +200,9 @@ def test_only_steps_get_what_steps_need() -> None:
 def test_extra_objects_are_templates() -> None:
     """Objects of one's own may use the release's name, as values or as text."""
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ .Release.Name }}-text'}"
-    rendered = template({"extraObjects": [text, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "{{ .Release.Name }}-s"}}]})
+    rendered = template(
+        {"extraObjects": [text, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "{{ .Release.Name }}-s"}}]}
+    )
     assert rendered.one("ConfigMap", "shop-text") and rendered.one("Secret", "shop-s")
 
 
@@ -235,11 +246,19 @@ class Cluster(BaseHTTPRequestHandler):
         if path in kinds:
             name, kind = kinds[path]
             version = path.removeprefix("/apis/").removeprefix("/api/")
-            resource = {"name": name, "singularName": kind.lower(), "namespaced": True, "kind": kind, "verbs": ["get", "list"]}
+            resource = {
+                "name": name,
+                "singularName": kind.lower(),
+                "namespaced": True,
+                "kind": kind,
+                "verbs": ["get", "list"],
+            }
             return self._answer(200, {"kind": "APIResourceList", "groupVersion": version, "resources": [resource]})
         if path in self.objects:
             return self._answer(200, self.objects[path])
-        return self._answer(404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404})
+        return self._answer(
+            404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+        )
 
     def _answer(self, status: int, body: Object) -> None:
         text = json.dumps(body).encode()
@@ -256,9 +275,13 @@ class Cluster(BaseHTTPRequestHandler):
 @contextmanager
 def cluster_with(installed: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """The flags for Helm to ask a cluster in which the chart is installed with some values."""
-    places = {"ConfigMap": "/api/v1/namespaces/scraping/configmaps", "StatefulSet": "/apis/apps/v1/namespaces/scraping/statefulsets"}
+    places = {
+        "ConfigMap": "/api/v1/namespaces/scraping/configmaps",
+        "StatefulSet": "/apis/apps/v1/namespaces/scraping/statefulsets",
+    }
     objects = {
-        f"{places[one['kind']]}/{one['metadata']['name']}": one for one in template(installed).of("ConfigMap", "StatefulSet")
+        f"{places[one['kind']]}/{one['metadata']['name']}": one
+        for one in template(installed).of("ConfigMap", "StatefulSet")
     }
     handler = type("Installed", (Cluster,), {"objects": objects})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -66,7 +66,12 @@ class Release:
             command = [sys.executable]
             arguments[2:4] = ["localhost", str(free_port())]
         return subprocess.run(
-            [*command, *arguments], env=self.environment(pod, **more), capture_output=True, text=True, timeout=300, check=False
+            [*command, *arguments],
+            env=self.environment(pod, **more),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
     @contextmanager
@@ -80,7 +85,10 @@ class Release:
         ]
         port = free_port()
         env = self.environment(self.pods["coordinator"], SCRAPESAGA_HTTP_PORT=str(port))
-        with log.open("w") as out, subprocess.Popen(["scrapesaga", "worker", *roles], env=env, stdout=out, stderr=out) as process:
+        with (
+            log.open("w") as out,
+            subprocess.Popen(["scrapesaga", "worker", *roles], env=env, stdout=out, stderr=out) as process,
+        ):
             try:
                 wait_until_ready(port, process, log)
                 yield
@@ -116,7 +124,9 @@ def test_release_runs_its_own_tests(release: Release, tmp_path: Path) -> None:
     """
     wait = release.pods["intake"]["spec"]["initContainers"][-1]["args"]
     env = release.environment(release.pods["intake"])
-    early = subprocess.run(["scrapesaga", *wait[:3], "1ms"], env=env, capture_output=True, text=True, timeout=120, check=False)
+    early = subprocess.run(
+        ["scrapesaga", *wait[:3], "1ms"], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
     assert early.returncode == 3 and "release.sagas is missing" in early.stderr
     applied = release.run(release.pods["topics"])
     assert applied.returncode == 0, applied.stderr
@@ -150,7 +160,10 @@ def test_another_partition_count_is_refused_by_the_job(release: Release, tmp_pat
 
 def test_a_pipeline_that_cannot_work_stops_the_job(release: Release, tmp_path: Path) -> None:
     """The Job reads all pipelines first: a mistake in one is told before anything is installed."""
-    values = {"topics": {"replicationFactor": 1}, "pipelines": {"p": {"steps": [{"use": "fetch", "with": {"max_byte": 1}}]}}}
+    values = {
+        "topics": {"replicationFactor": 1},
+        "pipelines": {"p": {"steps": [{"use": "fetch", "with": {"max_byte": 1}}]}},
+    }
     broken = Release(template(values), tmp_path, release._servers)
     refused = broken.run(broken.pods["topics"])
     assert refused.returncode == 3 and "max_byte" in refused.stderr, refused.stderr
@@ -159,5 +172,7 @@ def test_a_pipeline_that_cannot_work_stops_the_job(release: Release, tmp_path: P
 def test_the_tests_script_needs_nothing_but_python() -> None:
     """It runs in the engine's image as it is: the standard library, and the command line."""
     text = (CHART / "files" / "release_test.py").read_text()
-    imported = {line.split()[1].partition(".")[0] for line in text.splitlines() if line.startswith(("import ", "from "))}
+    imported = {
+        line.split()[1].partition(".")[0] for line in text.splitlines() if line.startswith(("import ", "from "))
+    }
     assert imported <= set(sys.stdlib_module_names)

@@ -16,7 +16,15 @@ MOST_CPU_S = 2.0
 MOST_YAML_CPU_S = 10.0
 # What a decoder may need beyond its input: a damaged length must not be believed.
 MOST_BYTES = 8 * 1024 * 1024
-_NUMBERS = (b"\x00", b"\x01", b"\x7f", b"\xff", b"\xff\xff\xff\xff\x0f", b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x80" * 12)
+_NUMBERS = (
+    b"\x00",
+    b"\x01",
+    b"\x7f",
+    b"\xff",
+    b"\xff\xff\xff\xff\x0f",
+    b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    b"\x80" * 12,
+)
 
 
 @st.composite

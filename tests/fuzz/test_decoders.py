@@ -114,7 +114,10 @@ WIRE: dict[str, tuple[Callable[[bytes], object], tuple[bytes, ...]]] = {
     "spend entry": (SpendEntry.decode, (ENTRY.encode(),)),
     "first fields": (peek, (encode_saga(JOB.state),)),
     "seq": (seq_of, (encode_saga(JOB.state),)),
-    "request": (lambda data: read_request(data, None), (encode_request(ScrapeRequest("http://x/", payload={"a": [1]})),)),
+    "request": (
+        lambda data: read_request(data, None),
+        (encode_request(ScrapeRequest("http://x/", payload={"a": [1]})),),
+    ),
 }
 
 
@@ -158,7 +161,11 @@ def test_plans_are_read_or_refused(text: bytes) -> None:
             assert str(error)
 
 
-@given(key=st.sampled_from([b"plan:", b"pipeline:", b""]), more=st.binary(max_size=9), value=damaged(st.just(encode_plan(PLAN))))
+@given(
+    key=st.sampled_from([b"plan:", b"pipeline:", b""]),
+    more=st.binary(max_size=9),
+    value=damaged(st.just(encode_plan(PLAN))),
+)
 @FUZZ
 def test_a_book_of_plans_takes_any_record(key: bytes, more: bytes, value: bytes) -> None:
     """A record that is no plan stops nobody: every process reads this topic at its start."""
@@ -218,8 +225,24 @@ steps:
   - use: notify
 """
 WORDS = st.sampled_from(
-    [b"name", b"steps", b"use", b"with", b"~", b"!!python/object:os.system",
-     b"&a", b"*a", b"{", b"[", b"- ", b"\n", b": ", b"1e999", b"\t", b"\x00"]
+    [
+        b"name",
+        b"steps",
+        b"use",
+        b"with",
+        b"~",
+        b"!!python/object:os.system",
+        b"&a",
+        b"*a",
+        b"{",
+        b"[",
+        b"- ",
+        b"\n",
+        b": ",
+        b"1e999",
+        b"\t",
+        b"\x00",
+    ]
 )
 
 
@@ -262,20 +285,22 @@ def test_hostile_pipelines_are_refused_at_once(text: str, tmp_path: Path) -> Non
 
 SCHEMA_WORDS = st.recursive(
     st.sampled_from(["string", "long", "double", "null", "bytes", "bogus", "", 1, None, True, "R"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.fixed_dictionaries(
-        {"type": inner},
-        optional={
-            "name": st.sampled_from(["R", "a", "a b", "", 3]),
-            "fields": st.lists(inner, max_size=3),
-            "items": inner,
-            "values": inner,
-            "symbols": inner,
-            "logicalType": st.sampled_from(["decimal", "date", "timestamp-millis", "x"]),
-            "default": inner,
-            "precision": st.integers(-1, 99),
-            "size": st.integers(-5, 5),
-        },
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.fixed_dictionaries(
+            {"type": inner},
+            optional={
+                "name": st.sampled_from(["R", "a", "a b", "", 3]),
+                "fields": st.lists(inner, max_size=3),
+                "items": inner,
+                "values": inner,
+                "symbols": inner,
+                "logicalType": st.sampled_from(["decimal", "date", "timestamp-millis", "x"]),
+                "default": inner,
+                "precision": st.integers(-1, 99),
+                "size": st.integers(-5, 5),
+            },
+        )
     ),
     max_leaves=12,
 )
@@ -301,7 +326,9 @@ def test_texts_that_are_no_schema_are_refused(text: str) -> None:
 
 
 PRODUCT = RecordSchema.load("product")
-RECORD = PRODUCT.encode(PRODUCT.conform({"url": "http://x/", "title": "Tent", "price": {"amount": "10.00", "currency": "EUR"}}))
+RECORD = PRODUCT.encode(
+    PRODUCT.conform({"url": "http://x/", "title": "Tent", "price": {"amount": "10.00", "currency": "EUR"}})
+)
 
 
 @given(data=damaged(st.just(RECORD)))

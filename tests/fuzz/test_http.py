@@ -32,7 +32,14 @@ from tests.fuzz.test_decoders import EXAMPLES, FUZZ
 
 NOW = datetime(2026, 1, 31, 6, tzinfo=UTC)
 DATES = st.sampled_from(
-    ["Sat, 31 Jan 2026 06:00:05 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 +2359", "5", "-1", "1e9"]
+    [
+        "Sat, 31 Jan 2026 06:00:05 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Mon, 01 Jan 0001 00:00:00 +2359",
+        "5",
+        "-1",
+        "1e9",
+    ]
 )
 TEXTS = st.text(max_size=40) | DATES | st.builds(lambda a, b: a + b, DATES, st.text(max_size=8))
 
@@ -87,18 +94,26 @@ def test_a_bomb_costs_no_memory(coding: str) -> None:
         assert peak_bytes(lambda: defuse([coding, coding], PACKED[coding](bomb))) < MOST_BYTES
 
 
-@given(header=st.lists(st.sampled_from(["gzip", "br", "x-gzip", "identity", "", "ünknown", "zstd "]), max_size=5).map(",".join))
+@given(
+    header=st.lists(st.sampled_from(["gzip", "br", "x-gzip", "identity", "", "ünknown", "zstd "]), max_size=5).map(
+        ",".join
+    )
+)
 @FUZZ
 def test_any_content_encoding_is_understood_or_refused(header: str) -> None:
     """A chain of codings that was not offered is no traceback."""
-    response = httpx.Response(200, headers=[(b"content-encoding", header.encode("utf-8"))], stream=httpx.ByteStream(b""))
+    response = httpx.Response(
+        200, headers=[(b"content-encoding", header.encode("utf-8"))], stream=httpx.ByteStream(b"")
+    )
     try:
         assert asyncio.run(read_body(response, LIMIT)) == b""
     except (UnknownCoding, BodyGarbled) as error:
         assert str(error)
 
 
-CHARSETS = st.sampled_from(["utf-8", "hex", "idna", "rot13", "utf-7", "bz2", "undefined", "unicode_escape", "mbcs", "", "\x00", "ü"])
+CHARSETS = st.sampled_from(
+    ["utf-8", "hex", "idna", "rot13", "utf-7", "bz2", "undefined", "unicode_escape", "mbcs", "", "\x00", "ü"]
+)
 
 
 @given(
@@ -119,7 +134,9 @@ PAGE = b"""<html lang=de><head><title>Zelt</title><base href="/shop/"><meta prop
 "brand":{"@type":"Brand","name":"W"},"offers":[{"@type":"Offer","price":"10.00","priceCurrency":"EUR",
 "availability":"https://schema.org/InStock"}]}</script></head><body itemscope itemtype="https://schema.org/Product">
 <h1 itemprop=name>Zelt</h1><p class=price>10,00 &euro;</p><img src="a.jpg"><p>In 3 days</p></body></html>"""
-FIELDS = compile_fields({"title": {"css": "h1"}, "price": {"css": [".price"], "type": "money", "required": True}}, "product")
+FIELDS = compile_fields(
+    {"title": {"css": "h1"}, "price": {"css": [".price"], "type": "money", "required": True}}, "product"
+)
 
 
 @given(page=damaged(st.just(PAGE)))
@@ -149,7 +166,19 @@ def test_any_page_has_fields_or_lacks_one(page: bytes) -> None:
         "<!--" * 50_000,
         "<a" + " a=b" * 50_000 + ">",
     ],
-    ids=["lists", "maps", "digits", "exponent", "scopes", "commas", "signs", "base", "entities", "comments", "attributes"],
+    ids=[
+        "lists",
+        "maps",
+        "digits",
+        "exponent",
+        "scopes",
+        "commas",
+        "signs",
+        "base",
+        "entities",
+        "comments",
+        "attributes",
+    ],
 )
 def test_hostile_pages_are_read_in_time(page: str) -> None:
     """Nesting, numbers and repetitions without end cost no more than a large page does."""
@@ -162,7 +191,9 @@ def test_hostile_pages_are_read_in_time(page: str) -> None:
 
 # --- whole answers, over real sockets -----------------------------------------------------------------------------------
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 11\r\nETag: \"1\"\r\n\r\n<p>tent</p>"
+ANSWER = (
+    b'HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 11\r\nETag: "1"\r\n\r\n<p>tent</p>'
+)
 ANSWERS = (
     ANSWER,
     b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n",
@@ -236,7 +267,9 @@ def test_enrich_bears_any_answer(answer: bytes) -> None:
     asyncio.run(answered(answer, enriched))
 
 
-@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"a":' * 20_000, b"\xff\xfe", b'{"category": ' + b"9" * 5_000 + b"}"])
+@pytest.mark.parametrize(
+    "body", [b"[" * 200_000, b'{"a":' * 20_000, b"\xff\xfe", b'{"category": ' + b"9" * 5_000 + b"}"]
+)
 def test_hostile_json_is_no_surprise(body: bytes) -> None:
     """A paid answer that nests without end, or is no text, leaves the outcome unknown and says why."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -259,7 +292,20 @@ def test_hostile_json_is_no_surprise(body: bytes) -> None:
         b"HTTP/1.1 999 ?\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000 + b"HTTP/1.1 200 OK\r\n",
     ],
-    ids=["many", "long", "no-host", "bytes", "userinfo", "file", "latin", "huge", "negative", "two", "status", "continue"],
+    ids=[
+        "many",
+        "long",
+        "no-host",
+        "bytes",
+        "userinfo",
+        "file",
+        "latin",
+        "huge",
+        "negative",
+        "two",
+        "status",
+        "continue",
+    ],
 )
 def test_hostile_heads_are_no_surprise(head: bytes) -> None:
     """Headers without end, redirects to nowhere and lengths that lie end as an error of the step."""

@@ -42,7 +42,9 @@ def read(folder: Path, topic: str) -> Iterator[Record]:
     for line in text.splitlines():
         one = json.loads(line)
         headers = tuple((name, base64.b64decode(value)) for name, value in one.get("headers", ()))
-        yield Record(topic, one["partition"], one["offset"], one["timestamp"], _bytes(one["key"]), _bytes(one["value"]), headers)
+        yield Record(
+            topic, one["partition"], one["offset"], one["timestamp"], _bytes(one["key"]), _bytes(one["value"]), headers
+        )
 
 
 def topics(folder: Path) -> tuple[str, ...]:

@@ -69,7 +69,11 @@ def pipelines(world: World) -> list[dict[str, Any]]:
         {"name": "undone", "record": "product", "steps": [fetch, parse, enrich(world.api_url), missing]},
         {"name": "parks", "record": "product", "steps": [fetch, parse, enrich(NOBODY), missing]},
         {"name": "brief", "record": "product", "retention": "1s", "steps": [fetch, parse, notify]},
-        {"name": "waits", "record": "product", "steps": [{"use": "fetch", "retry": {"base": "10m", "cap": "1h", "total": "2h"}}]},
+        {
+            "name": "waits",
+            "record": "product",
+            "steps": [{"use": "fetch", "retry": {"base": "10m", "cap": "1h", "total": "2h"}}],
+        },
     ]
 
 
@@ -174,14 +178,18 @@ def play(run: Run) -> None:
     run.submit("waits", "waits", f"{NOBODY}/")
     _poison(run)
     kill_coordinator(run)
-    run.wait_for(lambda states: states.get("waits", {}).get("attempt") == 1 and not states["waits"]["command_seq"], "a wait")
+    run.wait_for(
+        lambda states: states.get("waits", {}).get("attempt") == 1 and not states["waits"]["command_seq"], "a wait"
+    )
     run.send("events", encode_event(Cancelled("waits", "ann", "wrong list")), key=b"waits")
     run.wait_until_ended()
     run.submit("shop-01", "shop", run.world.urls()[0])
     run.submit("shop-01", "shop", run.world.urls()[1])
     run.wait_for(lambda states: states["parks"]["phase"] == "PARKED", "parking")
     run.send("events", encode_event(Resumed("parks", ResumeMode.RETRY, "ann")), key=b"parks")
-    run.wait_for(lambda states: states["parks"]["phase"] == "PARKED" and len(states["parks"]["acts"]) == 1, "parking again")
+    run.wait_for(
+        lambda states: states["parks"]["phase"] == "PARKED" and len(states["parks"]["acts"]) == 1, "parking again"
+    )
     run.send("events", encode_event(Resumed("parks", ResumeMode.SKIP, "ann", "cancelled by hand")), key=b"parks")
     run.wait_for(lambda states: states["parks"]["phase"] == "COMPENSATED", "skipping")
     redrive(run)

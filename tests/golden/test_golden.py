@@ -15,7 +15,9 @@ from processors.saga.protocol import advance
 from processors.saga.state import Saga
 from tests.golden import logs
 
-VERSIONS = sorted(path.name for path in Path(__file__).parent.iterdir() if (path / f"{logs.EVENTS}{logs.SUFFIX}").exists())
+VERSIONS = sorted(
+    path.name for path in Path(__file__).parent.iterdir() if (path / f"{logs.EVENTS}{logs.SUFFIX}").exists()
+)
 
 
 def folder(version: str) -> Path:

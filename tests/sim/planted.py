@@ -96,7 +96,9 @@ def main(argv: Sequence[str]) -> int:
         put_table(chosen.write, "planted", [*HEAD, *rows, "", last])
     stale = differing(Path(chosen.check), bugs) if chosen.check else []
     for name in stale:
-        print(f"{chosen.check} doesn't have it as caught, or has one that isn't planted: {name}; write it anew by --write")
+        print(
+            f"{chosen.check} doesn't have it as caught, or has one that isn't planted: {name}; write it anew by --write"
+        )
     print(last)
     return int(caught < len(bugs) or bool(stale))
 

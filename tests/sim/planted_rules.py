@@ -282,11 +282,16 @@ IN_THE_RULES = [
     Bug("a fresh idempotency key per attempt", swapped(protocol, "outstanding", key_per_attempt)),
     Bug("the stale timer check removed", handler(TIMERS, any_timer)),
     Bug("a timer accepted early", handler(TIMERS, impatient)),
-    Bug("an ended saga forgotten early", handler([(COMPLETED, ev.TimedOut), (COMPENSATED, ev.TimedOut)], keeps_no_time)),
+    Bug(
+        "an ended saga forgotten early", handler([(COMPLETED, ev.TimedOut), (COMPENSATED, ev.TimedOut)], keeps_no_time)
+    ),
     Bug("a timeout taken for a failure without effect", handler(TIMERS, harmless_timeout)),
     Bug("only what succeeded is compensated", everywhere("maybe_happened", lambda s: s.status is Status.SUCCEEDED)),
     Bug("only what is unsure is compensated", everywhere("maybe_happened", lambda s: s.unsure)),
-    Bug("compensation of the unanswered skipped", everywhere("maybe_happened", lambda s: maybe_happened(replace(s, open=())))),
+    Bug(
+        "compensation of the unanswered skipped",
+        everywhere("maybe_happened", lambda s: maybe_happened(replace(s, open=()))),
+    ),
     Bug("compensations in the order of the steps", everywhere("undo_next", first_first)),
     Bug("compensation ends with the first step", handler([(COMPENSATING, ev.Undone)], stops_at_the_first)),
     Bug("another step's Undone accepted", handler([(COMPENSATING, ev.Undone)], wrong_undone)),
@@ -295,7 +300,9 @@ IN_THE_RULES = [
     Bug("late success of an undone step ignored", handler([(COMPENSATING, ev.Succeeded)], undoes_once)),
     Bug("late success while parked ignored", handler([(PARKED, ev.Succeeded)], handlers.ignore)),
     Bug("late success resurrects the saga", handler([(COMPENSATING, ev.Succeeded)], resurrects)),
-    Bug("late unknown outcome ignored", handler([(COMPENSATED, ev.Failed), (COMPENSATING, ev.Failed)], handlers.ignore)),
+    Bug(
+        "late unknown outcome ignored", handler([(COMPENSATED, ev.Failed), (COMPENSATING, ev.Failed)], handlers.ignore)
+    ),
     Bug("an Undone of an earlier round counts", handler([(COMPENSATING, ev.Undone)], any_undone)),
     Bug("a duplicate starts a second run", swapped(handlers, "seen", lambda saga, event: False)),
     Bug("a duplicate restarts the running saga", handler([(RUNNING, ev.Submitted)], restarts)),

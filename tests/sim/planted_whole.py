@@ -176,7 +176,10 @@ IN_THE_ENGINE = [
     Bug("coordinator: acknowledged before saved", swapped(Coordinator, "handle", acknowledges_before_it_saves)),
     Bug("coordinator: a send is not waited for", swapped(Coordinator, "handle", does_not_wait_for_kafka)),
     Bug("coordinator: a failed send is only logged", swapped(Coordinator, "handle", swallows_failed_sends)),
-    Bug("coordinator: an unreadable record stops the partition", swapped(Coordinator, "_apply", loses_what_it_cannot_decode)),
+    Bug(
+        "coordinator: an unreadable record stops the partition",
+        swapped(Coordinator, "_apply", loses_what_it_cannot_decode),
+    ),
     Bug(
         "coordinator: the cache outlives the partition",
         both(swapped(Coordinator, "restored", keeps_its_cache), swapped(Coordinator, "revoked", keeps_its_cache)),
@@ -191,5 +194,7 @@ IN_THE_ENGINE = [
     Bug("runner: undo only with the action's output", swapped(Attempts, "_perform", undoes_only_what_it_knows)),
     Bug("table: foreign writes are not healed", swapped(SimulatedTable, "look_for_foreign_writes", heals_nothing)),
     Bug("table: the last write wins on restore", swapped(saga_store, "fold", last_write_wins)),
-    Bug("transport: committed when handed out", swapped(Progress, "committable", property(commits_what_was_handed_out))),
+    Bug(
+        "transport: committed when handed out", swapped(Progress, "committable", property(commits_what_was_handed_out))
+    ),
 ]

@@ -40,7 +40,14 @@ def site(tmp_path: Path) -> Path:
 def simulate(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process that has the plugin installed."""
     return subprocess.run(
-        [sys.executable, "-c", "from processors.cli import main; main()", "simulate", str(PLUGIN / "pipeline.yaml"), *arguments],
+        [
+            sys.executable,
+            "-c",
+            "from processors.cli import main; main()",
+            "simulate",
+            str(PLUGIN / "pipeline.yaml"),
+            *arguments,
+        ],
         cwd=site,
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(ROOT)))},
         capture_output=True,
@@ -82,7 +89,5 @@ def test_without_a_model_the_kind_is_modelled_and_the_command_says_so(site: Path
     done = simulate(site, "--level", "whole", "--whole", "3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "step export-json: modelled as an effect by idempotency key" in done.stdout
-    given = simulate(
-        site, "--level", "whole", "--whole", "3", "--outside", "export-json=export_json_simulated:Folder"
-    )
+    given = simulate(site, "--level", "whole", "--whole", "3", "--outside", "export-json=export_json_simulated:Folder")
     assert "step export-json: really run, on export_json_simulated:Folder" in given.stdout

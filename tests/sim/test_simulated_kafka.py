@@ -113,7 +113,12 @@ def test_an_address_is_checked_when_it_is_redeemed(around: Surroundings) -> None
     address = around.run(host.publish("pages", b"k", b"page"))
     assert around.run(host.read(address, b"k")) == b"page"
     gone = around.run(host.publish("pages", b"k", None))
-    wrong = [(address, b"other"), (gone, b"k"), (replace(address, sha256="0"), b"k"), (replace(address, offset=9), b"k")]
+    wrong = [
+        (address, b"other"),
+        (gone, b"k"),
+        (replace(address, sha256="0"), b"k"),
+        (replace(address, offset=9), b"k"),
+    ]
     for at, key in wrong:
         with pytest.raises(RecordGone):
             around.run(host.read(at, key))

@@ -84,8 +84,16 @@ def test_shorter_times_make_another_plan() -> None:
 @pytest.mark.parametrize(
     ("rule", "detail", "says"),
     [
-        ("compensated means no effect left", "load has one", "your compensation for `load` leaks when the reply is lost"),
-        ("completed means every effect once", "load has 0", "`load` leaves 0 effects of a completed job, not one, when the reply is lost"),
+        (
+            "compensated means no effect left",
+            "load has one",
+            "your compensation for `load` leaks when the reply is lost",
+        ),
+        (
+            "completed means every effect once",
+            "load has 0",
+            "`load` leaves 0 effects of a completed job, not one, when the reply is lost",
+        ),
         ("paid at most once per key", "enrich: 2 times", "`enrich` pays more than once when the reply is lost"),
         ("sent before saved", "late", "sent before saved: job a: late when the reply is lost"),
     ],

@@ -145,7 +145,14 @@ def canonical(world: World) -> tuple[Any, ...]:
 
     def delivery(one: Delivery) -> tuple[Any, ...]:
         command = one.command
-        return (command.action.value, command.step, run[command.run], seq[command.seq], n.time[command.expires_ms], one.again)
+        return (
+            command.action.value,
+            command.step,
+            run[command.run],
+            seq[command.seq],
+            n.time[command.expires_ms],
+            one.again,
+        )
 
     def applied(one: Applied) -> tuple[Any, ...]:
         return (state(one.before), event(one.record.event), one.record.offset > world.decided)

@@ -135,7 +135,9 @@ def lose_command(engine: Engine) -> None:
 
 def forge_command(engine: Engine) -> None:
     command = decode_command(engine.topics["scrape.fetch.commands"][3].value)
-    engine.append("scrape.fetch.commands", command.job_id.encode(), encode_command(replace(command, url="http://evil/")))
+    engine.append(
+        "scrape.fetch.commands", command.job_id.encode(), encode_command(replace(command, url="http://evil/"))
+    )
 
 
 def move_command(engine: Engine) -> None:
@@ -202,9 +204,7 @@ WRONGS: list[tuple[Callable[[Engine], None], Promise]] = [
 
 @pytest.mark.parametrize(("plant", "promise"), WRONGS, ids=lambda one: getattr(one, "__name__", ""))
 @pytest.mark.parametrize("order", range(3))
-def test_a_wrong_record_breaks_its_promise_alone(
-    plant: Callable[[Engine], None], promise: Promise, order: int
-) -> None:
+def test_a_wrong_record_breaks_its_promise_alone(plant: Callable[[Engine], None], promise: Promise, order: int) -> None:
     """Each planted wrong is reported once, as what it is, with the place that shows it."""
     engine = Engine(7, failures=0.3)
     engine.run(jobs=30)

@@ -19,7 +19,8 @@ def _resident_bytes() -> int:
 
 
 @pytest.mark.skipif(
-    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc gives memory back when asked"
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
+    reason="only glibc gives memory back when asked",
 )
 def test_what_was_freed_is_given_back() -> None:
     """Freed blocks below one that is in use are resident no more."""

@@ -95,7 +95,9 @@ async def test_allow_list_takes_networks_addresses_and_hosts() -> None:
 async def test_an_allowed_name_opens_no_metadata_service() -> None:
     """A name that is allowed for its private address may be made to resolve to the machine's credentials: not served."""
     policy = AddressPolicy.allowing(["api.internal", "100.100.100.200"])
-    assert [policy.objection("api.internal", a) for a in ("127.0.0.1", "10.0.0.1", "::1", "64:ff9b::a00:1")] == [None] * 4
+    assert [policy.objection("api.internal", a) for a in ("127.0.0.1", "10.0.0.1", "::1", "64:ff9b::a00:1")] == [
+        None
+    ] * 4
     assert policy.objection("api.internal", "169.254.169.254")
     assert policy.objection("api.internal", "::ffff:169.254.169.254")
     assert policy.objection("api.internal", "64:ff9b::a9fe:a9fe")

@@ -159,7 +159,7 @@ def test_repeated_undone_of_an_earlier_round_is_ignored() -> None:
 
 
 def test_late_unknown_failure_is_undone_again() -> None:
-    """"Outcome unknown" after the compensation may be an effect after the compensation: it is undone again."""
+    """ "Outcome unknown" after the compensation may be an effect after the compensation: it is undone again."""
     job = running()
     first = job.state.command_seq
     job.ring()

@@ -363,5 +363,3 @@ def test_poison_leaves_an_ended_saga(given: Callable[..., Driven]) -> None:
     """What has ended stays ended."""
     job = given()
     assert poisoned(job.state, 99, "boom", job.now) is job.state
-
-

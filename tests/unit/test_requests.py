@@ -116,7 +116,13 @@ def test_a_payload_nested_without_end_is_refused(levels: int) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://me:hunter2@x:99999999/", "//me:hunter2@x/", "me:hunter2@x", "ftp://x/?token=hunter2", "http://[::x/?hunter2"],
+    [
+        "http://me:hunter2@x:99999999/",
+        "//me:hunter2@x/",
+        "me:hunter2@x",
+        "ftp://x/?token=hunter2",
+        "http://[::x/?hunter2",
+    ],
 )
 def test_a_refusal_shows_no_password_and_no_query(url: str) -> None:
     """What a URL carries besides scheme, host and path may be a secret, and refusals are logged."""

@@ -92,11 +92,11 @@ def plan() -> Plan:
     return pin(Plan("p", "{}", (step,), 0, 1_000))
 
 
-def command(
-    of: Plan, seq: int, action: Action = Action.EXECUTE, job: str = "job", expires_ms: int = 0
-) -> StepCommand:
+def command(of: Plan, seq: int, action: Action = Action.EXECUTE, job: str = "job", expires_ms: int = 0) -> StepCommand:
     """Return a command for the slow step."""
-    return StepCommand(job, 1, seq, "slow", action, 1, f"{job}:1:slow", of.hash, "http://a", b"", "", expires_ms, {}, b"", "")
+    return StepCommand(
+        job, 1, seq, "slow", action, 1, f"{job}:1:slow", of.hash, "http://a", b"", "", expires_ms, {}, b"", ""
+    )
 
 
 async def runner_of(of: Plan, answers: Answers, max_in_flight: int = 64) -> StepRunner:
@@ -143,9 +143,7 @@ async def test_an_undo_that_comes_with_its_action_leaves_none_unanswered(takes_t
     An earlier owner may have begun the action, so this worker does not vouch that it had no effect.
     """
     of = plan()
-    answers, done = await run(
-        [command(of, 1), command(of, 2, Action.COMPENSATE)], of, takes_time=takes_time
-    )
+    answers, done = await run([command(of, 1), command(of, 2, Action.COMPENSATE)], of, takes_time=takes_time)
     assert done.offsets == {0, 1}
     first, second = answers.events(of)
     assert isinstance(first, Failed) and first.unknown

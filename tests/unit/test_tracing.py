@@ -294,4 +294,6 @@ async def test_an_endpoint_where_nobody_listens_stops_nothing(caplog: pytest.Log
         async with open_spans("http://127.0.0.1:9", ("fetch",)) as queue:
             queue.ended(SPAN)
             await until(lambda: counted("dropped") == dropped + 1)
-    assert [line.name for line in caplog.records if line.levelno >= logging.WARNING] == ["processors.observability.otlp"]
+    assert [line.name for line in caplog.records if line.levelno >= logging.WARNING] == [
+        "processors.observability.otlp"
+    ]

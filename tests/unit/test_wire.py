@@ -200,8 +200,28 @@ def test_what_only_the_wire_carries() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [None, b"", b"x", b"\xc3", b"\xc3\x01", b"\xc3\x01" + b"\0" * 8, b"{}", b"\0\0\0\0\1x", encode_saga(running().state)],
-    ids=["tombstone", "empty", "text", "marker-half", "marker", "unknown-schema", "json", "confluent", "another-message"],
+    [
+        None,
+        b"",
+        b"x",
+        b"\xc3",
+        b"\xc3\x01",
+        b"\xc3\x01" + b"\0" * 8,
+        b"{}",
+        b"\0\0\0\0\1x",
+        encode_saga(running().state),
+    ],
+    ids=[
+        "tombstone",
+        "empty",
+        "text",
+        "marker-half",
+        "marker",
+        "unknown-schema",
+        "json",
+        "confluent",
+        "another-message",
+    ],
 )
 def test_what_is_no_event_is_refused(data: bytes | None) -> None:
     """Whatever lies in the inbox is understood or refused with a reason; nothing else comes out."""

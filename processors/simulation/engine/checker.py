@@ -188,7 +188,9 @@ class Judge:
         if self._view.value(job) != expected:
             self._town.violate("state is the fold of its events", job, "scrape.sagas ends with another state")
         key, topic = job.encode(), self._catalogue.sagas.name
-        last = [one for one in self._town.broker.logs[topic, partition_for(key, self._town.partitions)] if one.key == key]
+        last = [
+            one for one in self._town.broker.logs[topic, partition_for(key, self._town.partitions)] if one.key == key
+        ]
         if last and last[-1].value != expected:
             self._town.violate("compaction keeps the newest state", job, "its last record is an older one")
 

@@ -310,7 +310,6 @@ class Group:
         return member
 
 
-
 def expose(member: Member) -> None:
     """Let the mishaps that are planned for a role happen at the turns of one of its processes."""
     for planned in member.town.at_turns(member.group.name):

@@ -119,9 +119,7 @@ class _History:
 
     def _workers(self, step: str) -> Group:
         topic = self.catalogue.commands(step).name
-        return Group(
-            self.town, step, topic, lambda member: StepRole(member, step, self.catalogue, self._make_step)
-        )
+        return Group(self.town, step, topic, lambda member: StepRole(member, step, self.catalogue, self._make_step))
 
     def _make_step(self, planned: StepPlan, host: Host) -> Step:
         outside = self.outsides[planned.name]
@@ -230,7 +228,9 @@ def told_record(record: Stored, catalogue: Catalogue, plan: Plan) -> str:
             return f"{where}  {job}: set aside: {reason}"
         if record.topic.endswith(".commands"):
             command = decode_command(record.value)
-            return f"{where}  {job}: {command.action.lower()} {command.step}, seq {command.seq}, attempt {command.attempt}"
+            return (
+                f"{where}  {job}: {command.action.lower()} {command.step}, seq {command.seq}, attempt {command.attempt}"
+            )
     except BadRecord:
         return f"{where}  a record that nobody can read"
     return ""

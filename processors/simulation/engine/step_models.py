@@ -38,11 +38,17 @@ class Attempt:
 
     def raises_at(self, call: int) -> bool:
         """Whether the call with this number fails before its effect; 0 is the attempt as a whole."""
-        return self.trouble is not None and self.trouble.kind is Trouble.STEP_SURPRISES and int(self.trouble.how * 3) == call
+        return (
+            self.trouble is not None
+            and self.trouble.kind is Trouble.STEP_SURPRISES
+            and int(self.trouble.how * 3) == call
+        )
 
     def loses_reply_of(self, call: int) -> bool:
         """Whether the call with this number fails after its effect."""
-        return self.trouble is not None and self.trouble.kind is Trouble.REPLY_LOST and int(self.trouble.how * 2) == call
+        return (
+            self.trouble is not None and self.trouble.kind is Trouble.REPLY_LOST and int(self.trouble.how * 2) == call
+        )
 
 
 _attempt: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
@@ -52,7 +58,10 @@ class Roads:
     """The network of one history."""
 
     def __init__(
-        self, latency: Callable[[], float], meets: Callable[[str, str, bool], Planned | None], strikes: Callable[[Planned], bool]
+        self,
+        latency: Callable[[], float],
+        meets: Callable[[str, str, bool], Planned | None],
+        strikes: Callable[[Planned], bool],
     ) -> None:
         self._latency = latency
         self._meets = meets
@@ -194,9 +203,7 @@ class Modelled(Outside):
 
     def effect(self, job_id: str, run: int, key: str, since_run: int, ended_well: bool) -> Effect:
         """Return what stands, after a failed run also of earlier ones since `since_run`."""
-        return kinds.effect_of(
-            self.things[job_id], self.kind, key, self.planned.name, run, since_run, ended_well
-        )
+        return kinds.effect_of(self.things[job_id], self.kind, key, self.planned.name, run, since_run, ended_well)
 
 
 class ModelledStep(Step):

@@ -46,9 +46,7 @@ class _Watch(ForeignWatch):
 class SimulatedTable:
     """The saga table of one process."""
 
-    def __init__(
-        self, topic: str, broker: Broker, wire: Wire, on_restored: OnRestored, on_revoked: OnRevoked
-    ) -> None:
+    def __init__(self, topic: str, broker: Broker, wire: Wire, on_restored: OnRestored, on_revoked: OnRevoked) -> None:
         self._topic = topic
         self._broker = broker
         self._wire = wire

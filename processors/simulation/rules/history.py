@@ -73,7 +73,9 @@ def check_told(world: World) -> None:
     world.broken = (*world.broken, *check_log(world.log, states, commands, JOB, world.poison))
 
 
-def history(seed: int, plan: Plan, budget: Mapping[Limit, int] = GENEROUS, *, told: bool = False) -> tuple[World, list[Move]]:
+def history(
+    seed: int, plan: Plan, budget: Mapping[Limit, int] = GENEROUS, *, told: bool = False
+) -> tuple[World, list[Move]]:
     """Return the world that a seed leads to, and the moves that led there."""
     # Every tenth history is told, and its log folded once more: that costs as much as the history.
     world = World(plan, budget, told=told or seed % 10 == 0)

@@ -200,7 +200,7 @@ def perform(world: World, move: Move) -> None:
             memory = world.memories[place]
             if memory.seq == delivery.command.seq and memory.reply is not None:
                 world.reply(memory.reply)
-        case ("land" | "land_unknown"), int(which):
+        case (("land" | "land_unknown"), int(which)):
             _land(world, which, known=name == "land")
         case "submit", _:
             world.submit(fault)
@@ -223,11 +223,11 @@ def describe(world: World, move: Move) -> str:
     name, about, fault = move
     mishap = f" ({fault})" if fault else ""
     match name, about:
-        case ("work" | "supersede" | "expire" | "repeat_answer"), int(place):
+        case (("work" | "supersede" | "expire" | "repeat_answer"), int(place)):
             return f"worker {_command(world.commands[place][0])}: {name.replace('_', ' ')}{mishap}"
-        case ("land" | "land_unknown"), int(which):
+        case (("land" | "land_unknown"), int(which)):
             return f"worker {_command(world.flights[which])}: {name.replace('_', ' ')}, late"
-        case ("apply" | "apply_unsaved" | "apply_poison"), _:
+        case (("apply" | "apply_unsaved" | "apply_poison"), _):
             record = world.inbox[0]
             return f"coordinator: offset {record.offset}, {_event(record.event)}{mishap}"
         case "repeat_reply", int(which):

@@ -1,7 +1,7 @@
 """Runs many histories of a plan and says what they came to.
 
-    report = run(range(20_000), plan)
-    print(summary(plan, report))
+report = run(range(20_000), plan)
+print(summary(plan, report))
 """
 
 from __future__ import annotations

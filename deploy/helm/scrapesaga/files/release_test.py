@@ -81,7 +81,9 @@ def main(test: str, host: str, port: str, pipeline: str, fetch: str) -> None:
 
 def judge_pages(test: str, key: str) -> None:
     """The archived page is there if the saga completed, and deleted if it was undone."""
-    archived = [json.loads(line) for line in scrapesaga("replay", "--topic", "pages", "--from", "10m", "--job", key, "--json")]
+    archived = [
+        json.loads(line) for line in scrapesaga("replay", "--topic", "pages", "--from", "10m", "--job", key, "--json")
+    ]
     if not archived:
         fail(f"no archived page under {key}")
     deleted = archived[-1]["value"] is None
