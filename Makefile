@@ -44,7 +44,7 @@ test: $(STAMP)  ## the fast tests: pure rules, simulated engines, damaged bytes,
 	$(BIN)/pytest -q -n auto tests/unit tests/sim tests/chaos tests/fuzz tests/golden
 
 sim: $(STAMP)  ## histories in which everything goes wrong, by seed; millions likewise: make sim SEEDS=2000000
-	$(BIN)/scrapesaga simulate examples/pipelines/shop-prices.yaml --seeds $(SEEDS) --every-mishap
+	$(BIN)/scrapesaga simulate examples/pipelines/shop-prices.yaml --seeds $(SEEDS) --every-fault
 
 planted: $(STAMP)  ## put bugs in, one at a time, and see whether they are found: make planted HISTORIES=100000
 	$(BIN)/python -m tests.sim.planted $(HISTORIES) --check docs/verification.md

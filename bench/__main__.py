@@ -20,10 +20,10 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import peer, shop, waiting
-from bench.engine import LAYOUTS, Engine
+from bench.engine import LAYOUTS, BenchEngine
 from bench.profile import profiled, table
-from bench.rows import Row, earlier, plot, save, show
-from bench.scenarios import FAILS_EVERY, IN_FLIGHT, Load, Run
+from bench.rows import ResultRow, earlier, plot, save, show
+from bench.scenarios import FAILS_EVERY, IN_FLIGHT, Run, SagaLoad
 from processors.local.kafka import EmbeddedKafka
 
 _HERE = Path(__file__).parent
@@ -40,7 +40,7 @@ def main() -> None:
         # Inherited by everything that is started from here.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     console = Console()
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     with tempfile.TemporaryDirectory(prefix="scrapesaga-bench-", dir=options.folder) as folder:
         wanted = [one for one in _ENGINE if one in options.scenarios]
         if wanted:
@@ -66,18 +66,18 @@ def main() -> None:
     console.print(f"written: {options.out}, {options.out.with_suffix('.png')}")
 
 
-def _place(row: Row) -> int:
+def _place(row: ResultRow) -> int:
     name = row.scenario.split()[0]
     return ALL.index(name) if name in ALL else len(ALL)
 
 
-def _on_one_engine(console: Console, folder: Path, wanted: list[str], options: argparse.Namespace) -> list[Row]:
-    rows: list[Row] = []
+def _on_one_engine(console: Console, folder: Path, wanted: list[str], options: argparse.Namespace) -> list[ResultRow]:
+    rows: list[ResultRow] = []
     settings = dict(one.split("=", 1) for one in options.set)
-    with Engine(folder, layout=options.layout, settings=settings) as engine:
+    with BenchEngine(folder, layout=options.layout, settings=settings) as engine:
         run = Run(engine)
         # A JVM that has just started compiles what it runs, on the cores that are measured.
-        run.carry(Load(options.warm_up, in_flight=options.in_flight), "warm-up", warm_up=True)
+        run.carry(SagaLoad(options.warm_up, in_flight=options.in_flight), "warm-up", warm_up=True)
         if "S2" in wanted:
             # What a lone record takes is other code, there and here.
             run.alone(options.warm_up // _WARM_UP_ALONE)
@@ -92,8 +92,8 @@ def _on_one_engine(console: Console, folder: Path, wanted: list[str], options: a
     return rows
 
 
-def _waiting(console: Console, folder: Path, options: argparse.Namespace) -> list[Row]:
-    rows: list[Row] = []
+def _waiting(console: Console, folder: Path, options: argparse.Namespace) -> list[ResultRow]:
+    rows: list[ResultRow] = []
     sizes = [int(size) for size in options.waiting.split(",")]
     with EmbeddedKafka(folder / "kafka", fast_start=False) as broker:
         for row in waiting.rows(broker, folder, sizes, options.stores.split(",")):
@@ -108,22 +108,22 @@ def _profiled(run: Run, scenario: str, options: argparse.Namespace) -> AbstractC
     return profiled(run.engine.pids(), options.profile / scenario)
 
 
-def _one(run: Run, scenario: str, options: argparse.Namespace) -> Row:
+def _one(run: Run, scenario: str, options: argparse.Namespace) -> ResultRow:
     sagas = options.sagas
     match scenario:
         case "S1":
-            return run.carry(Load(sagas, in_flight=options.in_flight), "S1")
+            return run.carry(SagaLoad(sagas, in_flight=options.in_flight), "S1")
         case "S2":
             return run.one_at_a_time(options.one_at_a_time)
         case "S3":
-            return run.carry(Load(sagas, FAILS_EVERY, options.in_flight), "S3")
+            return run.carry(SagaLoad(sagas, FAILS_EVERY, options.in_flight), "S3")
         case "S4":
-            return run.carry(Load(sagas, in_flight=options.in_flight), "S4", kill_at=sagas // 3)
+            return run.carry(SagaLoad(sagas, in_flight=options.in_flight), "S4", kill_at=sagas // 3)
         case _:
             return run.raw_limit(sagas)
 
 
-def _brief(row: Row) -> str:
+def _brief(row: ResultRow) -> str:
     numbers = {
         "sagas/s": row.sagas_per_s,
         "p50": row.p50_ms,

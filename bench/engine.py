@@ -42,7 +42,7 @@ def pipeline(extra: Mapping[str, object] | None = None) -> dict[str, object]:
     return {"name": PIPELINE, "steps": [{"name": step, "use": use} for step, use in uses.items()], **(extra or {})}
 
 
-class Engine:
+class BenchEngine:
     """Kafka and roles in a folder; `settings` are environment variables beyond the defaults."""
 
     def __init__(

@@ -27,7 +27,7 @@ from processors.extraction.charset import decode
 from processors.extraction.currencies import code_of
 from processors.extraction.extract import FieldMissing, extract
 from processors.extraction.fields import compile_fields
-from processors.extraction.money import Setting, read_money
+from processors.extraction.money import PriceContext, read_money
 
 _SOLD_OUT = frozenset(("OutOfStock", "SoldOut", "Discontinued"))
 _PASSES = 3
@@ -140,7 +140,7 @@ def measure_prices(file: Path, show_misses: bool) -> None:
     examples: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
     amounts = currencies = both = 0
     for example in examples:
-        setting = Setting(decimal=example.get("decimal_separator"))
+        setting = PriceContext(decimal=example.get("decimal_separator"))
         money = read_money(example["price_raw"] or "", setting, symbol=example["currency_raw"] or "")
         amount = None if example["amount"] is None else Decimal(example["amount"])
         same_amount = (money.amount if money else None) == amount

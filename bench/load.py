@@ -43,7 +43,7 @@ class Offsets:
 
 
 @dataclass(slots=True)
-class Outcome:
+class LoadResult:
     """What the topics say of a set of jobs; times are milliseconds of the broker's clock."""
 
     submitted_ms: int = 0
@@ -99,10 +99,10 @@ def submit(
     producer.flush(30)
 
 
-def outcome(servers: str, urls: str, sagas: str, prefix: str, jobs: int, *, give_up_s: float = 60.0) -> Outcome:
+def outcome(servers: str, urls: str, sagas: str, prefix: str, jobs: int, *, give_up_s: float = 60.0) -> LoadResult:
     """Read the topics until every job whose id begins with `prefix` has ended, and tell how."""
     reader = Reader({"bootstrap.servers": servers})
-    found = Outcome()
+    found = LoadResult()
     found.submitted_ms = min(
         record.timestamp_ms for record in reader.records(urls) if (record.key or b"").startswith(prefix.encode())
     )
@@ -125,7 +125,7 @@ def outcome(servers: str, urls: str, sagas: str, prefix: str, jobs: int, *, give
         time.sleep(0.1)
 
 
-class Follower:
+class StateFollower:
     """Waits for the end of single sagas, as a client that follows the status stream sees it."""
 
     def __init__(self, servers: str, sagas: str, partitions: int) -> None:

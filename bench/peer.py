@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from bench.rows import Row
+from bench.rows import ResultRow
 from bench.scenarios import FAILS_EVERY
 from bench.steps import PAYLOAD_BYTES
 from bench.usage import Usage
@@ -49,7 +49,7 @@ class Peer:
         if not self._about:
             raise RuntimeError(f"{name} did not say that it is ready; see bench/peer.py for the contract")
 
-    def ask(self, scenario: str, sagas: int, in_flight: int) -> Row | None:
+    def ask(self, scenario: str, sagas: int, in_flight: int) -> ResultRow | None:
         """Run one scenario; None if the peer doesn't support it."""
         asked = {
             "scenario": scenario,
@@ -72,11 +72,11 @@ class Peer:
         memory = sum(usage.rss.values())
         if "latencies_ms" in answer:
             cuts = quantiles(answer["latencies_ms"], n=100)
-            return Row(self._name, scenario, p50_ms=cuts[49], p99_ms=cuts[98], rss_mb=memory, **common)
+            return ResultRow(self._name, scenario, p50_ms=cuts[49], p99_ms=cuts[98], rss_mb=memory, **common)
         failing = len(range(0, sagas, FAILS_EVERY)) if scenario == "S3" else 0
         if (answer["completed"], answer["compensated"]) != (sagas - failing, failing):
             raise RuntimeError(f"{self._name} {scenario}: {answer}; {failing} of {sagas} had to be compensated")
-        return Row(self._name, scenario, sagas_per_s=sagas / answer["seconds"], rss_mb=memory, **common)
+        return ResultRow(self._name, scenario, sagas_per_s=sagas / answer["seconds"], rss_mb=memory, **common)
 
     def close(self) -> None:
         """Let it end."""
@@ -126,7 +126,7 @@ def _by_program(used: Mapping[str, float], sagas: int) -> dict[str, float]:
 
 def rows(
     given: Sequence[str], scenarios: Sequence[str], runs: int, sizes: Mapping[str, tuple[int, int]]
-) -> Iterator[Row]:
+) -> Iterator[ResultRow]:
     """Every scenario of every peer; `sizes` holds sagas and how many of them at once, by scenario."""
     for one in given:
         name, _, command = one.partition("=")

@@ -17,10 +17,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from confluent_kafka import Producer
+from confluent_kafka import Producer as ConfluentProducer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not listed in its __all__
 
-from processors.kafka.producer import Outbox
+from processors.kafka.producer import Producer
 from processors.local.kafka import EmbeddedKafka
 from processors.saga_table.recovery import add_saga_table
 from processors.transport.app import create_faust_app, raw_topic, serve
@@ -73,17 +73,19 @@ def fill(servers: str, states: int, size: int, partitions: int) -> None:
     ]
     for made in admin.create_topics(topics).values():
         made.result(30)
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 50, "queue.buffering.max.messages": 200_000})
+    confluent = ConfluentProducer(
+        {"bootstrap.servers": servers, "linger.ms": 50, "queue.buffering.max.messages": 200_000}
+    )
     for number in range(states):
         head = b"\xc3\x01fingerpr" + _varint(1 + number % 9) + _varint(NOW_MS + number) + _varint(1)
         value = head + os.urandom(16) * (1 + (size - len(head)) // 16)
         while True:
             try:
-                producer.produce(SAGAS, value[:size], f"{number:0{KEY_BYTES}}", partition=number % partitions)
+                confluent.produce(SAGAS, value[:size], f"{number:0{KEY_BYTES}}", partition=number % partitions)
                 break
             except BufferError:
-                producer.poll(0.1)
-    producer.flush()
+                confluent.poll(0.1)
+    confluent.flush()
 
 
 def _varint(number: int) -> bytes:
@@ -119,7 +121,7 @@ async def restore(arguments: argparse.Namespace) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     (store,), (how,) = arguments.store, arguments.how
-    outbox, stop = Outbox(arguments.child), asyncio.Event()
+    producer, stop = Producer(arguments.child), asyncio.Event()
     app = create_faust_app(
         f"bench-{arguments.data.name}",
         bootstrap_servers=arguments.child,
@@ -135,7 +137,7 @@ async def restore(arguments: argparse.Namespace) -> None:
 
     table = add_saga_table(
         app,
-        outbox=outbox,
+        producer=producer,
         client={"bootstrap.servers": arguments.child},
         topic=SAGAS,
         bulk=how == "bulk",
@@ -160,7 +162,7 @@ async def restore(arguments: argparse.Namespace) -> None:
         )
         stop.set()
 
-    if await serve([app], stop, resources=[outbox], on_ready=on_ready) != 0:
+    if await serve([app], stop, resources=[producer], on_ready=on_ready) != 0:
         sys.exit("The app failed; see above.")
     print(json.dumps(found))
 

@@ -31,7 +31,7 @@ def spin_ms() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ResultRow:
     """One measurement. What a scenario doesn't measure is None. `cpu` is CPU-ms a saga by process, the broker's too."""
 
     engine: str
@@ -54,21 +54,21 @@ class Row:
 _NUMBERS = ("sagas_per_s", "p50_ms", "p99_ms", "cpu_ms_per_saga", "rss_mb")
 
 
-def medians(rows: Iterable[Row]) -> list[Row]:
+def medians(rows: Iterable[ResultRow]) -> list[ResultRow]:
     """One row for each engine and scenario: the median of each number over its runs."""
-    groups: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str], list[ResultRow]] = {}
     for row in rows:
         groups.setdefault((row.engine, row.scenario), []).append(row)
     return [_median_of(group) for group in groups.values()]
 
 
-def _median_of(group: Sequence[Row]) -> Row:
+def _median_of(group: Sequence[ResultRow]) -> ResultRow:
     numbers: dict[str, float | None] = {}
     for name in _NUMBERS:
         given = [value for row in group if (value := getattr(row, name)) is not None]
         numbers[name] = median(given) if given else None
     first = group[0]
-    return Row(
+    return ResultRow(
         engine=first.engine,
         scenario=first.scenario,
         settings={**first.settings, "runs": len(group)},
@@ -89,7 +89,7 @@ def _each_median(maps: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return {name: median(given) for name, given in values.items()}
 
 
-def show(console: Console, rows: Sequence[Row]) -> None:
+def show(console: Console, rows: Sequence[ResultRow]) -> None:
     """Print the medians, the CPU by process, and what else was measured."""
     table = Table("scenario", "engine", "runs", title="medians", title_justify="left")
     for heading in ("sagas/s", "p50 ms", "p99 ms", "CPU ms a saga", "RSS MB", "load", "spin ms"):
@@ -121,24 +121,24 @@ def _digits(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def earlier(path: Path, rows: Sequence[Row]) -> list[Row]:
+def earlier(path: Path, rows: Sequence[ResultRow]) -> list[ResultRow]:
     """The rows in a file that these don't replace: those of other engines and scenarios."""
     replaced = {(row.engine, row.scenario) for row in rows}
     try:
-        found = [Row(**fields) for fields in json.loads(path.read_text("utf-8"))["rows"]]
+        found = [ResultRow(**fields) for fields in json.loads(path.read_text("utf-8"))["rows"]]
     except (OSError, ValueError, TypeError, KeyError):
         # None, or one of another version: what was measured now counts.
         return []
     return [row for row in found if (row.engine, row.scenario) not in replaced]
 
 
-def save(path: Path, rows: Sequence[Row]) -> None:
+def save(path: Path, rows: Sequence[ResultRow]) -> None:
     """Write every row, and the medians."""
     content = {"rows": [asdict(row) for row in rows], "medians": [asdict(row) for row in medians(rows)]}
     path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
-def plot(path: Path, rows: Sequence[Row]) -> None:
+def plot(path: Path, rows: Sequence[ResultRow]) -> None:
     """Draw throughput and CPU a saga, one bar for each engine and scenario, as PNG."""
     import matplotlib
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from statistics import quantiles
 
 from bench import raw
-from bench.engine import Engine
-from bench.load import Follower, Offsets, Outcome, outcome, request, submit
-from bench.rows import Row
+from bench.engine import BenchEngine
+from bench.load import LoadResult, Offsets, StateFollower, outcome, request, submit
+from bench.rows import ResultRow
 from processors.kafka.reader import Reader
 from topics.catalogue import DEFAULT_STEPS
 
@@ -25,7 +25,7 @@ _SETTLE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class SagaLoad:
     """A number of sagas; `fails_every`: every n-th fails for good in load and is compensated."""
 
     sagas: int
@@ -45,13 +45,13 @@ class Load:
 class Run:
     """One engine, and what is asked of it again and again."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: BenchEngine) -> None:
         self.engine = engine
         self.servers = engine.kafka.bootstrap_servers
         self.partitions = engine.settings().partitions
         self._offsets = Offsets(self.servers, self.partitions)
 
-    def settings(self, load: Load) -> dict[str, object]:
+    def settings(self, load: SagaLoad) -> dict[str, object]:
         """What a row says of how it was made."""
         return {
             "layout": self.engine.layout,
@@ -61,7 +61,7 @@ class Run:
             **self.engine.settings_given,
         }
 
-    def carry(self, load: Load, scenario: str, *, kill_at: int | None = None, warm_up: bool = False) -> Row:
+    def carry(self, load: SagaLoad, scenario: str, *, kill_at: int | None = None, warm_up: bool = False) -> ResultRow:
         """Put a load through the engine; kill the coordinator when `kill_at` sagas are done."""
         engine, prefix = self.engine, f"{scenario}-{uuid.uuid4().hex[:6]}-"
         jobs = [
@@ -97,7 +97,7 @@ class Run:
         )
         used, memory = engine.usage().since(before), engine.usage().rss
         if warm_up:
-            return Row(NAME, scenario)
+            return ResultRow(NAME, scenario)
         seen = outcome(self.servers, engine.topic("urls"), engine.topic("sagas"), prefix, load.sagas)
         _check(seen, load)
         cpu = {name: value / load.sagas for name, value in used.items()}
@@ -105,7 +105,7 @@ class Run:
         if killed_at:
             after = [at for at in seen.ended_ms.values() if at / 1000 > killed_at]
             more = {"recovery_s": min(after) / 1000 - killed_at, "longest_gap_s": seen.longest_gap_s}
-        return Row(
+        return ResultRow(
             NAME,
             scenario,
             sagas_per_s=load.sagas / seen.seconds,
@@ -125,7 +125,7 @@ class Run:
 
         Returns the milliseconds of each, a client's, end to end, and what every process used meanwhile.
         """
-        follower = Follower(self.servers, self.engine.topic("sagas"), self.partitions)
+        follower = StateFollower(self.servers, self.engine.topic("sagas"), self.partitions)
         prefix, times = f"S2-{uuid.uuid4().hex[:6]}-", []
         try:
             before = self.engine.usage()
@@ -136,18 +136,18 @@ class Run:
         finally:
             follower.close()
 
-    def one_at_a_time(self, sagas: int) -> Row:
+    def one_at_a_time(self, sagas: int) -> ResultRow:
         """S2: at least two sagas, one at a time."""
         times, used = self.alone(sagas)
         cuts = quantiles(times, n=100)
         cpu = {name: value / sagas for name, value in used.items()}
-        return Row(
+        return ResultRow(
             NAME,
             "S2",
             p50_ms=cuts[49],
             p99_ms=cuts[98],
             cpu_ms_per_saga=sum(cpu.values()),
-            settings=self.settings(Load(sagas, in_flight=1)),
+            settings=self.settings(SagaLoad(sagas, in_flight=1)),
             cpu=cpu,
         )
 
@@ -159,13 +159,13 @@ class Run:
         time.sleep(seconds)
         return {name: used / seconds / 10 for name, used in self.engine.usage().since(before).items()}
 
-    def raw_limit(self, sagas: int) -> Row:
+    def raw_limit(self, sagas: int) -> ResultRow:
         """The messages and bytes of the last S1 saga in the topics, through the bare client."""
         traffic = self._traffic()
         rate, cpu = raw.measure(
             self.servers, self.engine.pids()["broker"], traffic, sagas, f"raw-{uuid.uuid4().hex[:8]}"
         )
-        return Row(
+        return ResultRow(
             "confluent-kafka alone",
             "S1",
             sagas_per_s=rate,
@@ -198,7 +198,7 @@ def _some_completed(reader: Reader, sagas: str) -> bytes:
     raise RuntimeError("the raw limit takes its traffic from S1: run both")
 
 
-def _check(seen: Outcome, load: Load) -> None:
+def _check(seen: LoadResult, load: SagaLoad) -> None:
     compensated, completed = seen.count("COMPENSATED"), seen.count("COMPLETED")
     if (completed, compensated) != (load.sagas - load.failing, load.failing):
         raise RuntimeError(

@@ -13,12 +13,12 @@ from processors.kafka.record import Batch, Part, Record
 from processors.messages.wire import encode_command, encode_event
 from processors.pipeline.plan_store import PLAN_KEY, Plans
 from processors.roles.coordinator import Coordinator
-from processors.roles.step_worker import StepRunner
+from processors.roles.step_worker import StepWorker
 from processors.saga.commands import StepCommand
 from processors.saga.events import Event
 from processors.saga.plan import Plan, encode_plan
 from processors.step import Host
-from processors.transport.progress import Progress
+from processors.transport.offset_tracker import OffsetTracker
 from topics.catalogue import Catalogue
 
 _JOBS = 500
@@ -36,7 +36,7 @@ class Swallow:
         return [0] * len(items)
 
 
-class Table:
+class DictTable:
     """A dictionary."""
 
     def __init__(self) -> None:
@@ -70,17 +70,17 @@ class OnePlan:
 
 def _batch(topic: str, values: Sequence[tuple[bytes, bytes]], first: int, now_ms: int) -> Batch:
     records = [Record(topic, 0, first + n, now_ms, key, value, ()) for n, (key, value) in enumerate(values)]
-    progress = Progress(lambda: None)
+    tracker = OffsetTracker(lambda: None)
     offsets = [record.offset for record in records]
-    progress.hand_out(offsets, 0.0)
-    return Batch(records, [Part(0, progress, offsets)])
+    tracker.hand_out(offsets, 0.0)
+    return Batch(records, [Part(0, tracker, offsets)])
 
 
 async def coordinator_us(plan: Plan, events: Sequence[Event]) -> float:
     """CPU of the coordinator in microseconds an event, over many sagas side by side."""
     plans = Plans(OnePlan(plan))
     await plans.refresh()
-    coordinator = Coordinator(Table(), Swallow(), plans, Catalogue())
+    coordinator = Coordinator(DictTable(), Swallow(), plans, Catalogue())
     coordinator.restored(0, ())
     now_ms = int(time.time() * 1000)
     run = now_ms // 1000
@@ -114,8 +114,8 @@ async def runner_us(plan: Plan, command: StepCommand, host: Host) -> float:
     """CPU of a step's worker in microseconds a command, the step's own nothing included."""
     plans = Plans(OnePlan(plan))
     await plans.refresh()
-    outbox = Swallow()
-    runner = StepRunner(command.step, host, outbox, plans, Catalogue())
+    producer = Swallow()
+    runner = StepWorker(command.step, host, producer, plans, Catalogue())
     soon = int(time.time() * 1000) + 600_000
     values = []
     for job in range(_JOBS):
@@ -125,7 +125,7 @@ async def runner_us(plan: Plan, command: StepCommand, host: Host) -> float:
 
     async def batches() -> AsyncIterator[Batch]:
         yield batch
-        while outbox.taken < 2 * _JOBS:
+        while producer.taken < 2 * _JOBS:
             await asyncio.sleep(0)
 
     began = time.process_time()

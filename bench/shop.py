@@ -9,10 +9,10 @@ import yaml
 from confluent_kafka import Producer
 
 from bench.load import PHASES
-from bench.rows import Row
+from bench.rows import ResultRow
 from bench.usage import Usage
 from processors.demo.demo import demo_pipeline
-from processors.demo.sample_servers import World
+from processors.demo.sample_servers import SampleServers
 from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
 from processors.messages.scrape_request import ScrapeRequest, encode_request
@@ -22,9 +22,9 @@ NAME = "scrapesaga"
 _GIVE_UP_S = 600.0
 
 
-def measure(folder: Path, urls: int) -> Row:
+def measure(folder: Path, urls: int) -> ResultRow:
     """Take `urls` product pages from a shop without faults through fetch, parse, two paid calls, load and notify."""
-    with World(folder / "world", products=urls) as world:
+    with SampleServers(folder / "world", products=urls) as world:
         path = folder / "shop.yaml"
         path.write_text(yaml.safe_dump(demo_pipeline(world), sort_keys=False))
         engine = LocalEngine(
@@ -40,7 +40,7 @@ def measure(folder: Path, urls: int) -> Row:
             return _carry(engine, world, urls)
 
 
-def _carry(engine: LocalEngine, world: World, urls: int) -> Row:
+def _carry(engine: LocalEngine, world: SampleServers, urls: int) -> ResultRow:
     prefix = engine.settings().topic_prefix
     client = {"bootstrap.servers": engine.bootstrap_servers}
     reader = Reader(client)
@@ -68,7 +68,7 @@ def _carry(engine: LocalEngine, world: World, urls: int) -> Row:
     usage = Usage.of(pids)
     began = min(record.timestamp_ms for record in reader.records(f"{prefix}.urls"))
     cpu = {name: used / urls for name, used in usage.since(before).items()}
-    return Row(
+    return ResultRow(
         NAME,
         "S6",
         sagas_per_s=urls / ((max(ended.values()) - began) / 1000),

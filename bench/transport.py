@@ -20,10 +20,10 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import Producer as ConfluentProducer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not listed in its __all__
 
-from processors.kafka.producer import Outbox, Outgoing
+from processors.kafka.producer import Outgoing, Producer
 from processors.local.kafka import EmbeddedKafka
 from processors.transport.app import create_faust_app, raw_topic, run_apps
 from processors.transport.batches import batches
@@ -66,14 +66,16 @@ def create(bootstrap: str, partitions: int) -> tuple[str, str]:
 def copy_events(bootstrap: str, transport: Any, events: int, partitions: int) -> int:
     """Copy `events` records from one topic to another and report rate and CPU from the first to the last."""
     source, sink = create(bootstrap, partitions)
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "queue.buffering.max.messages": 2_000_000})
+    confluent = ConfluentProducer(
+        {"bootstrap.servers": bootstrap, "linger.ms": 50, "queue.buffering.max.messages": 2_000_000}
+    )
     for number in range(events):
-        producer.produce(source, VALUE, key=b"0123456789abcdef", partition=number % partitions)
-    producer.flush()
+        confluent.produce(source, VALUE, key=b"0123456789abcdef", partition=number % partitions)
+    confluent.flush()
     app = create_faust_app(
         source, bootstrap_servers=bootstrap, transport=transport, data_dir=Path(tempfile.mkdtemp()), client_id="bench"
     )
-    outbox = Outbox(bootstrap)
+    producer = Producer(bootstrap)
     end = asyncio.Event()
     report: list[str] = []
 
@@ -84,7 +86,7 @@ def copy_events(bootstrap: str, transport: Any, events: int, partitions: int) ->
         async for batch in batches(stream):
             if not copied:
                 began, cpu = time.perf_counter(), time.process_time()
-            await outbox.send([Outgoing(sink, r.partition, r.key, r.value) for r in batch.records])
+            await producer.send([Outgoing(sink, r.partition, r.key, r.value) for r in batch.records])
             batch.done()
             copied += len(batch)
             turns += 1
@@ -96,7 +98,7 @@ def copy_events(bootstrap: str, transport: Any, events: int, partitions: int) ->
                 )
                 end.set()
 
-    return run(app, outbox, end, report)
+    return run(app, producer, end, report)
 
 
 def measure_trips(bootstrap: str, transport: Any, events: int, partitions: int) -> int:
@@ -105,7 +107,7 @@ def measure_trips(bootstrap: str, transport: Any, events: int, partitions: int) 
     app = create_faust_app(
         there, bootstrap_servers=bootstrap, transport=transport, data_dir=Path(tempfile.mkdtemp()), client_id="bench"
     )
-    outbox = Outbox(bootstrap)
+    producer = Producer(bootstrap)
     end = asyncio.Event()
     returned: asyncio.Queue[float] = asyncio.Queue()
     report: list[str] = []
@@ -113,7 +115,7 @@ def measure_trips(bootstrap: str, transport: Any, events: int, partitions: int) 
     @app.agent(raw_topic(app, there))
     async def answer(stream: Any) -> None:
         async for batch in batches(stream):
-            await outbox.send([Outgoing(back, r.partition, r.key, r.value) for r in batch.records])
+            await producer.send([Outgoing(back, r.partition, r.key, r.value) for r in batch.records])
             batch.done()
 
     @app.agent(raw_topic(app, back))
@@ -130,7 +132,7 @@ def measure_trips(bootstrap: str, transport: Any, events: int, partitions: int) 
             if not number:
                 trips, cpu = [], time.process_time()
             began = time.perf_counter()
-            await outbox.send([Outgoing(there, number % partitions, b"key", VALUE)])
+            await producer.send([Outgoing(there, number % partitions, b"key", VALUE)])
             trips.append((await returned.get() - began) * 1000)
         cuts = quantiles(trips, n=100)
         used_us = (time.process_time() - cpu) / TRIPS * 1e6
@@ -140,10 +142,10 @@ def measure_trips(bootstrap: str, transport: Any, events: int, partitions: int) 
         )
         end.set()
 
-    return run(app, outbox, end, report, send)
+    return run(app, producer, end, report, send)
 
 
-def run(app: Any, outbox: Outbox, end: asyncio.Event, report: list[str], then: Any = None) -> int:
+def run(app: Any, producer: Producer, end: asyncio.Event, report: list[str], then: Any = None) -> int:
     """Run until `end` is set."""
     tasks: list[asyncio.Task[None]] = []
 
@@ -156,7 +158,7 @@ def run(app: Any, outbox: Outbox, end: asyncio.Event, report: list[str], then: A
         if then is not None:
             tasks.append(asyncio.create_task(then()))
 
-    code = run_apps([app], resources=[outbox], on_ready=begin)
+    code = run_apps([app], resources=[producer], on_ready=begin)
     print(*report, sep="\n", flush=True)
     return code
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 from confluent_kafka import Producer
 
-from bench.engine import PIPELINE, Engine
+from bench.engine import PIPELINE, BenchEngine
 from bench.load import Offsets, request
-from bench.rows import Row
+from bench.rows import ResultRow
 from processors.kafka.partitioner import partition_for
 from processors.local.kafka import EmbeddedKafka
 from processors.messages.scrape_request import content_hash, read_request
@@ -39,10 +39,10 @@ _IDLE_S = 5.0
 _GIVE_UP_S = 240.0
 
 
-def measure(broker: EmbeddedKafka, folder: Path, waiting: int, store: str, empty_mb: float | None) -> Row:
+def measure(broker: EmbeddedKafka, folder: Path, waiting: int, store: str, empty_mb: float | None) -> ResultRow:
     """One size and one store; `empty_mb` is what a coordinator without sagas takes, None to measure that."""
     settings = {"SCRAPESAGA_TOPIC_PREFIX": f"s5-{store}-{waiting}", "SCRAPESAGA_STORE": store}
-    engine = Engine(folder / f"{store}-{waiting}", layout="two", settings=settings, broker=broker)
+    engine = BenchEngine(folder / f"{store}-{waiting}", layout="two", settings=settings, broker=broker)
     engine.prepare()
     sagas = waiting_saga(engine.plan())
     fill(engine, sagas, waiting)
@@ -50,14 +50,14 @@ def measure(broker: EmbeddedKafka, folder: Path, waiting: int, store: str, empty
         run = _Waiting(engine, sagas, waiting)
         memory = run.memory_mb()
         if empty_mb is None:
-            return Row(NAME, "S5", rss_mb=memory)
+            return ResultRow(NAME, "S5", rss_mb=memory)
         more = {
             "bytes_a_saga": (memory - empty_mb) * 1e6 / waiting,
             "idle_cpu_percent": run.idle_percent(),
             "cpu_us_an_event": run.wake_some(),
             "recovery_s": run.kill_and_recover(),
         }
-    return Row(
+    return ResultRow(
         NAME,
         f"S5 {waiting:,} {store}",
         rss_mb=memory,
@@ -108,7 +108,7 @@ def _numbered(saga: Saga, number: int) -> Saga:
     )
 
 
-def fill(engine: Engine, saga: Saga, waiting: int) -> None:
+def fill(engine: BenchEngine, saga: Saga, waiting: int) -> None:
     """Write the states of all waiting sagas to the saga log."""
     producer = Producer(
         {
@@ -135,7 +135,7 @@ def fill(engine: Engine, saga: Saga, waiting: int) -> None:
 class _Waiting:
     """A running engine with waiting sagas."""
 
-    def __init__(self, engine: Engine, saga: Saga, waiting: int) -> None:
+    def __init__(self, engine: BenchEngine, saga: Saga, waiting: int) -> None:
         self._engine = engine
         self._saga = saga
         self._waiting = waiting
@@ -194,7 +194,7 @@ class _Waiting:
         return time.monotonic() - began
 
 
-def rows(broker: EmbeddedKafka, folder: Path, sizes: list[int], stores: list[str]) -> Iterator[Row]:
+def rows(broker: EmbeddedKafka, folder: Path, sizes: list[int], stores: list[str]) -> Iterator[ResultRow]:
     """Every size with every store."""
     for store in stores:
         empty = measure(broker, folder, 0, store, None).rss_mb

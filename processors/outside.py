@@ -1,5 +1,6 @@
 """The former name of `processors.step_model`, which steps outside this project import."""
 
-from processors.step_model import Network, Outside
+from processors.step_model import Network
+from processors.step_model import StepModel as Outside
 
 __all__ = ["Network", "Outside"]

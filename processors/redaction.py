@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
-HIDDEN = "***"
+REDACTED = "***"
 #: A shorter one would be blotted out of texts that have nothing to do with it.
-SHORTEST_HIDDEN = 4
+SHORTEST_REDACTED = 4
 LONGEST = 200
 QUERY = "?***"
 # C0 and C1 controls, line and paragraph separators, and marks that turn the direction of writing.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def shown_url(url: object) -> str:
+def sanitised_url(url: object) -> str:
     """Return a URL without user name, password, query and fragment; of a long one the beginning. Takes any text."""
     place, mark, _ = str(url).partition("#")[0].partition("?")
     scheme, colon, rest = place.rpartition("://")

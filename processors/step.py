@@ -213,4 +213,4 @@ class Step(ABC):
 
     @abstractmethod
     async def run(self, call: StepCall) -> StepOutput:
-        """Do the step's work. Raise StepFailed (stop, compensate) or RetryLater; anything else is a surprise."""
+        """Do the step's work. Raise StepFailed (stop, compensate) or RetryLater; anything else is an unexpected error."""

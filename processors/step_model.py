@@ -16,7 +16,7 @@ The step runs as it is; what it talks to is replaced. Name the model in the step
         def standing(self, job_id: str, run: int, key: str) -> int:
             return sum(1 for path in Path(self._folder.name).iterdir() if path.stem == job_id)
 
-The simulator puts its mishaps around `run`, `compensate` and `confirm`, kills and halts the process at each `await`, and
+The simulator puts its faults around `run`, `compensate` and `confirm`, kills and halts the process at each `await`, and
 asks in the end how many effects stand: one for a completed job, none for a compensated one. Time is virtual: use
 `asyncio.sleep`, not a thread's. A model must do the same each time: no clock, no randomness, no iteration over sets.
 """
@@ -42,7 +42,7 @@ class Network(Protocol):
         ...
 
 
-class Outside(ABC):
+class StepModel(ABC):
     """What one step of a pipeline changes outside, in one simulated history: all jobs, runs and workers of it."""
 
     def __init__(self, network: Network) -> None:

@@ -16,7 +16,7 @@ from avro.compatibility import ReaderWriterCompatibilityChecker
 from avro.schema import Schema, parse
 
 
-class Rule(StrEnum):
+class CompatibilityRule(StrEnum):
     """What a newer version of a schema owes the older ones."""
 
     BACKWARD = "BACKWARD"
@@ -24,7 +24,7 @@ class Rule(StrEnum):
 
 
 #: By name of the schema; all others are BACKWARD.
-RULES: Mapping[str, Rule] = {"saga_state": Rule.FULL}
+RULES: Mapping[str, CompatibilityRule] = {"saga_state": CompatibilityRule.FULL}
 
 #: How many fields stay first, as they are: restore reads them from the first bytes, whichever version wrote them.
 FIRST_FIELDS: Mapping[str, int] = {"saga_state": 4}
@@ -33,7 +33,7 @@ FIRST_FIELDS: Mapping[str, int] = {"saga_state": 4}
 def problems(name: str, older: Mapping[str, Any], newer: Mapping[str, Any]) -> list[str]:
     """Return why `newer` may not follow `older` under the rule of that schema, a sentence each; empty if it may."""
     found = list(_unread("the newer version can't read what the older one wrote", newer, older))
-    if RULES.get(name, Rule.BACKWARD) is Rule.FULL:
+    if RULES.get(name, CompatibilityRule.BACKWARD) is CompatibilityRule.FULL:
         found += _unread("the older version can't read what the newer one wrote", older, newer)
     fixed = FIRST_FIELDS.get(name, 0)
     if _wire(older["fields"][:fixed]) != _wire(newer["fields"][:fixed]):

@@ -22,7 +22,7 @@ from fastavro.schema import SchemaParseException, UnknownType, fingerprint, to_p
 
 from schemas.codec import HEADER_BYTES, MARKER
 from schemas.record_columns import Column, columns_of, row_of
-from schemas.record_types import Record, RecordSchemaError, record_shape
+from schemas.record_types import RecordSchemaError, RecordType, record_shape
 from schemas.record_values import fit_record, jsonable
 
 __all__ = ["Column", "RecordMismatch", "RecordSchema", "RecordSchemaError", "UnreadableRecord"]
@@ -58,7 +58,7 @@ class RecordSchema:
     text: str
     fingerprint: bytes
     _avro: dict[str, object]
-    _shape: Record
+    _shape: RecordType
     _columns: tuple[Column, ...]
 
     @classmethod

@@ -15,28 +15,28 @@ from schemas.record_types import (
     Exact,
     Fixed,
     Keyed,
-    Kind,
     Many,
-    Member,
     Nullable,
-    Record,
+    RecordField,
     RecordSchemaError,
+    RecordType,
     Scalar,
+    ScalarKind,
     Shape,
     Text,
 )
 
 _SCALARS = {
-    Kind.BOOLEAN: "Bool",
-    Kind.INT: "Int32",
-    Kind.LONG: "Int64",
-    Kind.FLOAT: "Float32",
-    Kind.DOUBLE: "Float64",
-    Kind.BYTES: "String",
-    Kind.UUID: "UUID",
-    Kind.DATE: "Date32",
-    Kind.TIMESTAMP_MILLIS: "DateTime64(3, 'UTC')",
-    Kind.TIMESTAMP_MICROS: "DateTime64(6, 'UTC')",
+    ScalarKind.BOOLEAN: "Bool",
+    ScalarKind.INT: "Int32",
+    ScalarKind.LONG: "Int64",
+    ScalarKind.FLOAT: "Float32",
+    ScalarKind.DOUBLE: "Float64",
+    ScalarKind.BYTES: "String",
+    ScalarKind.UUID: "UUID",
+    ScalarKind.DATE: "Date32",
+    ScalarKind.TIMESTAMP_MILLIS: "DateTime64(3, 'UTC')",
+    ScalarKind.TIMESTAMP_MICROS: "DateTime64(6, 'UTC')",
 }
 
 
@@ -49,7 +49,7 @@ class Column:
     avro_path: str
 
 
-def columns_of(shape: Record) -> tuple[Column, ...]:
+def columns_of(shape: RecordType) -> tuple[Column, ...]:
     """The columns in the schema's order; raises RecordSchemaError where two paths flatten to one name."""
     columns = tuple(_flattened(shape, (), nullable=False))
     taken: dict[str, str] = {}
@@ -62,11 +62,11 @@ def columns_of(shape: Record) -> tuple[Column, ...]:
     return columns
 
 
-def _flattened(shape: Record, above: tuple[str, ...], nullable: bool) -> Iterator[Column]:
+def _flattened(shape: RecordType, above: tuple[str, ...], nullable: bool) -> Iterator[Column]:
     for member in shape.members:
         path = (*above, member.name)
         inner, optional = _opened(member.shape, nullable)
-        if isinstance(inner, Record):
+        if isinstance(inner, RecordType):
             yield from _flattened(inner, path, optional)
         else:
             yield Column("_".join(path), _column_type(inner, optional), ".".join(path))
@@ -84,7 +84,7 @@ def _column_type(shape: Shape, nullable: bool) -> str:
             return f"Array({_column_type(shape.items, nullable=False)})"
         case Keyed():
             return f"Map(String, {_column_type(shape.values, nullable=False)})"
-        case Record():
+        case RecordType():
             # Inside arrays and maps there is nothing to flatten into; a null record is a tuple of nulls.
             members = ", ".join(f"{m.name} {_column_type(m.shape, nullable)}" for m in shape.members)
             return f"Tuple({members})"
@@ -103,16 +103,16 @@ def _column_type(shape: Shape, nullable: bool) -> str:
     return f"Nullable({plain})" if nullable else plain
 
 
-def row_of(shape: Record, record: Mapping[str, object] | None) -> tuple[object, ...]:
+def row_of(shape: RecordType, record: Mapping[str, object] | None) -> tuple[object, ...]:
     """The record's values in the order of `columns_of`."""
     return tuple(_cells(shape, record))
 
 
-def _cells(shape: Record, record: Mapping[str, object] | None) -> Iterator[object]:
+def _cells(shape: RecordType, record: Mapping[str, object] | None) -> Iterator[object]:
     for member in shape.members:
         value = None if record is None else record[member.name]
         inner, _ = _opened(member.shape, nullable=False)
-        if isinstance(inner, Record):
+        if isinstance(inner, RecordType):
             yield from _cells(inner, value if isinstance(value, Mapping) else None)
         else:
             yield _cell(inner, value)
@@ -126,11 +126,11 @@ def _cell(shape: Shape, value: object) -> object:
             return [_cell(shape.items, item) for item in value] if isinstance(value, list) else []
         case Keyed():
             return {key: _cell(shape.values, item) for key, item in value.items()} if isinstance(value, Mapping) else {}
-        case Record():
+        case RecordType():
             return tuple(_cell(member.shape, _of(value, member)) for member in shape.members)
         case _:
             return value
 
 
-def _of(record: object, member: Member) -> object:
+def _of(record: object, member: RecordField) -> object:
     return record[member.name] if isinstance(record, Mapping) else None

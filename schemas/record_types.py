@@ -16,7 +16,7 @@ class RecordSchemaError(ValueError):
     """A record schema cannot be used; the message names the file, the field and the way out."""
 
 
-class Kind(StrEnum):
+class ScalarKind(StrEnum):
     """Types without parameters, by the name of their Avro type or logical type."""
 
     BOOLEAN = "boolean"
@@ -35,7 +35,7 @@ class Kind(StrEnum):
 class Scalar:
     """A value of one of the parameterless types."""
 
-    kind: Kind
+    kind: ScalarKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Nullable:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class RecordField:
     """A field of a record. `default` is the schema's own JSON; it counts only if `has_default`."""
 
     name: str
@@ -99,31 +99,41 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecordType:
     """A record: its full Avro name with its fields in the schema's order."""
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[RecordField, ...]
 
 
-Shape: TypeAlias = Scalar | Text | Exact | Choice | Fixed | Many | Keyed | Nullable | Record
+Shape: TypeAlias = Scalar | Text | Exact | Choice | Fixed | Many | Keyed | Nullable | RecordType
 
 # ClickHouse's Decimal256 holds 76 digits; more could be encoded as Avro but never loaded.
 MAX_PRECISION = 76
 
-_PLAIN = {kind.value: kind for kind in (Kind.BOOLEAN, Kind.INT, Kind.LONG, Kind.FLOAT, Kind.DOUBLE, Kind.BYTES)}
+_PLAIN = {
+    kind.value: kind
+    for kind in (
+        ScalarKind.BOOLEAN,
+        ScalarKind.INT,
+        ScalarKind.LONG,
+        ScalarKind.FLOAT,
+        ScalarKind.DOUBLE,
+        ScalarKind.BYTES,
+    )
+}
 _LOGICAL = {
-    ("int", "date"): Kind.DATE,
-    ("long", "timestamp-millis"): Kind.TIMESTAMP_MILLIS,
-    ("long", "timestamp-micros"): Kind.TIMESTAMP_MICROS,
-    ("string", "uuid"): Kind.UUID,
+    ("int", "date"): ScalarKind.DATE,
+    ("long", "timestamp-millis"): ScalarKind.TIMESTAMP_MILLIS,
+    ("long", "timestamp-micros"): ScalarKind.TIMESTAMP_MICROS,
+    ("string", "uuid"): ScalarKind.UUID,
 }
 
 
-def record_shape(schema: object, named: Mapping[str, object]) -> Record:
+def record_shape(schema: object, named: Mapping[str, object]) -> RecordType:
     """The shape of a parsed top-level record schema; raises RecordSchemaError on what cannot be carried through."""
     shape = _shape(schema, named, path="", inside=())
-    if not isinstance(shape, Record):
+    if not isinstance(shape, RecordType):
         raise RecordSchemaError("the top of a record schema must be of type `record`")
     return shape
 
@@ -153,7 +163,7 @@ def _shape(schema: object, named: Mapping[str, object], path: str, inside: tuple
 
 def _record(
     attributes: Mapping[str, object], named: Mapping[str, object], path: str, inside: tuple[str, ...]
-) -> Record:
+) -> RecordType:
     name = cast("str", attributes["name"])
     if name in inside:
         raise RecordSchemaError(f"{path}: {name} contains itself, which no table can hold; flatten it")
@@ -161,10 +171,10 @@ def _record(
     for field in cast("list[dict[str, object]]", attributes["fields"]):
         below = f"{path}.{field['name']}" if path else str(field["name"])
         shape = _shape(field["type"], named, below, (*inside, name))
-        members.append(Member(str(field["name"]), shape, "default" in field, field.get("default")))
+        members.append(RecordField(str(field["name"]), shape, "default" in field, field.get("default")))
     if not members:
         raise RecordSchemaError(f"{path or name}: a record without fields has nothing to store; give it some")
-    return Record(name, tuple(members))
+    return RecordType(name, tuple(members))
 
 
 def _union(branches: list[object], named: Mapping[str, object], path: str, inside: tuple[str, ...]) -> Shape:

@@ -18,11 +18,11 @@ from schemas.record_types import (
     Exact,
     Fixed,
     Keyed,
-    Kind,
     Many,
     Nullable,
-    Record,
+    RecordType,
     Scalar,
+    ScalarKind,
     Shape,
     Text,
 )
@@ -30,7 +30,7 @@ from schemas.record_types import (
 # Rounding must not depend on the process-wide decimal context, whose 28 digits are fewer than a schema may ask for.
 _DECIMALS = Context(prec=2 * MAX_PRECISION, rounding=ROUND_HALF_EVEN)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_RANGES = {Kind.INT: 2**31, Kind.LONG: 2**63}
+_RANGES = {ScalarKind.INT: 2**31, ScalarKind.LONG: 2**63}
 _FLOAT_MAX = 3.4028234663852886e38
 # Date32 and DateTime64 end here; a day outside would be clamped in the warehouse without a word.
 _FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(2299, 12, 31)
@@ -41,7 +41,7 @@ class _Unfit(Exception):
     """A value that does not fit its type; only ever seen inside this module."""
 
 
-def fit_record(shape: Record, values: Mapping[str, object], path: str, problems: list[str]) -> dict[str, object]:
+def fit_record(shape: RecordType, values: Mapping[str, object], path: str, problems: list[str]) -> dict[str, object]:
     """The values as the record's types; what does not fit is left out and told in `problems`."""
     record: dict[str, object] = {}
     for member in shape.members:
@@ -68,7 +68,7 @@ def fit(shape: Shape, value: object, path: str, problems: list[str]) -> object:
     match shape:
         case Nullable():
             return None if value is None else fit(shape.of, value, path, problems)
-        case Record() if isinstance(value, Mapping):
+        case RecordType() if isinstance(value, Mapping):
             return fit_record(shape, value, path, problems)
         case Many() if isinstance(value, (list, tuple)):
             return [fit(shape.items, item, f"{path}[{at}]", problems) for at, item in enumerate(value)]
@@ -78,7 +78,7 @@ def fit(shape: Shape, value: object, path: str, problems: list[str]) -> object:
                 for key, item in value.items()
                 if _key_fits(key, path, problems)
             }
-        case Record() | Many() | Keyed():
+        case RecordType() | Many() | Keyed():
             problems.append(f"{path}: {quoted(value)} is not {_wanted(shape)}")
         case _:
             try:
@@ -117,23 +117,23 @@ def _fit_leaf(shape: Scalar | Text | Exact | Choice | Fixed, value: object) -> o
             assert_never(shape)
 
 
-def _scalar(kind: Kind, value: object) -> object:
+def _scalar(kind: ScalarKind, value: object) -> object:
     match kind:
-        case Kind.BOOLEAN:
+        case ScalarKind.BOOLEAN:
             return _boolean(value)
-        case Kind.INT | Kind.LONG:
+        case ScalarKind.INT | ScalarKind.LONG:
             return _integer(value, _RANGES[kind])
-        case Kind.FLOAT | Kind.DOUBLE:
-            return _floating(_amount_of(value), _FLOAT_MAX if kind is Kind.FLOAT else math.inf)
-        case Kind.BYTES:
+        case ScalarKind.FLOAT | ScalarKind.DOUBLE:
+            return _floating(_amount_of(value), _FLOAT_MAX if kind is ScalarKind.FLOAT else math.inf)
+        case ScalarKind.BYTES:
             return _bytes(value, None)
-        case Kind.UUID:
+        case ScalarKind.UUID:
             return _uuid(value)
-        case Kind.DATE:
+        case ScalarKind.DATE:
             return _day(value)
-        case Kind.TIMESTAMP_MILLIS:
+        case ScalarKind.TIMESTAMP_MILLIS:
             return _moment(value, timedelta(milliseconds=1))
-        case Kind.TIMESTAMP_MICROS:
+        case ScalarKind.TIMESTAMP_MICROS:
             return _moment(value, timedelta(microseconds=1))
         case _:
             assert_never(kind)
@@ -267,15 +267,15 @@ def schema_default(shape: Shape, default: object) -> object:
         case Exact() if isinstance(default, str):
             unscaled = int.from_bytes(default.encode("latin-1"), "big", signed=True)
             return Decimal(unscaled).scaleb(-shape.scale, context=_DECIMALS)
-        case Fixed() | Scalar(kind=Kind.BYTES) if isinstance(default, str):
+        case Fixed() | Scalar(kind=ScalarKind.BYTES) if isinstance(default, str):
             return default.encode("latin-1")
-        case Scalar(kind=Kind.DATE) if isinstance(default, int):
+        case Scalar(kind=ScalarKind.DATE) if isinstance(default, int):
             return _EPOCH.date() + timedelta(days=default)
         case Many() if isinstance(default, list):
             return [schema_default(shape.items, item) for item in default]
         case Keyed() if isinstance(default, dict):
             return {key: schema_default(shape.values, item) for key, item in default.items()}
-        case Record() if isinstance(default, dict):
+        case RecordType() if isinstance(default, dict):
             return {
                 member.name: schema_default(member.shape, default.get(member.name, member.default))
                 for member in shape.members
@@ -289,7 +289,7 @@ def jsonable(shape: Shape, value: object) -> object:
     match shape:
         case Nullable():
             return None if value is None else jsonable(shape.of, value)
-        case Record() if isinstance(value, Mapping):
+        case RecordType() if isinstance(value, Mapping):
             return {member.name: jsonable(member.shape, value[member.name]) for member in shape.members}
         case Many() if isinstance(value, list):
             return [jsonable(shape.items, item) for item in value]
@@ -310,9 +310,9 @@ def quoted(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _wanted(shape: Record | Many | Keyed) -> str:
+def _wanted(shape: RecordType | Many | Keyed) -> str:
     match shape:
-        case Record():
+        case RecordType():
             return f"an object with {', '.join(member.name for member in shape.members)}"
         case Many():
             return "a list"

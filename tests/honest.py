@@ -24,6 +24,8 @@ from processors.pipeline.plan_store import UnknownPlan
 from processors.saga.commands import Reject, StepCommand
 from processors.saga.events import (
     Cancelled,
+    Compensated,
+    CompensationFailed,
     Confirmed,
     ConfirmFailed,
     Event,
@@ -34,8 +36,6 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    UndoFailed,
-    Undone,
 )
 from processors.saga.plan import Plan, StepPlan
 from processors.saga.protocol import advance
@@ -145,7 +145,7 @@ class Engine:
                 case Action.EXECUTE:
                     return Failed(*where, "no", again, self.chance.random() < 0.5)
                 case Action.COMPENSATE:
-                    return UndoFailed(*where, "no", not again)
+                    return CompensationFailed(*where, "no", not again)
                 case Action.CONFIRM:
                     return ConfirmFailed(*where, "no", not again)
         headers = [("job_id", command.job_id.encode()), ("run", str(command.run).encode())]
@@ -159,7 +159,7 @@ class Engine:
             case Action.COMPENSATE:
                 if command.step == "notify":
                     self.append("scrape.records", command.job_id.encode(), None, headers)
-                return Undone(*where)
+                return Compensated(*where)
             case Action.CONFIRM:
                 return Confirmed(*where)
 
@@ -170,7 +170,7 @@ class Engine:
         open_: list[StepCommand] = []
         for number in range(jobs):
             open_ += self.submit(f"job-{number}")
-            self._mishap()
+            self._fault()
         self._until_quiet(open_)
         for saga in list(self.sagas.values()):
             roll = self.chance.random()
@@ -191,20 +191,20 @@ class Engine:
                 command = open_.pop(self.chance.randrange(len(open_)))
                 saga = self.sagas.get(command.job_id)
                 if saga is not None and saga.phase in UNFINISHED and self.chance.random() < self.failures / 4:
-                    open_ += self._ring(saga)
+                    open_ += self._fire(saga)
                 open_ += self.apply(self.work(command))
-                self._mishap()
+                self._fault()
             unfinished = [saga for saga in self.sagas.values() if saga.phase in UNFINISHED]
             if not unfinished:
                 return
             for saga in unfinished:
-                open_ += self._ring(saga)
+                open_ += self._fire(saga)
 
-    def _ring(self, saga: Saga) -> list[StepCommand]:
+    def _fire(self, saga: Saga) -> list[StepCommand]:
         self.now = max(self.now, saga.due_ms)
         return self.apply(TimedOut(saga.job_id, saga.seq))
 
-    def _mishap(self) -> None:
+    def _fault(self) -> None:
         if self.chance.random() < self.failures / 10:
             self.coordinate(self.append("scrape.events", b"poison", b"not an event"))
         if self.sagas and self.chance.random() < self.failures / 10:

@@ -19,6 +19,8 @@ import msgspec
 from processors.saga.commands import Note, Reject, StepCommand
 from processors.saga.events import (
     Cancelled,
+    Compensated,
+    CompensationFailed,
     Confirmed,
     ConfirmFailed,
     Event,
@@ -29,8 +31,6 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    UndoFailed,
-    Undone,
 )
 from processors.saga.plan import Plan, Resubmit, RetryPolicy, StepPlan, pin
 from processors.saga.protocol import Decision, advance
@@ -133,11 +133,13 @@ class Driven:
         self.saga = decision.saga
         return decision
 
-    def submit(self, content: str = "c1", offset: int = 1, plan: Plan | None = None, partition: int = 0) -> Decision:
+    def submit(
+        self, content_hash: str = "c1", offset: int = 1, plan: Plan | None = None, partition: int = 0
+    ) -> Decision:
         """Intake accepts a request for this job."""
         wanted = plan or self.plan
         origin = Origin(partition, offset)
-        return self.on(Submitted("j", wanted, "http://x/", b'{"n":1}', content, origin, "batch", "trace"))
+        return self.on(Submitted("j", wanted, "http://x/", b'{"n":1}', content_hash, origin, "batch", "trace"))
 
     def succeed(
         self, name: str, seq: int | None = None, output: bytes = b'{"data":{}}', run: int | None = None
@@ -149,13 +151,13 @@ class Driven:
         """An Execute did not work."""
         return self.on(Failed("j", self._run(run), name, self._seq(seq), how.pop("reason", "no"), **how))
 
-    def undone(self, name: str, seq: int | None = None, run: int | None = None) -> Decision:
+    def compensated(self, name: str, seq: int | None = None, run: int | None = None) -> Decision:
         """A Compensate worked."""
-        return self.on(Undone("j", self._run(run), name, self._seq(seq)))
+        return self.on(Compensated("j", self._run(run), name, self._seq(seq)))
 
-    def undo_failed(self, name: str, seq: int | None = None, **how: Any) -> Decision:
+    def compensation_failed(self, name: str, seq: int | None = None, **how: Any) -> Decision:
         """A Compensate did not work."""
-        return self.on(UndoFailed("j", self._run(None), name, self._seq(seq), how.pop("reason", "no"), **how))
+        return self.on(CompensationFailed("j", self._run(None), name, self._seq(seq), how.pop("reason", "no"), **how))
 
     def confirmed(self, name: str, seq: int | None = None) -> Decision:
         """A Confirm worked."""
@@ -165,7 +167,7 @@ class Driven:
         """A Confirm did not work."""
         return self.on(ConfirmFailed("j", self._run(None), name, self._seq(seq), how.pop("reason", "no"), **how))
 
-    def ring(self, seq: int | None = None) -> Decision:
+    def fire(self, seq: int | None = None) -> Decision:
         """The timer of the present state (or of another) rings when the present state's is due."""
         wait = max(1, self.state.due_ms - self.now) if self.saga and self.saga.due_ms else 1
         return self.on(TimedOut("j", self.state.seq if seq is None else seq), after_ms=wait)
@@ -212,7 +214,7 @@ def compensating(**changes: Any) -> Driven:
     """a succeeded, b ended with an unknown outcome: b is being compensated."""
     job = running(**changes)
     job.succeed("a")
-    job.fail("b", unknown=True)
+    job.fail("b", outcome_unknown=True)
     assert job.asked == ("COMPENSATE", "b")
     return job
 
@@ -220,7 +222,7 @@ def compensating(**changes: Any) -> Driven:
 def parked(**changes: Any) -> Driven:
     """The compensation of b was given up."""
     job = compensating(**changes)
-    job.undo_failed("b", fatal=True)
+    job.compensation_failed("b", retryable=False)
     assert job.phase is Phase.PARKED
     return job
 
@@ -239,7 +241,7 @@ def compensated(**changes: Any) -> Driven:
     job = running(**changes)
     job.succeed("a")
     job.fail("b")
-    job.undone("a")
+    job.compensated("a")
     assert job.phase is Phase.COMPENSATED
     return job
 

@@ -13,7 +13,7 @@ from typing import assert_never
 from topics.catalogue import Catalogue
 from topics.changes import AddPartitions, AlterConfig, Change, CreateTopic, Refused, changes, explain, mend
 from topics.cluster import Cluster
-from topics.errors import BrokerUnusable, TopicMismatch
+from topics.errors import BrokerUnusable, TopicsDiffer
 
 # A new topic is there within milliseconds on one broker, and within a second or two in a busy cluster.
 _SETTLED_WITHIN = timedelta(seconds=30)
@@ -28,7 +28,7 @@ def plan(catalogue: Catalogue, cluster: Cluster) -> list[Change]:
 def apply(catalogue: Catalogue, cluster: Cluster) -> list[Change]:
     """Make the broker's topics those of the catalogue; return what was changed, once it holds on every broker.
 
-    Raises TopicMismatch before anything is changed if some difference can't be mended in place, or if the topics are
+    Raises TopicsDiffer before anything is changed if some difference can't be mended in place, or if the topics are
     not as declared in the end; and BrokerUnusable.
     """
     changed: list[Change] = []
@@ -54,7 +54,7 @@ def apply(catalogue: Catalogue, cluster: Cluster) -> list[Change]:
 
 
 def verify(catalogue: Catalogue, cluster: Cluster) -> None:
-    """Raise TopicMismatch that lists every difference from the catalogue and what mends it; or BrokerUnusable."""
+    """Raise TopicsDiffer that lists every difference from the catalogue and what mends it; or BrokerUnusable."""
     differences = plan(catalogue, cluster)
     if differences:
         raise _mismatch(differences, cluster, "The topics are not as declared")
@@ -74,11 +74,11 @@ def _change(differences: Sequence[Change], cluster: Cluster) -> None:
                 assert_never(change)
 
 
-def _mismatch(differences: Sequence[Change], cluster: Cluster, what: str) -> TopicMismatch:
+def _mismatch(differences: Sequence[Change], cluster: Cluster, what: str) -> TopicsDiffer:
     servers = cluster.bootstrap_servers
     problems = [f"- {explain(change)}." for change in differences]
     # A wrong number of partitions is one mistake, and shows on every topic.
     mends = dict.fromkeys(f"  {mend(change, servers)}" for change in differences)
     refused = any(isinstance(change, Refused) for change in differences)
     how = "To mend it:" if refused else "To mend it, run `scrapesaga topics apply`, or with Kafka's own tools:"
-    return TopicMismatch("\n".join([f"{what}, on Kafka at {servers}:", *problems, how, *mends]))
+    return TopicsDiffer("\n".join([f"{what}, on Kafka at {servers}:", *problems, how, *mends]))

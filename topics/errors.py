@@ -4,7 +4,7 @@ TopicsError
 ├── BadCatalogue     a prefix, step name or number that no broker would take
 ├── UnknownTopic     a short name that the catalogue doesn't declare
 ├── BrokerUnusable   Kafka can't be reached, doesn't let us in, or refuses a request
-└── TopicMismatch    topics on the broker are not as the catalogue declares them
+└── TopicsDiffer    topics on the broker are not as the catalogue declares them
 """
 
 from __future__ import annotations
@@ -26,5 +26,5 @@ class BrokerUnusable(TopicsError):
     """Kafka can't be reached, doesn't let us in, or refuses a request."""
 
 
-class TopicMismatch(TopicsError):
+class TopicsDiffer(TopicsError):
     """Topics on the broker are not as the catalogue declares them; lists each difference with what mends it."""

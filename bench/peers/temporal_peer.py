@@ -60,7 +60,7 @@ async def act(function: Any, *arguments: Any) -> Any:
 
 
 @workflow.defn  # type: ignore[untyped-decorator,unused-ignore]
-class Saga:
+class TemporalSaga:
     """Five steps; undo those that were done if one fails."""
 
     @workflow.run  # type: ignore[untyped-decorator,unused-ignore]
@@ -90,7 +90,7 @@ async def carry(client: Client, asked: dict[str, Any]) -> dict[str, Any]:
         payload = {"number": number, "text": text, **({"fails_at": "load"} if fails else {})}
         async with room:
             began = time.perf_counter()
-            end = await client.execute_workflow(Saga.run, payload, id=f"bench-{uuid.uuid4()}", task_queue=QUEUE)
+            end = await client.execute_workflow(TemporalSaga.run, payload, id=f"bench-{uuid.uuid4()}", task_queue=QUEUE)
             ends[end] += 1
             times.append((time.perf_counter() - began) * 1000)
 
@@ -118,7 +118,9 @@ async def main() -> None:
     try:
         client = await connected(os.environ.get("TEMPORAL_ADDRESS", "127.0.0.1:7233"))
         runner = UnsandboxedWorkflowRunner()
-        async with Worker(client, task_queue=QUEUE, workflows=[Saga], activities=[do, undo], workflow_runner=runner):
+        async with Worker(
+            client, task_queue=QUEUE, workflows=[TemporalSaga], activities=[do, undo], workflow_runner=runner
+        ):
             print(json.dumps({"ready": f"temporalio {version('temporalio')}{', local' if LOCAL else ''}"}), flush=True)
             loop = asyncio.get_running_loop()
             while line := await loop.run_in_executor(None, sys.stdin.readline):

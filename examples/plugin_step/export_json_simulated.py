@@ -8,10 +8,10 @@ from urllib.parse import quote
 import msgspec
 
 from processors.step import Host, Step
-from processors.step_model import Network, Outside
+from processors.step_model import Network, StepModel
 
 
-class Folder(Outside):
+class Folder(StepModel):
     """A folder in the place of the one that the pipeline names."""
 
     def __init__(self, network: Network) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from processors.auditor.intake import ArrivalsAudit
+from processors.auditor.intake import IntakeAudit
 from processors.auditor.records import RecordsAudit
 from processors.auditor.sagas import SagaAudit
-from processors.auditor.scope import Report, Scope
+from processors.auditor.scope import ReportViolation, Scope
 from processors.auditor.spend import SpendAudit
-from processors.auditor.violations import Broken
-from processors.auditor.watermark import Frontier, Moment
+from processors.auditor.violations import Violation
+from processors.auditor.watermark import Moment, Watermark
 from processors.kafka.partitioner import partition_for
 from processors.kafka.record import Record
-from processors.messages.wire import Plans
+from processors.messages.wire import FindPlan
 from processors.saga.events import Submitted
 from processors.saga.state import Phase, Saga
 
@@ -25,19 +25,19 @@ EXAMPLES_KEPT = 100
 class Auditor:
     """Judges the live topics of one installation. It reads, and writes nothing."""
 
-    def __init__(self, scope: Scope, plans: Plans, report: Report = lambda broken: None) -> None:
+    def __init__(self, scope: Scope, plans: FindPlan, report: ReportViolation = lambda violation: None) -> None:
         self.scope = scope
-        self.frontier = Frontier()
-        self.broken: Counter[str] = Counter()
-        self.examples: list[Broken] = []
-        self._told = report
+        self.watermark = Watermark()
+        self.violations: Counter[str] = Counter()
+        self.examples: list[Violation] = []
+        self._on_violation = report
         self._partitions = {
-            number: SagaAudit(number, scope, self.frontier, plans, self._report, self._ended, self._accepted)
+            number: SagaAudit(number, scope, self.watermark, plans, self._report, self._ended, self._accepted)
             for number in scope.starts
         }
-        self._records = RecordsAudit(scope, self.frontier, self._report)
+        self._records = RecordsAudit(scope, self.watermark, self._report)
         self._spend = SpendAudit(self._report)
-        self._arrivals = ArrivalsAudit(scope, self.frontier, self._report)
+        self._intake = IntakeAudit(scope, self.watermark, self._report)
 
     # --- records ------------------------------------------------------------------------------------------------------
 
@@ -62,7 +62,7 @@ class Auditor:
             case self.scope.records:
                 self._records.record(record)
             case catalogue.urls.name:
-                self._arrivals.request(record.partition, record.offset)
+                self._intake.request(record.partition, record.offset)
             case self.scope.dead_letters:
                 self._letter(record, moment)
             case _ if record.partition in self._partitions:
@@ -71,7 +71,7 @@ class Auditor:
                 pass
 
     def _read(self, record: Record) -> Moment:
-        return self.frontier.read(record.topic, record.partition, record.timestamp_ms)
+        return self.watermark.read(record.topic, record.partition, record.timestamp_ms)
 
     def _letter(self, record: Record, moment: Moment) -> None:
         about = dict(record.headers)
@@ -81,12 +81,12 @@ class Auditor:
             return
         source = about.get("dead-letter-topic", b"").decode("utf-8", "replace")
         if source == self.scope.catalogue.urls.name:
-            self._arrivals.answer(partition, offset, moment, rejected=True)
+            self._intake.answer(partition, offset, moment, rejected=True)
         elif source == self.scope.events and partition in self._partitions:
             self._partitions[partition].letter(offset)
 
     def _accepted(self, event: Submitted, moment: Moment) -> None:
-        self._arrivals.answer(event.origin.partition, event.origin.offset, moment)
+        self._intake.answer(event.origin.partition, event.origin.offset, moment)
 
     def _ended(self, saga: Saga, moment: Moment) -> None:
         self._records.ended(saga, moment)
@@ -98,7 +98,7 @@ class Auditor:
         for one in self._partitions.values():
             one.settle(now_ms)
         self._records.settle(self._present)
-        self._arrivals.settle()
+        self._intake.settle()
 
     def _present(self, job_id: str) -> Saga | None:
         partition = partition_for(job_id.encode(), self.scope.catalogue.events.partitions)
@@ -114,13 +114,13 @@ class Auditor:
         for one in self._partitions.values():
             yield from one.waits_for()
         yield from self._records.waits_for()
-        yield from self._arrivals.waits_for()
+        yield from self._intake.waits_for()
 
-    def _report(self, broken: Broken) -> None:
-        self.broken[broken.promise] += 1
+    def _report(self, violation: Violation) -> None:
+        self.violations[violation.rule] += 1
         if len(self.examples) < EXAMPLES_KEPT:
-            self.examples.append(broken)
-        self._told(broken)
+            self.examples.append(violation)
+        self._on_violation(violation)
 
     # --- sums ---------------------------------------------------------------------------------------------------------
 
@@ -156,6 +156,6 @@ class Auditor:
             for phase, count in dict(one.jobs.phases).items():
                 counted[phase.value.lower()] += count
         counted["forgotten"] = sum(one.counts.forgotten for one in self._partitions.values())
-        counted["rejected"] = self._arrivals.rejected
-        counted["waiting"] = self._arrivals.waiting
+        counted["rejected"] = self._intake.rejected
+        counted["waiting"] = self._intake.waiting
         return counted

@@ -15,7 +15,7 @@ from datetime import timedelta
 from confluent_kafka import KafkaException
 
 from processors.auditor.auditor import Auditor
-from processors.auditor.scope import Report, Scope
+from processors.auditor.scope import ReportViolation, Scope
 from processors.errors import BadRecord, ConfigurationError
 from processors.kafka.reader import Reader, Tail, read_plans
 from processors.kafka.record import Record
@@ -49,7 +49,7 @@ class Beginning:
 class Follower:
     """One audit of one installation. Raises ConfigurationError for topics that are missing, KafkaException."""
 
-    def __init__(self, reader: Reader, begin: Beginning, report: Report = lambda broken: None) -> None:
+    def __init__(self, reader: Reader, begin: Beginning, report: ReportViolation = lambda violation: None) -> None:
         self._reader = reader
         self._plans = _Book()
         self._topics = begin.catalogue
@@ -157,7 +157,7 @@ class Follower:
 
     def _look_at_ends(self) -> None:
         """Find out, now and then, whether what is waited for has been read to its end."""
-        frontier = self.auditor.frontier
+        watermark = self.auditor.watermark
         now_s = time.monotonic()
         if now_s - self._asked_s >= ENDS_EVERY_S:
             self._asked_s = now_s
@@ -165,16 +165,16 @@ class Follower:
             for topic, partition in self.auditor.waits_for() | set(events):
                 if (topic, partition) in self._targets:
                     continue
-                arrivals = frontier.arrivals
+                records_read = watermark.records_read
                 try:
-                    self._targets[topic, partition] = self._tail_of(topic).end(topic, partition), arrivals
+                    self._targets[topic, partition] = self._tail_of(topic).end(topic, partition), records_read
                 except KafkaException as error:
                     # The broker is away: what waits goes on waiting.
                     log.debug("can't ask for the end of %s-%s: %s", topic, partition, error)
                     return
-        for place, (end, arrivals) in list(self._targets.items()):
+        for place, (end, records_read) in list(self._targets.items()):
             if self._tail_of(place[0]).positions.get(place, end) >= end:
-                frontier.at_end(*place, arrivals)
+                watermark.at_end(*place, records_read)
                 del self._targets[place]
 
     def _tail_of(self, topic: str) -> Tail:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from processors.auditor.scope import Report, Scope
-from processors.auditor.violations import Broken, Place, Promise
-from processors.auditor.watermark import Frontier, Moment
+from processors.auditor.scope import ReportViolation, Scope
+from processors.auditor.violations import Invariant, LogPosition, Violation
+from processors.auditor.watermark import Moment, Watermark
 
 # An intake that dies in mid-batch leaves some requests unanswered that lie before answered ones, until its successor
 # begins again at the first of them. Later answers that span so much time show that nobody did.
@@ -28,20 +28,20 @@ class _Passed:
 @dataclass(slots=True)
 class _Partition:
     read_to: int = -1
-    open: dict[int, _Passed] = field(default_factory=dict)
+    unanswered: dict[int, _Passed] = field(default_factory=dict)
     """Requests without an answer, in their order."""
     answers: dict[int, Moment] = field(default_factory=dict)
     """Answers whose requests were not read yet."""
 
 
-class ArrivalsAudit:
+class IntakeAudit:
     """Pairs requests with their answers, which lie on all partitions of the events and of the dead letters."""
 
-    def __init__(self, scope: Scope, frontier: Frontier, report: Report) -> None:
+    def __init__(self, scope: Scope, watermark: Watermark, report: ReportViolation) -> None:
         self._topic = scope.catalogue.urls.name
         self._answering = [(scope.events, number) for number in scope.starts]
         self._answering += [(scope.dead_letters, number) for number in range(scope.catalogue.dead_letters.partitions)]
-        self._frontier = frontier
+        self._watermark = watermark
         self._report = report
         self._partitions: dict[int, _Partition] = {}
         self.rejected = 0
@@ -49,13 +49,13 @@ class ArrivalsAudit:
     @property
     def waiting(self) -> int:
         """How many requests have no answer yet."""
-        return sum(len(one.open) for one in list(self._partitions.values()))
+        return sum(len(one.unanswered) for one in list(self._partitions.values()))
 
     def request(self, partition: int, offset: int) -> None:
         """Take a request."""
         one = self._partitions.setdefault(partition, _Partition())
         one.read_to = offset
-        one.open[offset] = _Passed()
+        one.unanswered[offset] = _Passed()
         answer = one.answers.pop(offset, None)
         if answer is not None:
             self._answered(one, offset, answer)
@@ -66,14 +66,14 @@ class ArrivalsAudit:
         if offset > one.read_to:
             self.rejected += rejected and offset not in one.answers
             one.answers.setdefault(offset, moment)
-        elif offset in one.open:
+        elif offset in one.unanswered:
             self.rejected += rejected
             self._answered(one, offset, moment)
 
     def _answered(self, one: _Partition, offset: int, moment: Moment) -> None:
-        del one.open[offset]
+        del one.unanswered[offset]
         # Intake answers in order: as a rule there is none before it.
-        for earlier, passed in one.open.items():
+        for earlier, passed in one.unanswered.items():
             if earlier > offset:
                 break
             if passed.first is None or moment.written_ms < passed.first.written_ms:
@@ -84,11 +84,11 @@ class ArrivalsAudit:
     def settle(self) -> None:
         """Report the requests that intake has passed over."""
         for partition, offset, last in list(self._passed_over()):
-            if all(self._frontier.passed(topic, number, last) for topic, number in self._answering):
-                del self._partitions[partition].open[offset]
-                place = Place(self._topic, partition, offset)
+            if all(self._watermark.passed(topic, number, last) for topic, number in self._answering):
+                del self._partitions[partition].unanswered[offset]
+                place = LogPosition(self._topic, partition, offset)
                 detail = "neither accepted nor rejected, and intake has answered later ones for over a minute"
-                self._report(Broken(Promise.NOTHING_LOST, "", place, detail))
+                self._report(Violation(Invariant.NOTHING_LOST, "", place, detail))
 
     def waits_for(self) -> Iterator[tuple[str, int]]:
         """Yield the partitions whose reading would settle something."""
@@ -97,7 +97,7 @@ class ArrivalsAudit:
 
     def _passed_over(self) -> Iterator[tuple[int, int, Moment]]:
         for partition, one in self._partitions.items():
-            for offset, passed in one.open.items():
+            for offset, passed in one.unanswered.items():
                 if passed.first is None or passed.last is None:
                     # In order: those behind it were not passed either, or not for long.
                     break

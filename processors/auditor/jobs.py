@@ -22,7 +22,7 @@ def fingerprint(topic: str, value: bytes) -> bytes:
     return hashlib.blake2b(value, digest_size=8, key=topic.encode()[-64:]).digest()
 
 
-class Expected(NamedTuple):
+class ExpectedRecord(NamedTuple):
     """A record that follows from an event: a state, or the command that it issued."""
 
     topic: str
@@ -35,16 +35,16 @@ class Expected(NamedTuple):
 
 
 @dataclass(slots=True)
-class Job:
+class AuditedJob:
     """One job: its saga as the events say, what the topics must hold of it, and what they were seen to hold."""
 
     saga: Saga | None = None
-    expected: dict[bytes, Expected] = field(default_factory=dict)
+    expected: dict[bytes, ExpectedRecord] = field(default_factory=dict)
     seen: dict[bytes, int] = field(default_factory=dict)
     """Fingerprints with their seq: a record may come again, exactly as it was."""
     first_seq: int = 0
     """Lower numbers are from before what was read."""
-    untold: list[Record] | None = None
+    pending_events: list[Record] | None = None
     """Its state isn't known: events that wait for it. None: the saga above is the fold."""
 
 
@@ -53,7 +53,7 @@ class Jobs:
 
     def __init__(self, *, whole: bool, on_forget: Callable[[str], object] = lambda job_id: None) -> None:
         self._on_forget = on_forget
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, AuditedJob] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._former: OrderedDict[bytes, Phase | None] = OrderedDict()
         self._whole = whole
@@ -62,10 +62,10 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[AuditedJob]:
         return iter(self._jobs.values())
 
-    def get(self, job_id: str) -> Job | None:
+    def get(self, job_id: str) -> AuditedJob | None:
         """Return what is known of a job."""
         return self._jobs.get(job_id)
 
@@ -73,13 +73,13 @@ class Jobs:
         """Whether a job that isn't known may have been there before."""
         return not self._whole or _mark(job_id) in self._former
 
-    def add(self, job_id: str, job: Job) -> Job:
+    def add(self, job_id: str, job: AuditedJob) -> AuditedJob:
         """Remember a job."""
         self._jobs[job_id] = job
         self.moved(job_id, job, None)
         return job
 
-    def moved(self, job_id: str, job: Job, before: Saga | None) -> None:
+    def moved(self, job_id: str, job: AuditedJob, before: Saga | None) -> None:
         """Note that a job's saga changed. Of those that ended, the ones that did so first are forgotten."""
         if before is not None:
             self.phases[before.phase] -= 1
@@ -98,7 +98,7 @@ class Jobs:
     def _forget(self, job_id: str) -> None:
         job = self._jobs.pop(job_id, None)
         self._on_forget(job_id)
-        if job is None or job.saga is not None or job.untold is None:
+        if job is None or job.saga is not None or job.pending_events is None:
             self._former[_mark(job_id)] = None if job is None or job.saga is None else job.saga.phase
         if len(self._former) > FORMER_KEPT:
             self._former.popitem(last=False)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from processors.auditor.jobs import Job
-from processors.auditor.violations import Broken, Promise, place_of
+from processors.auditor.jobs import AuditedJob
+from processors.auditor.violations import Invariant, Violation, position_of
 from processors.errors import BadRecord
 from processors.kafka.record import Record
 from processors.messages.wire import decode_command, decode_saga_fields
 from schemas.codec import message_name
 
 
-def explain(record: Record, job: Job | None, starts: int, *, has_past: bool) -> Broken | None:
+def explain(record: Record, job: AuditedJob | None, starts: int, *, has_past: bool) -> Violation | None:
     """Return the promise that a record breaks; None if it may follow from events before the audit's beginning.
 
     `starts` is the first event that was read; `has_past` says that the job may have been there before, if it isn't known.
     """
-    place, key = place_of(record), (record.key or b"").decode("utf-8", "replace")
+    place, key = position_of(record), (record.key or b"").decode("utf-8", "replace")
     beyond = job is None and has_past
     if record.value is None:
         return (
             None
             if beyond
-            else Broken(Promise.FORGOTTEN, key, place, "a tombstone, and the events don't end the saga here")
+            else Violation(Invariant.FORGOTTEN, key, place, "a tombstone, and the events don't end the saga here")
         )
     is_state = message_name(record.value) == "saga_state"
     try:
@@ -32,14 +32,14 @@ def explain(record: Record, job: Job | None, starts: int, *, has_past: bool) -> 
             command = decode_command(record.value)
             job_id, seq, offset = command.job_id, command.seq, starts
     except BadRecord as error:
-        return Broken(Promise.READABLE, key, place, str(error))
-    promise = Promise.FOLD if is_state else Promise.COMMAND
+        return Violation(Invariant.READABLE, key, place, str(error))
+    rule = Invariant.FOLD if is_state else Invariant.COMMAND
     if job_id != key:
-        return Broken(promise, key, place, f"it is of job {job_id}")
+        return Violation(rule, key, place, f"it is of job {job_id}")
     if beyond or offset < starts or (job is not None and seq < job.first_seq):
         return None
     if job is None:
-        return Broken(promise, key, place, f"seq {seq} of a job that was never submitted")
+        return Violation(rule, key, place, f"seq {seq} of a job that was never submitted")
     known = {*job.seen.values(), *(one.seq for one in job.expected.values())}
     how = "the events make something else of it" if seq in known else "it follows from no event"
-    return Broken(promise, key, place, f"seq {seq}: {how}")
+    return Violation(rule, key, place, f"seq {seq}: {how}")

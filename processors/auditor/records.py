@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from processors.auditor.scope import Report, Scope
-from processors.auditor.violations import Broken, Place, Promise, place_of
-from processors.auditor.watermark import Frontier, Moment, Waiting
+from processors.auditor.scope import ReportViolation, Scope
+from processors.auditor.violations import Invariant, LogPosition, Violation, position_of
+from processors.auditor.watermark import Moment, Waiting, Watermark
 from processors.kafka.partitioner import partition_for
 from processors.kafka.record import Record
 from processors.saga.plan import StepPlan
-from processors.saga.state import Phase, Saga, Status, StepState, Undo
+from processors.saga.state import Phase, Saga, StepState, StepStatus, Undo
 
 # A job's end is judged within seconds of its record; 200 B each.
 LATEST_KEPT = 100_000
@@ -27,7 +27,7 @@ class Latest(NamedTuple):
 
     job_id: str
     is_there: bool
-    place: Place
+    place: LogPosition
     written_ms: int
 
 
@@ -42,9 +42,9 @@ class Check(NamedTuple):
 class RecordsAudit:
     """Compares the ends of runs with the records that they left, or should not have."""
 
-    def __init__(self, scope: Scope, frontier: Frontier, report: Report) -> None:
+    def __init__(self, scope: Scope, watermark: Watermark, report: ReportViolation) -> None:
         self._scope = scope
-        self._frontier = frontier
+        self._watermark = watermark
         self._report = report
         self._latest: OrderedDict[bytes, Latest] = OrderedDict()
         self._checks: Waiting[Check] = Waiting()
@@ -53,7 +53,7 @@ class RecordsAudit:
         """Take a record of the topic; one without our headers is somebody else's."""
         job_id = next((value for name, value in record.headers if name == JOB_ID), b"").decode("utf-8", "replace")
         key = record.key or b""
-        self._latest[key] = Latest(job_id, record.value is not None, place_of(record), record.timestamp_ms)
+        self._latest[key] = Latest(job_id, record.value is not None, position_of(record), record.timestamp_ms)
         self._latest.move_to_end(key)
         if len(self._latest) > LATEST_KEPT:
             self._latest.popitem(last=False)
@@ -61,7 +61,7 @@ class RecordsAudit:
     def ended(self, saga: Saga, moment: Moment) -> None:
         """Look at what a run left once the records were read past its end."""
         for planned, step in zip(saga.plan.steps, saga.steps, strict=True):
-            if planned.use != NOTIFY or step.status is Status.REUSED or step.undo is Undo.SKIPPED:
+            if planned.use != NOTIFY or step.status is StepStatus.REUSED or step.undo is Undo.SKIPPED:
                 continue
             key = published_key(saga.job_id, planned, step)
             if key is not None:
@@ -74,7 +74,7 @@ class RecordsAudit:
 
     def settle(self, present: Callable[[str], Saga | None]) -> None:
         """Judge the ends that can be by now; `present` is a job's saga as it stands: one that has gone on isn't judged."""
-        for check in self._checks.ripe(self._frontier):
+        for check in self._checks.ripe(self._watermark):
             now = present(check.saga.job_id)
             if now is not None and now.seq == check.saga.seq:
                 self._judge(check)
@@ -93,16 +93,16 @@ class RecordsAudit:
             # is on its way and will have it undone.
             if completed:
                 partition = partition_for(saga.job_id.encode(), self._scope.catalogue.events.partitions)
-                moment = Moment(latest.written_ms, self._frontier.arrivals)
+                moment = Moment(latest.written_ms, self._watermark.records_read)
                 self._checks.add(self._scope.events, partition, moment, check._replace(ended_ms=latest.written_ms))
             return
         if not completed and latest is not None:
             detail = f"run {saga.run} was compensated, and its record under {check.key!r} has no tombstone behind it"
-            self._report(Broken(Promise.RECORD_GONE, saga.job_id, latest.place, detail))
+            self._report(Violation(Invariant.RECORD_GONE, saga.job_id, latest.place, detail))
         elif completed and saga.started_ms >= self._scope.since_ms:
-            where = Place(self._scope.records, -1, -1) if latest is None else latest.place
+            where = LogPosition(self._scope.records, -1, -1) if latest is None else latest.place
             detail = f"run {saga.run} completed, and there is no record under {check.key!r}"
-            self._report(Broken(Promise.RECORD_THERE, saga.job_id, where, detail))
+            self._report(Violation(Invariant.RECORD_THERE, saga.job_id, where, detail))
 
 
 def published_key(job_id: str, planned: StepPlan, step: StepState) -> bytes | None:

@@ -11,17 +11,17 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from processors.auditor.jobs import Expected, Job, Jobs, fingerprint
+from processors.auditor.jobs import AuditedJob, ExpectedRecord, Jobs, fingerprint
 from processors.auditor.orphans import explain
-from processors.auditor.scope import Report, Scope
-from processors.auditor.violations import Broken, Place, Promise, place_of
-from processors.auditor.watermark import Frontier, Moment, Waiting
+from processors.auditor.scope import ReportViolation, Scope
+from processors.auditor.violations import Invariant, LogPosition, Violation, position_of
+from processors.auditor.watermark import Moment, Waiting, Watermark
 from processors.errors import BadRecord
 from processors.kafka.record import Record
-from processors.messages.reencode import renewed
-from processors.messages.wire import Plans, decode_event, decode_saga, encode_command, encode_saga
+from processors.messages.reencode import reencoded
+from processors.messages.wire import FindPlan, decode_event, decode_saga, encode_command, encode_saga
 from processors.pipeline.plan_store import UnknownPlan
-from processors.roles.timer_wheel import Deadlines
+from processors.roles.timer_wheel import TimerWheel
 from processors.saga.commands import Note, StepCommand, outstanding
 from processors.saga.events import Event, Submitted
 from processors.saga.invariants import check_decision
@@ -32,7 +32,7 @@ from processors.saga_table.changelog import seq_in
 # A timer rings within a second of its time. One that is silent for this long has nobody who rings it.
 STUCK_MS = 120_000
 # Events of a job whose state isn't known yet: it comes within milliseconds, unless it never does.
-UNTOLD_EVENTS = 50
+PENDING_EVENTS = 50
 # Dead letters whose events were not read yet; both come within moments of each other.
 LETTERS_KEPT = 200_000
 
@@ -43,7 +43,7 @@ Accepted = Callable[[Submitted, Moment], None]
 
 
 @dataclass(slots=True)
-class Counts:
+class AuditCounts:
     """What was judged, and what couldn't be."""
 
     events: int = 0
@@ -59,18 +59,18 @@ class SagaAudit:
         self,
         partition: int,
         scope: Scope,
-        frontier: Frontier,
-        plans: Plans,
-        report: Report,
+        watermark: Watermark,
+        plans: FindPlan,
+        report: ReportViolation,
         on_end: Ended,
         on_accept: Accepted,
     ) -> None:
-        self.counts = Counts()
+        self.counts = AuditCounts()
         self.stuck: set[str] = set()
         self._partition = partition
         self._scope = scope
         self._starts = scope.starts.get(partition, 0)
-        self._frontier = frontier
+        self._watermark = watermark
         self._plans = plans
         self._report = report
         self._followed = frozenset(scope.command_topics.values())
@@ -79,14 +79,14 @@ class SagaAudit:
         # What was read before the event that it follows from.
         self._early: dict[str, dict[bytes, Record]] = {}
         self.jobs = Jobs(whole=self._starts == 0, on_forget=lambda job_id: self._early.pop(job_id, None))
-        self._unexplained: Waiting[tuple[str, bytes]] = Waiting()
+        self._orphan_records: Waiting[tuple[str, bytes]] = Waiting()
         # What must be there by now: states by the offset of their event, commands once their state was seen.
         self._states_due: deque[tuple[int, str, bytes]] = deque()
-        self._commands_due: Waiting[tuple[str, bytes, Place]] = Waiting()
+        self._commands_due: Waiting[tuple[str, bytes, LogPosition]] = Waiting()
         self._set_aside: deque[tuple[int, str]] = deque()
         self._letters: OrderedDict[int, None] = OrderedDict()
         self._letters_due: Waiting[tuple[int, str]] = Waiting()
-        self._deadlines = Deadlines()
+        self._timers = TimerWheel()
 
     @property
     def ahead(self) -> int:
@@ -96,11 +96,11 @@ class SagaAudit:
     @property
     def behind(self) -> int:
         """How many records were seen whose events were not."""
-        return len(self._unexplained)
+        return len(self._orphan_records)
 
     def seed(self, saga: Saga) -> None:
         """Take over a saga in flight whose events lie before the audit's beginning."""
-        job = self.jobs.add(saga.job_id, Job(saga, first_seq=saga.seq + 1))
+        job = self.jobs.add(saga.job_id, AuditedJob(saga, first_seq=saga.seq + 1))
         self._arm(job)
 
     # --- events -------------------------------------------------------------------------------------------------------
@@ -121,11 +121,13 @@ class SagaAudit:
             self._on_accept(event, moment)
         job = self.jobs.get(event.job_id)
         if job is None:
-            job = self.jobs.add(event.job_id, Job(untold=[] if self.jobs.has_past(event.job_id) else None))
-        if job.untold is None:
+            job = self.jobs.add(
+                event.job_id, AuditedJob(pending_events=[] if self.jobs.has_past(event.job_id) else None)
+            )
+        if job.pending_events is None:
             self._fold(job, record, event)
-        elif len(job.untold) < UNTOLD_EVENTS:
-            job.untold.append(record)
+        elif len(job.pending_events) < PENDING_EVENTS:
+            job.pending_events.append(record)
             for early in list(self._early.get(event.job_id, {}).values()):
                 self._take_over(event.job_id, job, early)
 
@@ -134,12 +136,12 @@ class SagaAudit:
         self.counts.events += 1
         self._set_aside.append((record.offset, ""))
 
-    def _fold(self, job: Job, record: Record, event: Event) -> None:
+    def _fold(self, job: AuditedJob, record: Record, event: Event) -> None:
         before = job.saga
         decision, error = advance_or_park(before, record.offset, event, record.timestamp_ms)
         if error is None and decision.note is not Note.REPEATED:
-            for broken in check_decision(before, event, record.timestamp_ms, decision):
-                self._report(Broken(broken.rule, broken.job_id, place_of(record), broken.detail))
+            for violation in check_decision(before, event, record.timestamp_ms, decision):
+                self._report(Violation(violation.rule, violation.job_id, position_of(record), violation.detail))
         if error is not None:
             self._set_aside.append((record.offset, event.job_id))
         for command in decision.commands:
@@ -147,7 +149,10 @@ class SagaAudit:
                 gone = record.timestamp_ms < self._scope.commands_ms
                 topic = self._scope.commands_of(command.step)
                 self._expect(
-                    event.job_id, job, encode_command(command), Expected(topic, command.seq, record.offset, False, gone)
+                    event.job_id,
+                    job,
+                    encode_command(command),
+                    ExpectedRecord(topic, command.seq, record.offset, False, gone),
                 )
             else:
                 self._set_aside.append((record.offset, event.job_id))
@@ -164,18 +169,18 @@ class SagaAudit:
             seq = before.seq if before is not None else 0
             saved = _tombstone(seq)
             self.counts.forgotten += 1
-        self._expect(event.job_id, job, saved, Expected(self._scope.sagas, seq, record.offset, True, gone))
+        self._expect(event.job_id, job, saved, ExpectedRecord(self._scope.sagas, seq, record.offset, True, gone))
         if before is not None:
-            self._deadlines.disarm(event.job_id.encode(), before.due_ms)
+            self._timers.disarm(event.job_id.encode(), before.due_ms)
         self.stuck.discard(event.job_id)
         self._arm(job)
         self.jobs.moved(event.job_id, job, before)
 
-    def _arm(self, job: Job) -> None:
+    def _arm(self, job: AuditedJob) -> None:
         if job.saga is not None and job.saga.phase not in ENDED:
-            self._deadlines.arm(job.saga.job_id.encode(), job.saga.seq, job.saga.due_ms)
+            self._timers.arm(job.saga.job_id.encode(), job.saga.seq, job.saga.due_ms)
 
-    def _expect(self, job_id: str, job: Job, value: bytes, expected: Expected) -> None:
+    def _expect(self, job_id: str, job: AuditedJob, value: bytes, expected: ExpectedRecord) -> None:
         mark = fingerprint(expected.topic, value)
         if mark in job.seen or mark in job.expected:
             return
@@ -187,7 +192,7 @@ class SagaAudit:
             if not early:
                 del self._early[job_id]
             # It has waited: its moment is long ago.
-            self._saw(job_id, job, mark, record, Moment(record.timestamp_ms, self._frontier.arrivals))
+            self._saw(job_id, job, mark, record, Moment(record.timestamp_ms, self._watermark.records_read))
 
     # --- what the topics hold -----------------------------------------------------------------------------------------
 
@@ -203,9 +208,9 @@ class SagaAudit:
             if mark in job.seen or self._take_over(job_id, job, record):
                 return
         self._early.setdefault(job_id, {})[mark] = record
-        self._unexplained.add(self._scope.events, self._partition, moment, (job_id, mark))
+        self._orphan_records.add(self._scope.events, self._partition, moment, (job_id, mark))
 
-    def _saw(self, job_id: str, job: Job, mark: bytes, record: Record, moment: Moment) -> None:
+    def _saw(self, job_id: str, job: AuditedJob, mark: bytes, record: Record, moment: Moment) -> None:
         expected = job.expected.pop(mark)
         job.seen[mark] = expected.seq
         if not expected.is_state:
@@ -218,7 +223,7 @@ class SagaAudit:
                 # A step that came after the audit began.
                 self.counts.unjudged += 1
             else:
-                self._commands_due.add(one.topic, self._partition, moment, (job_id, other, place_of(record)))
+                self._commands_due.add(one.topic, self._partition, moment, (job_id, other, position_of(record)))
         saga = job.saga
         if saga is not None and saga.seq == expected.seq and saga.phase in ENDED:
             self._on_end(saga, moment)
@@ -238,7 +243,7 @@ class SagaAudit:
             job.seen[mark] = lost.seq
             if not lost.may_be_gone:
                 self._break(
-                    Promise.NO_GAPS, job_id, place_of(record), f"seq {lost.seq} of event {at} is missing before it"
+                    Invariant.NO_GAPS, job_id, position_of(record), f"seq {lost.seq} of event {at} is missing before it"
                 )
         while self._set_aside and self._set_aside[0][0] < offset:
             letter = self._set_aside.popleft()
@@ -251,18 +256,18 @@ class SagaAudit:
         if len(self._letters) > LETTERS_KEPT:
             self._letters.popitem(last=False)
 
-    def _take_over(self, job_id: str, job: Job, record: Record) -> bool:
+    def _take_over(self, job_id: str, job: AuditedJob, record: Record) -> bool:
         """Begin with the first state that is seen of a job whose past isn't known; True if this was it."""
-        if job.untold is None or record.topic != self._scope.sagas or record.value is None:
+        if job.pending_events is None or record.topic != self._scope.sagas or record.value is None:
             return False
         try:
             saga = decode_saga(record.value, self._plans)
         except BadRecord:
             return False
-        if saga.job_id != job_id or all(one.offset != saga.offset for one in job.untold):
+        if saga.job_id != job_id or all(one.offset != saga.offset for one in job.pending_events):
             return False
-        waiting, job.untold = job.untold, None
-        mark = fingerprint(record.topic, renewed(record.value))
+        waiting, job.pending_events = job.pending_events, None
+        mark = fingerprint(record.topic, reencoded(record.value))
         self._early.get(job_id, {}).pop(mark, None)
         self.counts.unjudged += 1
         job.saga, job.first_seq = saga, saga.seq
@@ -276,49 +281,51 @@ class SagaAudit:
             if one.offset > saga.offset:
                 self._fold(job, one, decode_event(one.value, self._plans))
         for other, early in self._early.get(job_id, {}).items():
-            moment = Moment(early.timestamp_ms, self._frontier.arrivals)
-            self._unexplained.add(self._scope.events, self._partition, moment, (job_id, other))
+            moment = Moment(early.timestamp_ms, self._watermark.records_read)
+            self._orphan_records.add(self._scope.events, self._partition, moment, (job_id, other))
         return True
 
     # --- judgement ----------------------------------------------------------------------------------------------------
 
     def settle(self, now_ms: int) -> None:
         """Judge what has waited long enough."""
-        for job_id, mark in self._unexplained.ripe(self._frontier):
-            self._judge_unexplained(job_id, mark)
-        for job_id, mark, place in self._commands_due.ripe(self._frontier):
+        for job_id, mark in self._orphan_records.ripe(self._watermark):
+            self._judge_orphan_records(job_id, mark)
+        for job_id, mark, place in self._commands_due.ripe(self._watermark):
             job = self.jobs.get(job_id)
             lost = None if job is None else job.expected.pop(mark, None)
             if lost is not None:
-                self._break(Promise.SENT, job_id, place, f"no command with seq {lost.seq} lies on {lost.topic}")
-        for offset, job_id in self._letters_due.ripe(self._frontier):
+                self._break(Invariant.SENT, job_id, place, f"no command with seq {lost.seq} lies on {lost.topic}")
+        for offset, job_id in self._letters_due.ripe(self._watermark):
             if offset not in self._letters:
-                place = Place(self._scope.events, self._partition, offset)
+                place = LogPosition(self._scope.events, self._partition, offset)
                 self._break(
-                    Promise.VISIBLE,
+                    Invariant.VISIBLE,
                     job_id,
                     place,
                     f"it was refused, and no dead letter on {self._scope.dead_letters} tells",
                 )
-        known = self._frontier.known_ms(self._scope.events, self._partition, now_ms)
-        for key, seq in self._deadlines.due(known - STUCK_MS):
+        known = self._watermark.known_ms(self._scope.events, self._partition, now_ms)
+        for key, seq in self._timers.due(known - STUCK_MS):
             job_id = key.decode()
             job = self.jobs.get(job_id)
             if job is not None and job.saga is not None and job.saga.seq == seq:
                 self.stuck.add(job_id)
-                place = Place(self._scope.events, self._partition, job.saga.offset)
+                place = LogPosition(self._scope.events, self._partition, job.saga.offset)
                 late = (known - job.saga.due_ms) // 1000
-                self._break(Promise.GOES_ON, job_id, place, f"its timer is {late} s overdue: is a coordinator running?")
+                self._break(
+                    Invariant.GOES_ON, job_id, place, f"its timer is {late} s overdue: is a coordinator running?"
+                )
 
     def waits_for(self) -> Iterator[tuple[str, int]]:
         """Yield the partitions whose reading would settle something."""
-        yield from self._unexplained.partitions()
+        yield from self._orphan_records.partitions()
         yield from self._commands_due.partitions()
         yield from self._letters_due.partitions()
 
-    def _judge_unexplained(self, job_id: str, mark: bytes) -> None:
+    def _judge_orphan_records(self, job_id: str, mark: bytes) -> None:
         early, job = self._early.get(job_id, {}), self.jobs.get(job_id)
-        if mark not in early or (job is not None and job.untold is not None):
+        if mark not in early or (job is not None and job.pending_events is not None):
             # Explained by now; or its job waits for a first state, which may explain it.
             return
         record = early.pop(mark)
@@ -326,19 +333,19 @@ class SagaAudit:
             del self._early[job_id]
         if job is not None and mark in job.seen:
             return
-        broken = explain(record, job, self._starts, has_past=self.jobs.has_past(job_id))
-        if broken is None:
+        violation = explain(record, job, self._starts, has_past=self.jobs.has_past(job_id))
+        if violation is None:
             self.counts.unjudged += 1
         else:
-            self._report(broken)
+            self._report(violation)
 
-    def _break(self, promise: Promise, job_id: str, place: Place, detail: str) -> None:
-        self._report(Broken(promise, job_id, place, detail))
+    def _break(self, rule: Invariant, job_id: str, place: LogPosition, detail: str) -> None:
+        self._report(Violation(rule, job_id, place, detail))
 
 
 def _said(record: Record) -> bytes:
     """Return a record's value in the present encoding; for a tombstone the seq up to which it forgets."""
-    return _tombstone(seq_in(record.headers)) if record.value is None else renewed(record.value)
+    return _tombstone(seq_in(record.headers)) if record.value is None else reencoded(record.value)
 
 
 def _tombstone(seq: int) -> bytes:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from processors.auditor.violations import Broken
+from processors.auditor.violations import Violation
 from topics.catalogue import Catalogue
 
-Report = Callable[[Broken], None]
+ReportViolation = Callable[[Violation], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from processors.auditor.scope import Report
-from processors.auditor.violations import Broken, Promise, place_of
+from processors.auditor.scope import ReportViolation
+from processors.auditor.violations import Invariant, Violation, position_of
 from processors.errors import BadRecord
 from processors.kafka.record import Record
 from processors.spend.book import SpendBook, SpendEntry, SpendState
@@ -21,7 +21,7 @@ class SpendAudit:
     Its memory grows with the ledger, as that of the workers does: a few hundred bytes a key, whatever the answers hold.
     """
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: ReportViolation) -> None:
         self._book = SpendBook()
         self._report = report
         self.entries = 0
@@ -36,7 +36,7 @@ class SpendAudit:
         try:
             entry = _slim(SpendEntry.decode(record.value))
         except BadRecord as error:
-            self._report(Broken(Promise.READABLE, "", place_of(record), str(error)))
+            self._report(Violation(Invariant.READABLE, "", position_of(record), str(error)))
             return
         before, was_granted = self._book.entry(key), self._book.is_granted(key)
         self._book.fold(record.offset, key, entry)
@@ -44,24 +44,25 @@ class SpendAudit:
             self._judge(record, before, was_granted, entry)
 
     def _judge(self, record: Record, before: SpendEntry | None, was_granted: bool, entry: SpendEntry) -> None:
-        def broken(promise: Promise, detail: str) -> None:
-            self._report(Broken(promise, _job_of(entry.key), place_of(record), detail))
+        def violation(rule: Invariant, detail: str) -> None:
+            self._report(Violation(rule, _job_of(entry.key), position_of(record), detail))
 
-        if before is not None and before.content != entry.content:
-            broken(Promise.ONE_PAYLOAD, f"key {entry.key} was for another content before")
+        if before is not None and before.content_hash != entry.content_hash:
+            violation(Invariant.ONE_PAYLOAD, f"key {entry.key} was for another content before")
         paid_again = before is not None and before.known and entry.known and before.response != entry.response
         if paid_again and entry.state is not SpendState.CANCELLED:
-            broken(Promise.PAID_ONCE, f"key {entry.key} was paid before, and got another answer")
+            violation(Invariant.PAID_ONCE, f"key {entry.key} was paid before, and got another answer")
         elif entry.state is SpendState.PAID and before is not None and before.state in _SETTLED:
-            broken(Promise.PAID_ONCE, f"key {entry.key} is paid after it was {before.state.lower()}")
+            violation(Invariant.PAID_ONCE, f"key {entry.key} is paid after it was {before.state.lower()}")
         elif entry.state is SpendState.PAID and (source := self._book.used_by(entry.key)) is not None:
-            broken(Promise.PAID_ONCE, f"key {entry.key} is paid, and uses the result of {source.key} as well")
+            violation(Invariant.PAID_ONCE, f"key {entry.key} is paid, and uses the result of {source.key} as well")
         refused = before is not None and before.state is SpendState.RESERVED and not was_granted and not before.repaired
         unasked = before is None and entry.cap is not None and self._book.total(entry.pipeline) > entry.cap
         if entry.state is SpendState.PAID and (refused or unasked):
             spent = self._book.total(entry.pipeline)
-            broken(
-                Promise.WITHIN_CAP, f"key {entry.key} is paid, and makes it {spent} of {entry.cap} for {entry.pipeline}"
+            violation(
+                Invariant.WITHIN_CAP,
+                f"key {entry.key} is paid, and makes it {spent} of {entry.cap} for {entry.pipeline}",
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from processors.auditor.violations import Broken, label_of
+from processors.auditor.violations import Violation, label_of
 
 log = logging.getLogger(__name__)
 
@@ -20,30 +20,30 @@ class _Window:
     left_out: int = 0
 
 
-class Told:
+class ThrottledLog:
     """Logs at most some lines a minute for each promise; the first line after a silence says how many were left out."""
 
     def __init__(self) -> None:
         self._windows: dict[str, _Window] = {}
 
-    def tell(self, broken: Broken, now_s: float) -> None:
+    def write(self, violation: Violation, now_s: float) -> None:
         """Log a broken promise with the record that shows it, or count it."""
-        window = self._windows.get(broken.promise)
+        window = self._windows.get(violation.rule)
         left_out = 0
         if window is None or now_s - window.since_s >= PER_S:
             left_out = 0 if window is None else window.left_out
-            window = self._windows[broken.promise] = _Window(now_s)
+            window = self._windows[violation.rule] = _Window(now_s)
         if window.lines >= LINES:
             window.left_out += 1
             return
         window.lines += 1
-        place = broken.place
+        place = violation.place
         fields = {
-            "job_id": broken.job_id,
+            "job_id": violation.job_id,
             "topic": place.topic,
             "partition": place.partition,
             "offset": place.offset,
-            "detail": broken.detail,
-            "promise": label_of(broken.promise),
+            "detail": violation.detail,
+            "promise": label_of(violation.rule),
         }
-        log.error("broken promise: %s", broken.promise, extra=fields | ({"left_out": left_out} if left_out else {}))
+        log.error("broken promise: %s", violation.rule, extra=fields | ({"left_out": left_out} if left_out else {}))

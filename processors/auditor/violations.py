@@ -9,7 +9,7 @@ from typing import NamedTuple
 from processors.kafka.record import Record
 
 
-class Promise(StrEnum):
+class Invariant(StrEnum):
     """What the auditor judges by comparing records; the rules of a single decision come from saga/invariants.py."""
 
     FOLD = "state is the fold of its events"
@@ -28,7 +28,7 @@ class Promise(StrEnum):
     GOES_ON = "no saga is stuck"
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """Where a record lies."""
 
     topic: str
@@ -39,24 +39,24 @@ class Place(NamedTuple):
         return f"{self.topic}-{self.partition}@{self.offset}"
 
 
-def place_of(record: Record) -> Place:
+def position_of(record: Record) -> LogPosition:
     """Return where a record lies."""
-    return Place(record.topic, record.partition, record.offset)
+    return LogPosition(record.topic, record.partition, record.offset)
 
 
-class Broken(NamedTuple):
+class Violation(NamedTuple):
     """One broken promise: which, of which job, shown by which record, and how."""
 
-    promise: str
+    rule: str
     job_id: str
-    place: Place
+    place: LogPosition
     detail: str
 
     def __str__(self) -> str:
         whose = f" of job {self.job_id}" if self.job_id else ""
-        return f"{self.promise}: {self.place}{whose}: {self.detail}"
+        return f"{self.rule}: {self.place}{whose}: {self.detail}"
 
 
-def label_of(promise: str) -> str:
+def label_of(rule: str) -> str:
     """Return a promise as the value of a metric's label; their number is bounded by the code."""
-    return re.sub(r"[^a-z0-9]+", "-", promise.lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", rule.lower()).strip("-")

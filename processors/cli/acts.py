@@ -11,7 +11,7 @@ from processors.cli import show
 from processors.cli.asking import WAIT_S, NoWait, Wait, ask
 from processors.cli.context import Context, user_name
 from processors.cli.errors import CommandRefused
-from processors.cli.jobs import AsJson, Job, state_of, step_names
+from processors.cli.jobs import AsJson, JobId, state_of, step_names
 from processors.kafka.reader import read_plans
 from processors.saga.events import Cancelled, Redriven, Resumed, ResumeMode
 from processors.saga.plan import Plan
@@ -22,7 +22,7 @@ Reason = Annotated[str, typer.Option(help="Why; kept with the job.")]
 
 def cancel(
     ctx: typer.Context,
-    job: Job,
+    job: JobId,
     reason: Reason = "",
     wait: Wait = WAIT_S,
     no_wait: NoWait = False,
@@ -33,12 +33,12 @@ def cancel(
     state = state_of(context, job)
     if state["phase"] not in (Phase.RUNNING, Phase.PARKED):
         raise CommandRefused(f"job {job} is {state['phase']}: only a running or parked job can be cancelled")
-    tell(ask(context, Cancelled(job, user_name(), reason), 0 if no_wait else wait), f"cancel {job}", as_json)
+    report(ask(context, Cancelled(job, user_name(), reason), 0 if no_wait else wait), f"cancel {job}", as_json)
 
 
 def resume(
     ctx: typer.Context,
-    job: Job,
+    job: JobId,
     skip: Annotated[bool, typer.Option("--skip", help="Leave undone what can't be undone, and go on.")] = False,
     reason: Reason = "",
     wait: Wait = WAIT_S,
@@ -54,12 +54,12 @@ def resume(
         raise CommandRefused(f"job {job} is {state['phase']}: only a parked job can be resumed")
     mode = ResumeMode.SKIP if skip else ResumeMode.RETRY
     answer = ask(context, Resumed(job, mode, user_name(), reason), 0 if no_wait else wait)
-    tell(answer, f"resume {job} ({mode.lower()})", as_json)
+    report(answer, f"resume {job} ({mode.lower()})", as_json)
 
 
 def redrive(
     ctx: typer.Context,
-    job: Job,
+    job: JobId,
     from_step: Annotated[str, typer.Option("--from", help="First step to run again.", metavar="STEP")],
     reason: Reason = "",
     wait: Wait = WAIT_S,
@@ -83,10 +83,10 @@ def redrive(
             f"step {missing!r} of job {job} has no result to reuse; redrive from {missing!r} or earlier"
         )
     answer = ask(context, Redriven(job, from_step, plan, user_name(), reason), 0 if no_wait else wait)
-    tell(answer, f"redrive {job} from {from_step}", as_json)
+    report(answer, f"redrive {job} from {from_step}", as_json)
 
 
-def tell(answer: Mapping[str, Any] | None, what: str, as_json: bool) -> None:
+def report(answer: Mapping[str, Any] | None, what: str, as_json: bool) -> None:
     """Print what became of a request: the state that it led to, or that nobody waited for one."""
     if answer is None:
         typer.echo(f"asked to {what}, unanswered", err=True)

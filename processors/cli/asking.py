@@ -14,11 +14,11 @@ from processors.cli.context import Context
 from processors.cli.errors import CommandRefused, Unanswered
 from processors.kafka.reader import job_partition
 from processors.kafka.record import Record
-from processors.kafka.sync_producer import Sender
+from processors.kafka.sync_producer import SyncProducer
 from processors.messages.wire import decode_saga_fields, encode_event
 from processors.saga.events import Cancelled, Redriven, Resumed
 
-Request = Cancelled | Resumed | Redriven
+OperatorRequest = Cancelled | Resumed | Redriven
 
 # A coordinator answers within milliseconds; one that takes over from another, within some ten seconds.
 WAIT_S = 30.0
@@ -28,7 +28,7 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Return once Kafka has t
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RequestPosition:
     """Where a request lies in the log of events; `letters` is the partition that it would be set aside in."""
 
     topic: str
@@ -37,7 +37,7 @@ class Place:
     letters: int
 
 
-def ask(context: Context, request: Request, wait_s: float) -> Mapping[str, Any] | None:
+def ask(context: Context, request: OperatorRequest, wait_s: float) -> Mapping[str, Any] | None:
     """Send a request and return the state that it led to; None if `wait_s` is 0, which waits for nothing but Kafka.
 
     Raises CommandRefused with the coordinator's reason, or Unanswered if none answers in time: the request stands.
@@ -76,7 +76,7 @@ def state_after(record: Record, job_id: str, offset: int) -> Mapping[str, Any] |
     return state if state["offset"] >= offset else None
 
 
-def refusal(record: Record, place: Place) -> str | None:
+def refusal(record: Record, place: RequestPosition) -> str | None:
     """Return why a request was set aside, if the record is the dead letter of that very request."""
     headers = dict(record.headers)
     where = (place.topic, str(place.partition), str(place.offset))
@@ -85,20 +85,20 @@ def refusal(record: Record, place: Place) -> str | None:
     return headers.get("dead-letter-reason", b"").decode("utf-8", "replace")
 
 
-def _applied(state: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+def _applied(state: Mapping[str, Any], place: RequestPosition) -> Mapping[str, Any]:
     if state["offset"] == place.offset:
         return state
     # Only what changes nothing leaves neither a state of its own nor a refusal.
     raise CommandRefused(f"it changed nothing: job {state['job_id']} is {state['phase']} by now")
 
 
-def _send(context: Context, request: Request, partition: int, letters: int) -> Place:
+def _send(context: Context, request: OperatorRequest, partition: int, letters: int) -> RequestPosition:
     topic = context.catalogue.events.name
-    sender = Sender(context.client)
+    sender = SyncProducer(context.client)
     value = encode_event(request, request_id=uuid.uuid4().hex)
     sender.send(topic, value, key=request.job_id.encode(), partition=partition)
     sender.finish()
-    return Place(topic, partition, sender.last_offset, letters)
+    return RequestPosition(topic, partition, sender.last_offset, letters)
 
 
 def _at_hand(records: Iterator[Record | None]) -> Iterator[Record]:

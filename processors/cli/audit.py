@@ -13,7 +13,7 @@ from processors.cli import live, show
 from processors.cli.context import Context
 from processors.cli.errors import EPILOG, CommandRefused, Exit
 from processors.cli.records import Decoded, decode
-from processors.cli.verify import Audit, Kept, Report, Topics
+from processors.cli.verify import Audit, Kept, Topics, VerifyReport
 from processors.kafka.reader import job_partition, read_plans
 
 JOB = "job"
@@ -116,14 +116,14 @@ def audit_verify(
     typer.echo("every state and command follows from the log", err=True)
 
 
-def verify(context: Context) -> Report:
+def verify(context: Context) -> VerifyReport:
     """Read the topics, and return what the audit found.
 
     One partition after the other: its states and commands are held in memory, some 400 bytes each, until its events were
     folded. `audit --follow --to-end` judges the same and holds what is in flight.
     """
     catalogue, reader, settings = context.catalogue, context.reader, context.settings
-    report = Report()
+    report = VerifyReport()
     events, sagas = catalogue.events.name, catalogue.sagas.name
     if reader.partitions(events) != reader.partitions(sagas):
         raise CommandRefused(f"{events} and {sagas} differ in partitions; see `scrapesaga topics verify`")

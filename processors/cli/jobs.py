@@ -30,14 +30,14 @@ class PhaseName(StrEnum):
     COMPENSATED = "compensated"
 
 
-Job = Annotated[str, typer.Argument(help="The job's id.", metavar="JOB", show_default=False)]
+JobId = Annotated[str, typer.Argument(help="The job's id.", metavar="JOB", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
 Label = Annotated[str | None, typer.Option(help="Only jobs with this label.")]
 Phases = Annotated[list[PhaseName] | None, typer.Option("--phase", help="Only in this phase; may be repeated.")]
 Pipeline = Annotated[str | None, typer.Option(help="Only jobs of this pipeline.")]
 
 
-def status(ctx: typer.Context, job: Job, as_json: AsJson = False) -> None:
+def status(ctx: typer.Context, job: JobId, as_json: AsJson = False) -> None:
     """Show where a job is: its phase, each step, and why."""
     context: Context = ctx.obj
     state = state_of(context, job)
@@ -111,7 +111,7 @@ def watch(
     plans = read_plans(context.reader, context.catalogue.plans.name)
     out = show.console()
 
-    def tell(state: Mapping[str, Any]) -> bool:
+    def report(state: Mapping[str, Any]) -> bool:
         """Print a state that is wanted; True if it is the end of the one job that is watched."""
         if wanted(state) and as_json:
             typer.echo(show.as_json(state))
@@ -121,23 +121,23 @@ def watch(
             out.print(f"{show.moment(state['updated_ms'])}  {what}", soft_wrap=True)
         return job is not None and state["phase"] in ENDED
 
-    told = -1
+    reported = -1
     following = context.reader.follow(topic, seconds, only)
     # Following begins before the present state is read: nothing falls between the two.
     next(following, None)
     if job is not None and (present := job_state(context.reader, topic, job)) is not None:
-        told = present["seq"]
-        if tell(present):
+        reported = present["seq"]
+        if report(present):
             return
     for record in following:
         if record is None or record.value is None or (job is not None and record.key != job.encode()):
             continue
         state = decode_saga_fields(record.value)
-        if job is None or state["seq"] > told:
-            told = state["seq"]
+        if job is None or state["seq"] > reported:
+            reported = state["seq"]
             if state["plan_hash"] not in plans:
                 plans = read_plans(context.reader, context.catalogue.plans.name)
-            if tell(state):
+            if report(state):
                 return
 
 

@@ -11,7 +11,7 @@ import typer
 
 from processors.auditor.conservation import count
 from processors.auditor.follow import Beginning, Follower
-from processors.auditor.violations import Broken, label_of
+from processors.auditor.violations import Violation, label_of
 from processors.cli import show
 from processors.cli.context import Context
 from processors.cli.errors import Exit
@@ -43,10 +43,10 @@ def follow(
     settings = context.settings
     begin = Beginning(context.catalogue, start, settings.retention_history, settings.retention_commands)
 
-    def tell(broken: Broken) -> None:
-        typer.echo(show.as_json(_fields(broken)) if as_json else one_line(str(broken)))
+    def report(violation: Violation) -> None:
+        typer.echo(show.as_json(_fields(violation)) if as_json else one_line(str(violation)))
 
-    follower = Follower(context.reader, begin, tell)
+    follower = Follower(context.reader, begin, report)
     if start:
         typer.echo(f"{follower.taken_over} sagas in flight were taken over at their last state from before", err=True)
     try:
@@ -61,15 +61,15 @@ def follow(
             typer.echo(_status(follower), err=True)
     finally:
         follower.close()
-    raise typer.Exit(Exit.DIVERGED if follower.auditor.broken else Exit.OK)
+    raise typer.Exit(Exit.DIVERGED if follower.auditor.violations else Exit.OK)
 
 
 def _until(follower: Follower, give_up: float) -> None:
-    told = time.monotonic()
+    reported = time.monotonic()
     while time.monotonic() < give_up:
         follower.step()
-        if time.monotonic() - told > _STATUS_EVERY_S:
-            told = time.monotonic()
+        if time.monotonic() - reported > _STATUS_EVERY_S:
+            reported = time.monotonic()
             typer.echo(_status(follower), err=True)
 
 
@@ -78,7 +78,7 @@ def _status(follower: Follower) -> str:
     states = ", ".join(f"{number} {name}" for name, number in auditor.conservation().items() if number)
     return (
         f"{auditor.events} events judged, {follower.lag} to read, {auditor.unjudged} records beyond judgement, "
-        f"{sum(auditor.broken.values())} promises broken: {states}"
+        f"{sum(auditor.violations.values())} promises broken: {states}"
     )
 
 
@@ -90,12 +90,17 @@ def _sums(follower: Follower) -> dict[str, object]:
         "unjudged": auditor.unjudged,
         "stuck": auditor.stuck,
         "states": auditor.conservation(),
-        "broken": {label_of(promise): number for promise, number in auditor.broken.items()},
+        "broken": {label_of(rule): number for rule, number in auditor.violations.items()},
     }
 
 
-def _fields(broken: Broken) -> dict[str, object]:
-    return {"promise": broken.promise, "job_id": broken.job_id, **broken.place._asdict(), "detail": broken.detail}
+def _fields(violation: Violation) -> dict[str, object]:
+    return {
+        "promise": violation.rule,
+        "job_id": violation.job_id,
+        **violation.place._asdict(),
+        "detail": violation.detail,
+    }
 
 
 def conservation(

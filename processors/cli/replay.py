@@ -13,7 +13,7 @@ from processors.cli.errors import CommandRefused
 from processors.cli.records import Decoded, decode
 from processors.durations import parse_duration
 from processors.kafka.reader import Newest, Reader
-from processors.kafka.sync_producer import Sender
+from processors.kafka.sync_producer import SyncProducer
 from topics.catalogue import Catalogue
 
 
@@ -76,7 +76,7 @@ def replay(
     source = full_name(context, topic)
     target = None if to_topic is None else target_name(context.catalogue, context.reader, source, to_topic)
     wanted = chooser(context, job, label)
-    sender = None if target is None else Sender(context.client)
+    sender = None if target is None else SyncProducer(context.client)
     count = 0
     for record in context.reader.records(source, offset=start.offset, since_ms=start.since_ms):
         one = decode(record)

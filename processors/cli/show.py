@@ -123,11 +123,11 @@ def print_job(out: Console, state: Mapping[str, Any], names: tuple[str, ...]) ->
     table = Table("step", "status", "attempts", "undo", "reason", box=None, pad_edge=False)
     for place, step in enumerate(state["steps"]):
         name = names[place] if place < len(names) else f"step {place + 1}"
-        unsure = " (may have happened)" if step["unsure"] else ""
+        outcome_unknown = " (may have happened)" if step["outcome_unknown"] else ""
         undo = "" if step["undo"] == "NONE" else step["undo"]
-        table.add_row(name, f"{step['status']}{unsure}", str(step["attempts"]), undo, escape(step["reason"]))
+        table.add_row(name, f"{step['status']}{outcome_unknown}", str(step["attempts"]), undo, escape(step["reason"]))
     out.print(table)
-    for act in state["acts"]:
+    for act in state["operator_actions"]:
         out.print(f"  by hand: {escape(act)}")
     if state["phase"] == "PARKED":
         job = state["job_id"]

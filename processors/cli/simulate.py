@@ -32,14 +32,14 @@ def simulate(
     ] = Levels.BOTH,
     seed: Annotated[int | None, typer.Option(min=0, help="Tell the history of this seed; with --level.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Stop after so many seconds in all; 0: never.")] = 0,
-    outside: Annotated[
+    model: Annotated[
         list[str] | None,
         typer.Option(
             help="STEP=module:attr: really run a step, on this processors.step_model.Outside. May be repeated."
         ),
     ] = None,
-    every_mishap: Annotated[
-        bool, typer.Option("--every-mishap", help="Fail if some kind of mishap never happened.")
+    every_fault: Annotated[
+        bool, typer.Option("--every-fault", help="Fail if some kind of fault never happened.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a pipeline and level.")] = False,
 ) -> None:
@@ -50,19 +50,19 @@ def simulate(
     steps that name a simulated outside (see docs/custom-steps.md); of the others the kind of their effect is modelled.
     One seed is one history, the same everywhere.
 
-    Ends with 0 if no promise was broken; with 1 if one was, or with --every-mishap if some kind never happened;
+    Ends with 0 if no promise was broken; with 1 if one was, or with --every-fault if some kind never happened;
     with 3 if a pipeline or an outside can't be read.
     """
     # The engine is imported only where it is used: looking at a job must not take a second longer for it.
-    from processors.simulation.command import Asked, Level, simulate_all, tell_one
+    from processors.simulation.command import Level, SimulationOptions, simulate_all, trace_one
 
-    named = dict(one.partition("=")[::2] for one in outside or [])
+    named = dict(one.partition("=")[::2] for one in model or [])
     if not all(named.values()):
         raise typer.BadParameter("say STEP=module:attr", param_hint="--outside")
-    asked = Asked(pipelines, seeds, whole, first, Level(level), seconds, named, as_json)
+    asked = SimulationOptions(pipelines, seeds, whole, first, Level(level), seconds, named, as_json)
     if seed is None:
         outcome = simulate_all(asked, typer.echo)
-        raise typer.Exit(Exit.REFUSED if outcome.broken or (every_mishap and outcome.missing) else Exit.OK)
+        raise typer.Exit(Exit.REFUSED if outcome.broken or (every_fault and outcome.missing) else Exit.OK)
     if len(pipelines) != 1 or level is Levels.BOTH:
         raise typer.BadParameter("tells one pipeline's history, by --level rules or --level whole", param_hint="--seed")
-    raise typer.Exit(Exit.REFUSED if tell_one(asked, seed, typer.echo) else Exit.OK)
+    raise typer.Exit(Exit.REFUSED if trace_one(asked, seed, typer.echo) else Exit.OK)

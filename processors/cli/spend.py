@@ -14,7 +14,7 @@ from processors.cli.errors import CommandRefused
 from processors.durations import parse_duration
 from processors.errors import BadRecord
 from processors.kafka.reader import all_states
-from processors.kafka.sync_producer import Sender
+from processors.kafka.sync_producer import SyncProducer
 from processors.spend.book import COUNTED, SpendBook, SpendEntry
 from processors.spend.pruning import AT_ONCE, carried_key, carry, forgettable, sums, taken_over
 
@@ -108,7 +108,7 @@ def _forget(
     carried = ledger.book.entry(carried_key(pipeline))
     done = taken_over(carried)
     going = [entry for entry in entries if entry.key not in done]
-    sender = Sender(context.client)
+    sender = SyncProducer(context.client)
     if going and not give_back:
         entry = carry(carried, pipeline, going, now)
         # Carried before it is forgotten: in between a cost counts twice, never not at all.

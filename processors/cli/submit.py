@@ -15,7 +15,7 @@ from processors.cli.context import Context
 from processors.cli.errors import CommandRefused, Exit
 from processors.errors import BadRecord
 from processors.kafka.reader import read_plans
-from processors.kafka.sync_producer import Sender
+from processors.kafka.sync_producer import SyncProducer
 from processors.messages.scrape_request import (
     ScrapeRequest,
     canonical_url,
@@ -30,7 +30,7 @@ MAX_REQUEST_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Defaults:
+class RequestDefaults:
     """What holds for requests that don't say otherwise."""
 
     pipeline: str | None = None
@@ -39,7 +39,7 @@ class Defaults:
     payload: dict[str, Any] | None = None
 
 
-class Asked(NamedTuple):
+class ParsedLine(NamedTuple):
     """One line of input: the request, or what is wrong with it."""
 
     place: str
@@ -47,7 +47,7 @@ class Asked(NamedTuple):
     problem: str = ""
 
 
-def read_line(place: str, text: str, defaults: Defaults) -> Asked:
+def read_line(place: str, text: str, defaults: RequestDefaults) -> ParsedLine:
     """Return what one URL or JSON line asks for, checked as intake will check it."""
     try:
         request = read_request(text.encode(), None)
@@ -65,11 +65,11 @@ def read_line(place: str, text: str, defaults: Defaults) -> Asked:
         if size > MAX_REQUEST_BYTES:
             raise BadRecord(f"a request of {size} bytes; at most {MAX_REQUEST_BYTES}: put less into its payload")
     except (BadRecord, UnicodeEncodeError) as error:
-        return Asked(place, None, str(error))
-    return Asked(place, request)
+        return ParsedLine(place, None, str(error))
+    return ParsedLine(place, request)
 
 
-def read_lines(name: str, lines: Iterable[str], defaults: Defaults) -> Iterator[Asked]:
+def read_lines(name: str, lines: Iterable[str], defaults: RequestDefaults) -> Iterator[ParsedLine]:
     """Yield what a file asks for: a URL or a JSON object a line, but for empty lines and those that begin with #."""
     for number, line in enumerate(lines, 1):
         text = line.strip()
@@ -106,7 +106,7 @@ def submit(
         raise typer.BadParameter("give URLs, or --file", param_hint="URL")
     if job_id is not None and (file is not None or len(urls or ()) != 1):
         raise typer.BadParameter("goes with exactly one URL", param_hint="--job-id")
-    defaults = Defaults(pipeline, job_id, label, read_payload(payload))
+    defaults = RequestDefaults(pipeline, job_id, label, read_payload(payload))
     context: Context = ctx.obj
     topic = context.catalogue.urls.name
     context.reader.partitions(topic)
@@ -114,7 +114,7 @@ def submit(
     only = context.settings.default_pipeline or (plans.pipelines[0] if len(plans.pipelines) == 1 else None)
     if pipeline is not None and plans.pipelines and pipeline not in plans.pipelines:
         raise CommandRefused(f"no pipeline {pipeline!r} was published; there are: {', '.join(plans.pipelines)}")
-    sender, bad = Sender(context.client), 0
+    sender, bad = SyncProducer(context.client), 0
     for asked in _asked(urls or [], file, defaults):
         if asked.request is None:
             bad += 1
@@ -140,7 +140,7 @@ def identity(request: ScrapeRequest, only: str | None) -> str | None:
     return derived_job_id(pipeline, canonical_url(request.url))
 
 
-def _asked(urls: list[str], file: str | None, defaults: Defaults) -> Iterator[Asked]:
+def _asked(urls: list[str], file: str | None, defaults: RequestDefaults) -> Iterator[ParsedLine]:
     for place, url in enumerate(urls, 1):
         yield read_line(f"URL {place}", url, defaults)
     if file == "-":

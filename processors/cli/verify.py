@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from processors.errors import BadRecord
 from processors.kafka.record import Record
-from processors.messages.reencode import renewed
+from processors.messages.reencode import reencoded
 from processors.messages.wire import (
-    Plans,
+    FindPlan,
     decode_command,
     decode_event,
     decode_saga,
@@ -65,7 +65,7 @@ class Seed(NamedTuple):
 
 
 @dataclass(slots=True)
-class Report:
+class VerifyReport:
     """What the audit counted, and each divergence in the order of the log."""
 
     events: int = 0
@@ -101,9 +101,9 @@ def digest(value: bytes) -> bytes:
 class Topics:
     """What the topics of states and commands hold, read before the events."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: VerifyReport) -> None:
         self.seen: dict[Key, list[Seen]] = {}
-        self.frontier: dict[int, int] = {}
+        self.watermark: dict[int, int] = {}
         self.seeds: dict[tuple[int, str], Seed] = {}
         self._report = report
 
@@ -121,7 +121,7 @@ class Topics:
             self._report.divergences.append(f"{record}: the state of {job_id}, under the key {record.key!r}")
         number = record.partition
         self._note(StateKey(number, job_id, seq), record)
-        self.frontier[number] = max(self.frontier.get(number, -1), offset)
+        self.watermark[number] = max(self.watermark.get(number, -1), offset)
         if offset < log_starts:
             # Its event is no longer in the log: what follows is judged from the last such state on.
             old = self.seeds.get((number, job_id))
@@ -138,7 +138,7 @@ class Topics:
         self._note(command_key(record.partition, one), record)
 
     def _note(self, key: Key, record: Record) -> None:
-        found = Seen(str(record), digest(renewed(record.value or b"")))
+        found = Seen(str(record), digest(reencoded(record.value or b"")))
         same = self.seen.setdefault(key, [])
         if any(other.digest == found.digest for other in same):
             self._report.repeats += 1
@@ -154,7 +154,7 @@ def command_key(partition: int, one: StepCommand) -> CommandKey:
 class Audit:
     """Folds the events, and compares."""
 
-    def __init__(self, topics: Topics, report: Report, plans: Plans, kept: Kept) -> None:
+    def __init__(self, topics: Topics, report: VerifyReport, plans: FindPlan, kept: Kept) -> None:
         self._topics = topics
         self._report = report
         self._plans = plans
@@ -167,7 +167,7 @@ class Audit:
         """Fold events, in order per partition, and then look for what no event explains."""
         for record in events:
             self._apply(record)
-        self._unexplained()
+        self._orphan_records()
 
     def _apply(self, record: Record) -> None:
         self._report.events += 1
@@ -199,7 +199,7 @@ class Audit:
     def _compare(self, key: Key, value: bytes, event: Record, kept_ms: int) -> None:
         found = self._topics.seen.pop(key, None)
         if found is None:
-            if event.offset > self._topics.frontier.get(event.partition, -1):
+            if event.offset > self._topics.watermark.get(event.partition, -1):
                 self._report.pending += 1
             elif event.timestamp_ms < kept_ms:
                 self._report.expired += 1
@@ -211,7 +211,7 @@ class Audit:
             if one.digest != expected:
                 self._report.divergences.append(f"{_name(key)} at {one.place} is not what follows from {event}")
 
-    def _unexplained(self) -> None:
+    def _orphan_records(self) -> None:
         for key, found in self._topics.seen.items():
             seed = self._topics.seeds.get((key.partition, key.job_id))
             if seed is not None and key.seq <= seed.seq:

@@ -14,11 +14,11 @@ import clickhouse_connect
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from processors.clickhouse.errors import DRIVER_ERRORS, explained, table_changed
-from processors.clickhouse.table import Found, TableLayout, TableMismatch
+from processors.clickhouse.table import ActualTable, TableLayout, TableMismatch
 from processors.errors import ConfigurationError, RetryLater, StepFailed
 from processors.step import Host
 
-Row = tuple[object, ...]
+RowValues = tuple[object, ...]
 
 # Longer than any insert of a batch takes. Without it a connection that died without a word would hold up every batch
 # behind it until the worker restarts.
@@ -125,7 +125,7 @@ class Warehouse:
                 raise explained(error, f"{self._server}, preparing {layout.full_name}", effect_unknown=False) from error
             self._prepared.add((layout, markers_only))
 
-    async def insert(self, layout: TableLayout, columns: Sequence[tuple[str, str]], rows: Sequence[Row]) -> None:
+    async def insert(self, layout: TableLayout, columns: Sequence[tuple[str, str]], rows: Sequence[RowValues]) -> None:
         """Insert rows of (name, type) columns; returns once ClickHouse has acknowledged them.
 
         Raises StepFailed if one of the rows cannot be stored, which says nothing about the others.
@@ -178,13 +178,13 @@ class Warehouse:
                 await client.command(statement)
         raise RetryLater(f"{layout.full_name} keeps changing: somebody else alters it or its view {layout.view}")
 
-    async def _look(self, client: AsyncClient, layout: TableLayout) -> Found:
+    async def _look(self, client: AsyncClient, layout: TableLayout) -> ActualTable:
         names = {"database": layout.database, "table": layout.table, "view": layout.view}
         tables = {row[0]: row[1:] for row in (await client.query(_LOOK_AT_TABLES, names)).result_rows}
         columns = (await client.query(_LOOK_AT_COLUMNS, names)).result_rows
         engine, sorting_key, _, _ = tables.get(layout.table, ("", "", "", ""))
         _, _, view_engine, view_comment = tables.get(layout.view, ("", "", "", ""))
-        return Found(
+        return ActualTable(
             engine,
             sorting_key,
             {name: kind for table, name, kind in columns if table == layout.table},

@@ -20,7 +20,7 @@ _BEFORE = (("job_id", "String"), ("pipeline", "LowCardinality(String)"), ("run",
 _URL = ("url", "String")
 _AFTER = (("_live", "UInt8"), ("_version", "UInt64"), ("_deleted", "UInt8"))
 _LOADED_AT = ("_loaded_at", "DateTime64(3, 'UTC')")
-_HIDDEN = frozenset(name for name, _ in _AFTER)
+_REDACTED = frozenset(name for name, _ in _AFTER)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # Shared- and ReplicatedReplacingMergeTree have a path and a replica before the two columns.
 _REPLACING = re.compile(r"(Shared|Replicated)?ReplacingMergeTree\(('[^']*', '[^']*', )?_version, _deleted\)")
@@ -37,7 +37,7 @@ class TableMismatch(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ActualTable:
     """What ClickHouse has under the names of a table and its view; empty where there is nothing."""
 
     engine: str = ""
@@ -93,7 +93,7 @@ class TableLayout:
         """The columns of a delete marker; the others take their defaults."""
         return (*_BEFORE, *_AFTER)
 
-    def statements(self, found: Found, *, markers_only: bool = False) -> tuple[str, ...]:
+    def statements(self, found: ActualTable, *, markers_only: bool = False) -> tuple[str, ...]:
         """What to run next so that the table takes rows and the view shows them; nothing when all is well.
 
         To be asked again after running them, as the view follows the columns that are really there.
@@ -117,7 +117,7 @@ class TableLayout:
             f"ENGINE = ReplacingMergeTree(_version, _deleted) ORDER BY job_id"
         )
 
-    def _check_engine(self, found: Found) -> None:
+    def _check_engine(self, found: ActualTable) -> None:
         if not _REPLACING.match(found.engine) or found.sorting_key != "job_id":
             raise TableMismatch(
                 f"table {self.full_name} exists with the engine {found.engine} ORDER BY {found.sorting_key or 'nothing'}, "
@@ -129,7 +129,7 @@ class TableLayout:
         added = ", ".join(f"ADD COLUMN IF NOT EXISTS {quoted(name)} {kind}" for name, kind in missing)
         return f"ALTER TABLE {self.full_name} {added}"
 
-    def _check_types(self, found: Found, wanted: tuple[tuple[str, str], ...]) -> None:
+    def _check_types(self, found: ActualTable, wanted: tuple[tuple[str, str], ...]) -> None:
         for name, kind in wanted:
             if not holds(found.columns[name], kind):
                 raise TableMismatch(
@@ -137,8 +137,8 @@ class TableLayout:
                     f"ALTER TABLE {self.full_name} MODIFY COLUMN {quoted(name)} {kind}, or rename the record's field"
                 )
 
-    def _view_statements(self, found: Found) -> tuple[str, ...]:
-        shown = {name: kind for name, kind in found.columns.items() if name not in _HIDDEN}
+    def _view_statements(self, found: ActualTable) -> tuple[str, ...]:
+        shown = {name: kind for name, kind in found.columns.items() if name not in _REDACTED}
         # Types too: a view keeps those that its table had when it was made.
         if found.view_columns == shown:
             return ()

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from processors.demo import observations as outside
 from processors.demo.kills import check_targets, kill
-from processors.demo.sample_servers import World
-from processors.demo.verdict import Observed, Verdict, judge
+from processors.demo.sample_servers import SampleServers
+from processors.demo.verdict import DemoVerdict, Observed, judge
 from processors.errors import ConfigurationError
 from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
@@ -32,7 +32,7 @@ GIVE_UP_S = 180.0
 STEPS = ("fetch", "parse", "enrich", "classify", "load", "notify")
 
 
-def demo_pipeline(world: World) -> dict[str, object]:
+def demo_pipeline(world: SampleServers) -> dict[str, object]:
     """Return the demo's pipeline: two paid steps, one of which can be taken back at the API."""
     retry = {"attempts": 8, "base": "200ms", "cap": "2s"}
 
@@ -90,7 +90,7 @@ def run_demo(
     console = Console()
     folder = data_dir.absolute() / "demo" / f"{seed}-{urls}-{time.strftime('%Y%m%d%H%M%S')}"
     folder.mkdir(parents=True)
-    with World(folder / "world", seed=seed, products=urls, fault_rate=fault_rate, permanent_rate=0.02) as world:
+    with SampleServers(folder / "world", seed=seed, products=urls, fault_rate=fault_rate, permanent_rate=0.02) as world:
         pipeline = folder / "demo.yaml"
         pipeline.write_text(yaml.safe_dump(demo_pipeline(world), sort_keys=False), "utf-8")
         engine = LocalEngine(
@@ -116,7 +116,7 @@ def run_demo(
     return status
 
 
-def _run(console: Console, engine: LocalEngine, world: World, kills: Sequence[str]) -> int:
+def _run(console: Console, engine: LocalEngine, world: SampleServers, kills: Sequence[str]) -> int:
     settings = engine.settings()
     client = {"bootstrap.servers": engine.bootstrap_servers}
     prefix = settings.topic_prefix
@@ -194,7 +194,7 @@ def _states(reader: Reader, topic: str, *, patient: bool) -> list[Mapping[str, A
         return []
 
 
-def _print(console: Console, verdict: Verdict, took_s: float) -> None:
+def _print(console: Console, verdict: DemoVerdict, took_s: float) -> None:
     table = Table("what", "count", title="verdict, computed from outside", title_justify="left")
     for name, value in (
         ("jobs accepted", verdict.accepted),

@@ -11,7 +11,7 @@ import httpx
 from processors.kafka.reader import Reader, all_states
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """Where a record lies: what tells it from every other, whatever its key."""
 
     topic: str
@@ -19,7 +19,7 @@ class Place(NamedTuple):
     offset: int
 
 
-def dead_letters(reader: Reader, topic: str) -> dict[Place, str]:
+def dead_letters(reader: Reader, topic: str) -> dict[LogPosition, str]:
     """Return every record that was set aside, by where it lay, with the reason.
 
     By its place: records may have no key, and a process that was killed sets the same record aside once more.
@@ -27,7 +27,7 @@ def dead_letters(reader: Reader, topic: str) -> dict[Place, str]:
     found = {}
     for record in reader.records(topic):
         about = {name: value.decode("utf-8", "replace") for name, value in record.headers}
-        place = Place(
+        place = LogPosition(
             about.get("dead-letter-topic", record.topic),
             int(about.get("dead-letter-partition", record.partition)),
             int(about.get("dead-letter-offset", record.offset)),

@@ -14,8 +14,8 @@ from hmac import compare_digest
 import msgspec
 from aiohttp import web
 
-from processors.demo.paid_faults import Fault, Faults, Mode, share
-from processors.demo.paid_ledger import Invoice, KeyCancelled, KeyReused, Ledger, Status
+from processors.demo.paid_faults import Mode, PaidFault, PaidFaults, share
+from processors.demo.paid_ledger import Invoice, InvoiceLedger, InvoiceStatus, KeyCancelled, KeyReused
 
 Payload = dict[str, object]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -37,11 +37,11 @@ CONTROL = "/_"
 class PaidApi:
     """Serves /enrich, /classify, /cancel and /charges/{key} over one ledger."""
 
-    def __init__(self, ledger: Ledger, *, token: str, seed: int = 0, faults: Faults | None = None) -> None:
+    def __init__(self, ledger: InvoiceLedger, *, token: str, seed: int = 0, faults: PaidFaults | None = None) -> None:
         self._ledger = ledger
         self._token = token
         self._seed = seed
-        self._faults = faults or Faults()
+        self._faults = faults or PaidFaults()
         self._changed = asyncio.Event()
         self._attempts: Counter[str] = Counter()
         self._answers: Counter[str] = Counter()
@@ -142,27 +142,27 @@ class PaidApi:
         if fault is not None:
             self._drawn[fault] += 1
         match fault:
-            case Fault.RATE_LIMITED:
+            case PaidFault.RATE_LIMITED:
                 return refusal(429, "rate_limited", "slow down", {"Retry-After": str(RETRY_AFTER_SECONDS)})
-            case Fault.UNAVAILABLE:
+            case PaidFault.UNAVAILABLE:
                 return refusal(503, "unavailable", "try again")
-            case Fault.HANG_BEFORE:
+            case PaidFault.HANG_BEFORE:
                 await self._hang()
                 return self._broken(request)
-            case Fault.LATE:
+            case PaidFault.LATE:
                 await self._hang()
             case _:
                 pass
         answer = effect()
         match fault:
-            case Fault.ERROR_AFTER:
+            case PaidFault.ERROR_AFTER:
                 return refusal(500, "internal_error", "something went wrong")
-            case Fault.HANG_AFTER:
+            case PaidFault.HANG_AFTER:
                 await self._hang()
                 return self._broken(request)
-            case Fault.RESET_AFTER:
+            case PaidFault.RESET_AFTER:
                 return self._broken(request)
-            case Fault.MALFORMED_AFTER:
+            case PaidFault.MALFORMED_AFTER:
                 text = answer.text or ""
                 return web.Response(text=text[: len(text) // 2], content_type="application/json")
             case _:
@@ -213,8 +213,8 @@ class PaidApi:
 
     async def _stats(self, _request: web.Request) -> web.Response:
         invoices = self._ledger.invoices
-        cancelled = sum(invoice.status is Status.CANCELLED for invoice in invoices)
-        kept = sum((Decimal(i.amount) for i in invoices if i.status is Status.CHARGED), Decimal(0))
+        cancelled = sum(invoice.status is InvoiceStatus.CANCELLED for invoice in invoices)
+        kept = sum((Decimal(i.amount) for i in invoices if i.status is InvoiceStatus.CHARGED), Decimal(0))
         return web.json_response(
             {
                 "requests": self._attempts.total(),

@@ -10,7 +10,7 @@ import msgspec
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-class Fault(StrEnum):
+class PaidFault(StrEnum):
     """One way in which a single request goes wrong."""
 
     RATE_LIMITED = "rate_limited"
@@ -41,7 +41,7 @@ class Mode(StrEnum):
     """Every connection breaks at once, without effect."""
 
 
-class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PaidFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rates between 0 and 1 for each fault; together at most 1."""
 
     mode: Mode = Mode.NORMAL
@@ -62,30 +62,30 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hang_seconds: Annotated[float, msgspec.Meta(ge=0)] = 30.0
 
     def __post_init__(self) -> None:
-        total = sum(self.rate(fault) for fault in Fault)
+        total = sum(self.rate(fault) for fault in PaidFault)
         if total > 1 + 1e-9:
             raise ValueError(f"the rates sum up to {total:g}: lower them to 1 or less together")
 
     @classmethod
-    def spread(cls, fault_rate: float, *, permanent_rate: float = 0.0, hang_seconds: float = 30.0) -> "Faults":
+    def spread(cls, fault_rate: float, *, permanent_rate: float = 0.0, hang_seconds: float = 30.0) -> "PaidFaults":
         """The same share for every kind of fault, `fault_rate` together."""
-        rates: dict[str, object] = {fault.value: fault_rate / len(Fault) for fault in Fault}
+        rates: dict[str, object] = {fault.value: fault_rate / len(PaidFault) for fault in PaidFault}
         return msgspec.convert(rates | {"permanent_rate": permanent_rate, "hang_seconds": hang_seconds}, cls)
 
-    def changed(self, changes: dict[str, object]) -> "Faults":
+    def changed(self, changes: dict[str, object]) -> "PaidFaults":
         """These faults with some fields replaced; raises msgspec.ValidationError that names the wrong field."""
-        return msgspec.convert(msgspec.to_builtins(self) | changes, Faults)
+        return msgspec.convert(msgspec.to_builtins(self) | changes, PaidFaults)
 
-    def rate(self, fault: Fault) -> float:
+    def rate(self, fault: PaidFault) -> float:
         """The share of attempts that this fault spoils."""
         return float(getattr(self, fault.value))
 
-    def drawn(self, seed: int, subject: str, attempt: int) -> Fault | None:
+    def drawn(self, seed: int, subject: str, attempt: int) -> PaidFault | None:
         """What goes wrong with the subject's n-th attempt (from 1), the same in every process."""
         if attempt > self.faulty_attempts:
             return None
         draw = share(f"{seed}:{subject}:{attempt}")
-        for fault in Fault:
+        for fault in PaidFault:
             draw -= self.rate(fault)
             if draw < 0:
                 return fault

@@ -10,7 +10,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 
-class Status(StrEnum):
+class InvoiceStatus(StrEnum):
     """What an invoice says today."""
 
     CHARGED = "charged"
@@ -47,12 +47,12 @@ class Invoice:
     answer: dict[str, object]
     at: str
     """When it was charged, UTC, ISO 8601."""
-    status: Status = Status.CHARGED
+    status: InvoiceStatus = InvoiceStatus.CHARGED
     charged_times: int = 1
     """Charges booked under this key; anything but 1 is a double charge."""
 
 
-class Ledger:
+class InvoiceLedger:
     """Invoices by key; given a path, each entry is a JSON line there before it takes effect, read back at start."""
 
     def __init__(self, path: Path | None = None) -> None:
@@ -82,7 +82,7 @@ class Ledger:
     def paid(self, key: str, endpoint: str, payload_sha256: str) -> Invoice | None:
         """What this key already bought, or None if it is new; raises KeyCancelled or KeyReused."""
         invoice = self._invoices.get(key)
-        if key in self._blocked or (invoice is not None and invoice.status is Status.CANCELLED):
+        if key in self._blocked or (invoice is not None and invoice.status is InvoiceStatus.CANCELLED):
             raise KeyCancelled(key)
         if invoice is not None and (invoice.endpoint, invoice.payload_sha256) != (endpoint, payload_sha256):
             raise KeyReused(key)
@@ -105,9 +105,9 @@ class Ledger:
                 self._append({"entry": "blocked", "key": key, "at": at})
                 self._blocked.add(key)
             return Refund.NOTHING_TO_CANCEL
-        if invoice.status is Status.CHARGED:
+        if invoice.status is InvoiceStatus.CHARGED:
             self._append({"entry": "cancelled", "key": key, "at": at})
-            self._invoices[key] = replace(invoice, status=Status.CANCELLED)
+            self._invoices[key] = replace(invoice, status=InvoiceStatus.CANCELLED)
         return Refund.CANCELLED
 
     def _book(self, invoice: Invoice) -> None:
@@ -139,10 +139,10 @@ class Ledger:
         kind = entry.pop("entry")
         match kind:
             case "charged":
-                self._book(Invoice(**entry | {"status": Status(str(entry["status"]))}))  # type: ignore[arg-type]  # JSON
+                self._book(Invoice(**entry | {"status": InvoiceStatus(str(entry["status"]))}))  # type: ignore[arg-type]  # JSON
             case "cancelled":
                 key = str(entry["key"])
-                self._invoices[key] = replace(self._invoices[key], status=Status.CANCELLED)
+                self._invoices[key] = replace(self._invoices[key], status=InvoiceStatus.CANCELLED)
             case "blocked":
                 self._blocked.add(str(entry["key"]))
             case _:

@@ -19,10 +19,10 @@ import msgspec
 from aiohttp import web
 
 from processors.demo.paid_api import PaidApi
-from processors.demo.paid_faults import Faults
-from processors.demo.paid_ledger import Ledger, LedgerCorrupt
+from processors.demo.paid_faults import PaidFaults
+from processors.demo.paid_ledger import InvoiceLedger, LedgerCorrupt
 from processors.demo.shop import Shop
-from processors.demo.shop_products import Catalogue, Expected, Truth
+from processors.demo.shop_products import ExpectedProduct, ProductCatalogue, Truth
 
 READY_SECONDS = 60.0
 """A cold start takes one second; a machine that needs longer than this is broken or overloaded beyond use."""
@@ -30,7 +30,7 @@ STOP_SECONDS = 5.0
 CHECKOUT = Path(__file__).parents[2]
 
 
-class WorldFailed(Exception):
+class SampleServersFailed(Exception):
     """The sample world did not start; the message names the log to read."""
 
 
@@ -41,7 +41,7 @@ class Announcement(msgspec.Struct, frozen=True):
     api_url: str
 
 
-class World:
+class SampleServers:
     """A running sample world: where it listens, what it serves, and how each saga over it must end."""
 
     def __init__(
@@ -58,12 +58,12 @@ class World:
         api_port: int = 0,
     ) -> None:
         """Nothing starts yet; ledger and log live in `data_dir`, and a restart keeps ports, token and ledger."""
-        self.catalogue = Catalogue(seed, products, fault_rate)
+        self.catalogue = ProductCatalogue(seed, products, fault_rate)
         self.api_token = api_token or secrets.token_urlsafe(16)
         self.shop_url = ""
         self.api_url = ""
         self._data_dir = data_dir
-        self._faults = Faults.spread(fault_rate, permanent_rate=permanent_rate, hang_seconds=slow_seconds)
+        self._faults = PaidFaults.spread(fault_rate, permanent_rate=permanent_rate, hang_seconds=slow_seconds)
         self._permanent_rate = permanent_rate
         self._slow_seconds = slow_seconds
         self._ports = (shop_port, api_port)
@@ -83,7 +83,7 @@ class World:
     def pid(self) -> int:
         """The child's process id; raises WorldFailed if there is none."""
         if self._child is None:
-            raise WorldFailed("the sample world isn't running: call start() first")
+            raise SampleServersFailed("the sample world isn't running: call start() first")
         return self._child.pid
 
     def url(self, number: int) -> str:
@@ -98,17 +98,17 @@ class World:
         """The record that a perfect parser extracts from this product's page."""
         return self.catalogue.truth(number, self.shop_url)
 
-    def expected(self, number: int) -> Expected:
+    def expected(self, number: int) -> ExpectedProduct:
         """How a saga that scrapes this product and then asks the paid API must end."""
         scraped = self.catalogue.expected(number)
         if scraped.outcome == "completed" and self._faults.refuses(self.catalogue.seed, self.truth(number)["url"]):
-            return Expected("compensated", "refused")
+            return ExpectedProduct("compensated", "refused")
         return scraped
 
     def start(self) -> Self:
         """Run the child and return once both servers listen; raises WorldFailed."""
         if self._child is not None:
-            raise WorldFailed(f"the sample world already runs as process {self._child.pid}: stop() it first")
+            raise SampleServersFailed(f"the sample world already runs as process {self._child.pid}: stop() it first")
         self._data_dir.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self._child = subprocess.Popen(
@@ -184,14 +184,14 @@ class World:
 
     def _announcement(self, child: subprocess.Popen[bytes]) -> Announcement:
         if child.stdout is None:
-            raise WorldFailed("the sample world was started without a pipe to announce itself on")
+            raise SampleServersFailed("the sample world was started without a pipe to announce itself on")
         ready, _, _ = select.select([child.stdout], [], [], READY_SECONDS)
         line = child.stdout.readline() if ready else b""
         try:
             return msgspec.json.decode(line, type=Announcement)
         except msgspec.DecodeError:
             state = "ended" if ready else f"said nothing for {READY_SECONDS:.0f} s"
-            raise WorldFailed(f"the sample world {state} before it was ready: read {self.log_path}") from None
+            raise SampleServersFailed(f"the sample world {state} before it was ready: read {self.log_path}") from None
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -203,9 +203,11 @@ async def serve(options: argparse.Namespace) -> None:
     if options.end_with_stdin:
         # The parent holds the other end: however it dies, the pipe closes and no orphan stays.
         loop.add_reader(sys.stdin.fileno(), stopped.set)
-    catalogue = Catalogue(options.seed, options.products, options.fault_rate)
-    faults = Faults.spread(options.fault_rate, permanent_rate=options.permanent_rate, hang_seconds=options.slow_seconds)
-    ledger = Ledger(options.ledger)
+    catalogue = ProductCatalogue(options.seed, options.products, options.fault_rate)
+    faults = PaidFaults.spread(
+        options.fault_rate, permanent_rate=options.permanent_rate, hang_seconds=options.slow_seconds
+    )
+    ledger = InvoiceLedger(options.ledger)
     shop = Shop(catalogue, slow_seconds=options.slow_seconds)
     api = PaidApi(ledger, token=options.api_token, seed=options.seed, faults=faults)
     # Handlers that hang on purpose are cut off rather than waited for.

@@ -12,8 +12,8 @@ from math import ceil
 
 from aiohttp import web
 
-from processors.demo.shop_pages import Page, page
-from processors.demo.shop_products import Catalogue, Kind
+from processors.demo.shop_pages import ShopPage, page
+from processors.demo.shop_products import ProductCatalogue, ProductKind
 
 BOMB_BYTES = 64 * 1024 * 1024
 """Far above any cap on a page, small enough not to kill the process of a client that has none."""
@@ -30,7 +30,7 @@ EARLY_TOLERANCE_SECONDS = 0.02
 class Shop:
     """Serves a catalogue and counts every request; a slow product takes `slow_seconds`, once."""
 
-    def __init__(self, catalogue: Catalogue, *, slow_seconds: float = 2.0, retry_after_seconds: int = 1) -> None:
+    def __init__(self, catalogue: ProductCatalogue, *, slow_seconds: float = 2.0, retry_after_seconds: int = 1) -> None:
         self._catalogue = catalogue
         self._slow_seconds = slow_seconds
         self._retry_after_seconds = retry_after_seconds
@@ -73,39 +73,39 @@ class Shop:
         visit = self._requests[number]
         passing = visit <= self._catalogue.outage(number)
         match self._catalogue.kind(number):
-            case Kind.RATE_LIMITED_SECONDS if passing:
+            case ProductKind.RATE_LIMITED_SECONDS if passing:
                 self._not_before[number] = time.time() + self._retry_after_seconds
                 return self._refuse(number, 429, {"Retry-After": str(self._retry_after_seconds)})
-            case Kind.RATE_LIMITED_DATE if passing:
+            case ProductKind.RATE_LIMITED_DATE if passing:
                 # HTTP dates have whole seconds: rounded up, so that waiting until then is always long enough.
                 moment = ceil(time.time() + self._retry_after_seconds)
                 self._not_before[number] = moment
                 when = format_datetime(datetime.fromtimestamp(moment, UTC), usegmt=True)
                 return self._refuse(number, 429, {"Retry-After": when})
-            case Kind.UNAVAILABLE if passing:
+            case ProductKind.UNAVAILABLE if passing:
                 return self._refuse(number, 503)
-            case Kind.REDIRECTED | Kind.REDIRECT_LOOP:
+            case ProductKind.REDIRECTED | ProductKind.REDIRECT_LOOP:
                 return self._redirect(number, 0)
-            case Kind.SLOW_FIRST_BYTE if visit == 1:
+            case ProductKind.SLOW_FIRST_BYTE if visit == 1:
                 await asyncio.sleep(self._slow_seconds)
-            case Kind.SLOW_BODY if visit == 1:
+            case ProductKind.SLOW_BODY if visit == 1:
                 return await self._dribble(request, number)
-            case Kind.DROPPED_BODY if passing:
+            case ProductKind.DROPPED_BODY if passing:
                 return await self._drop(request, number)
-            case Kind.TRUNCATED_GZIP:
+            case ProductKind.TRUNCATED_GZIP:
                 sent = self._page(number)
                 return self._answer(number, gzipped(sent.body)[:-40], sent.content_type, gzip=True)
-            case Kind.GZIP_BOMB:
+            case ProductKind.GZIP_BOMB:
                 return self._answer(number, gzip_bomb(), "text/html; charset=utf-8", gzip=True)
-            case Kind.NOT_FOUND:
+            case ProductKind.NOT_FOUND:
                 return self._refuse(number, 404)
-            case Kind.GONE:
+            case ProductKind.GONE:
                 return self._refuse(number, 410)
-            case Kind.BROKEN:
+            case ProductKind.BROKEN:
                 return self._refuse(number, 500)
-            case Kind.EMPTY:
+            case ProductKind.EMPTY:
                 return self._answer(number, b"", "text/html")
-            case Kind.PDF:
+            case ProductKind.PDF:
                 return self._answer(number, PDF, "application/pdf")
             case _:
                 pass
@@ -113,7 +113,7 @@ class Shop:
 
     async def _hop(self, request: web.Request) -> web.StreamResponse:
         number = self._number(request)
-        if self._catalogue.kind(number) not in (Kind.REDIRECTED, Kind.REDIRECT_LOOP):
+        if self._catalogue.kind(number) not in (ProductKind.REDIRECTED, ProductKind.REDIRECT_LOOP):
             raise web.HTTPNotFound
         return self._redirect(number, int(request.match_info["hop"]))
 
@@ -126,8 +126,8 @@ class Shop:
             raise web.HTTPNotFound(text=f"The shop sells products 1 to {self._catalogue.products}.\n")
         return number
 
-    def _page(self, number: int) -> Page:
-        return page(self._catalogue.product(number), priced=self._catalogue.kind(number) is not Kind.NO_PRICE)
+    def _page(self, number: int) -> ShopPage:
+        return page(self._catalogue.product(number), priced=self._catalogue.kind(number) is not ProductKind.NO_PRICE)
 
     def _whole_page(self, request: web.Request, number: int) -> web.Response:
         sent = self._page(number)
@@ -154,7 +154,7 @@ class Shop:
         if hop + 1 < len(codes):
             location = f"/go/{number}/{hop + 1}" if hop % 2 == 0 else str(hop + 1)
         else:
-            looping = self._catalogue.kind(number) is Kind.REDIRECT_LOOP
+            looping = self._catalogue.kind(number) is ProductKind.REDIRECT_LOOP
             location = f"/p/{number}" if looping else f"/item/{number}"
         self._answers[number][str(codes[hop])] += 1
         return web.Response(status=codes[hop], headers={"Location": location})

@@ -15,18 +15,18 @@ OPEN_GRAPH_STOCK = {Stock.IN_STOCK: "instock", Stock.LIMITED: "available for ord
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ShopPage:
     """A page as it goes over the wire, before content encoding."""
 
     body: bytes
     content_type: str
 
 
-def page(product: Product, *, priced: bool = True) -> Page:
+def page(product: Product, *, priced: bool = True) -> ShopPage:
     """The product's page; without `priced` it names no price at all, not even of another product."""
     html = LAYOUTS[product.layout](product, priced)
     # What the charset lacks (the euro sign in Latin-1) becomes a character reference, as CMSes do.
-    return Page(html.encode(product.charset, "xmlcharrefreplace"), _content_type(product))
+    return ShopPage(html.encode(product.charset, "xmlcharrefreplace"), _content_type(product))
 
 
 def _content_type(product: Product) -> str:

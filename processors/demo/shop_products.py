@@ -51,7 +51,7 @@ class Stock(StrEnum):
     SOLD_OUT = "OutOfStock"
 
 
-class Kind(StrEnum):
+class ProductKind(StrEnum):
     """How the shop behaves when a product is requested."""
 
     NORMAL = "normal"
@@ -73,17 +73,17 @@ class Kind(StrEnum):
     PDF = "pdf"
 
 
-FAULTY_KINDS = tuple(kind for kind in Kind if kind is not Kind.NORMAL)
+FAULTY_KINDS = tuple(kind for kind in ProductKind if kind is not ProductKind.NORMAL)
 REASONS = {
-    Kind.REDIRECT_LOOP: "redirect_loop",
-    Kind.TRUNCATED_GZIP: "corrupt_body",
-    Kind.NOT_FOUND: "http_404",
-    Kind.GONE: "http_410",
-    Kind.BROKEN: "http_500",
-    Kind.NO_PRICE: "missing_field",
-    Kind.EMPTY: "empty_body",
-    Kind.GZIP_BOMB: "body_too_large",
-    Kind.PDF: "content_type",
+    ProductKind.REDIRECT_LOOP: "redirect_loop",
+    ProductKind.TRUNCATED_GZIP: "corrupt_body",
+    ProductKind.NOT_FOUND: "http_404",
+    ProductKind.GONE: "http_410",
+    ProductKind.BROKEN: "http_500",
+    ProductKind.NO_PRICE: "missing_field",
+    ProductKind.EMPTY: "empty_body",
+    ProductKind.GZIP_BOMB: "body_too_large",
+    ProductKind.PDF: "content_type",
 }
 """Why a saga over such a product must be compensated; a kind that isn't here recovers and completes."""
 
@@ -106,7 +106,7 @@ class Truth(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedProduct:
     """How a saga over one product must end, with the class of the reason when it is compensated."""
 
     outcome: Literal["completed", "compensated"]
@@ -165,7 +165,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ProductCatalogue:
     """Products 1 to `products`, decided by the seed; `fault_rate` is the share that misbehaves."""
 
     seed: int
@@ -198,14 +198,14 @@ class Catalogue:
             url=shop_url + product.path,
         )
 
-    def kind(self, number: int) -> Kind:
+    def kind(self, number: int) -> ProductKind:
         """How the shop behaves for this product."""
         return _kinds(self.seed, self.products, self.fault_rate)[self._known(number) - 1]
 
-    def expected(self, number: int) -> Expected:
+    def expected(self, number: int) -> ExpectedProduct:
         """How a saga that only scrapes this product must end."""
         reason = REASONS.get(self.kind(number))
-        return Expected("completed") if reason is None else Expected("compensated", reason)
+        return ExpectedProduct("completed") if reason is None else ExpectedProduct("compensated", reason)
 
     def outage(self, number: int) -> int:
         """How many first requests a passing fault spoils."""
@@ -223,11 +223,11 @@ class Catalogue:
 
 
 @lru_cache(maxsize=8)
-def _kinds(seed: int, products: int, fault_rate: float) -> tuple[Kind, ...]:
+def _kinds(seed: int, products: int, fault_rate: float) -> tuple[ProductKind, ...]:
     faulty = round(products * fault_rate)
     if fault_rate > 0 and products >= GUARANTEED_FROM:
         faulty = max(faulty, len(FAULTY_KINDS))
-    kinds = [Kind.NORMAL] * products
+    kinds = [ProductKind.NORMAL] * products
     for position, number in enumerate(Random(f"{seed}:kinds").sample(range(products), faulty)):
         kinds[number] = FAULTY_KINDS[position % len(FAULTY_KINDS)]
     return tuple(kinds)

@@ -25,7 +25,7 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DemoVerdict:
     """Counts, and the problems; without any, the run kept its promises."""
 
     accepted: int
@@ -60,7 +60,7 @@ class Verdict:
         return tuple(f"{count} {what}" for count, what in checks if count)
 
 
-def judge(seen: Observed) -> Verdict:
+def judge(seen: Observed) -> DemoVerdict:
     """Compare what is outside with what the jobs' phases claim."""
     phases = Counter(seen.phases.get(job, "UNKNOWN") for job in seen.expected)
     completed = frozenset(job for job in seen.expected if seen.phases.get(job) == "COMPLETED")
@@ -72,7 +72,7 @@ def judge(seen: Observed) -> Verdict:
     ]
     ended = phases["COMPLETED"] + phases["COMPENSATED"] + phases["PARKED"]
     running = phases["RUNNING"] + phases["COMPENSATING"]
-    return Verdict(
+    return DemoVerdict(
         accepted=len(seen.expected),
         completed=len(completed),
         compensated=phases["COMPENSATED"],

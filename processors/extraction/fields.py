@@ -128,7 +128,7 @@ def _parsed(name: str, spec: object) -> Field:
         raise FieldError(f"field {name}: {error}; {known}") from error
 
 
-def _compiled(name: str, field: Field, rule: product.Rule | None) -> CompiledField:
+def _compiled(name: str, field: Field, rule: product.FieldRule | None) -> CompiledField:
     kind = (field.items or Type.TEXT) if field.type is Type.LIST else field.type
     try:
         found = tuple(_sources(field, kind))

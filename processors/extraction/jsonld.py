@@ -41,7 +41,7 @@ _MOST_DIGITS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundValue:
     """A value at the end of a path, with the node that holds it (for its `priceCurrency` and such)."""
 
     value: object
@@ -129,7 +129,7 @@ def is_path(text: str) -> bool:
     return re.fullmatch(r"@?\w+(\.@?\w+)*", text) is not None
 
 
-def follow(path: str, every: Iterable[Node]) -> Iterator[Found]:
+def follow(path: str, every: Iterable[Node]) -> Iterator[FoundValue]:
     """The values at `path`, in document order.
 
     A capitalised first name is a type and matches nodes of it (and of its kinds) at any depth; without one, the
@@ -146,13 +146,13 @@ def follow(path: str, every: Iterable[Node]) -> Iterator[Found]:
         yield from _steps(node, names, node)
 
 
-def _steps(value: object, names: list[str], holder: Node) -> Iterator[Found]:
+def _steps(value: object, names: list[str], holder: Node) -> Iterator[FoundValue]:
     if isinstance(value, list):
         for item in value:
             yield from _steps(item, names, holder)
     elif not names:
         if value is not None:
-            yield Found(value, holder)
+            yield FoundValue(value, holder)
     elif isinstance(value, Mapping):
         if names[0] in value:
             yield from _steps(value[names[0]], names[1:], value)

@@ -28,7 +28,7 @@ _MOST = Decimal(10) ** 12
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class PriceContext:
     """What decides where text alone is ambiguous, each tuple in order of trust.
 
     `currencies` are codes, `places` country domains or language tags, `assumed` is the code where text has none.
@@ -52,7 +52,7 @@ class Money:
         return {"amount": format(self.amount, "f"), "currency": self.currency}
 
 
-def read_money(text: str, setting: Setting, *, structured: bool = False, symbol: str = "") -> Money | None:
+def read_money(text: str, setting: PriceContext, *, structured: bool = False, symbol: str = "") -> Money | None:
     """The money that the text means, or None. `symbol` is a currency found beside the text.
 
     Of several numbers the one that touches a currency is meant, else the first.
@@ -86,7 +86,7 @@ def _at_currency(text: str) -> str:
     return text[match.start() : cents.end() if cents else match.end()]
 
 
-def _currency(text: str, symbol: str, setting: Setting) -> str | None:
+def _currency(text: str, symbol: str, setting: PriceContext) -> str | None:
     touching = AT_CURRENCY.search(text)
     spelled = [touching["before"] or touching["after"]] if touching else []
     spelled += [match[0] for match in (ANYWHERE.search(text),) if match]

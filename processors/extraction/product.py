@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from processors.extraction.money import Setting, read_money
+from processors.extraction.money import PriceContext, read_money
 from processors.extraction.page import Page
 from processors.extraction.product_brand import brands, tidy_brand
 from processors.extraction.product_codes import gtins, skus, tidy_gtin, tidy_sku
@@ -82,7 +82,7 @@ FIELDS: Mapping[str, Mapping[str, object]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FieldRule:
     """What the preset knows of a field beyond selectors: where else to look, and how its text is made tidy."""
 
     guess: Callable[[Page], Iterator[Raw]] | None = None
@@ -99,15 +99,17 @@ def _stock_or_price(page: Page) -> Iterator[Raw]:
     """Last, a page that asks a price and nowhere says that the product is gone offers it for sale."""
     yield from stock(page)
     declared = (Raw(text, structured=True) for text in page.meta.get("product:price:amount", ()))
-    if any(read_money(raw.text, Setting(), structured=raw.structured) for raw in (*declared, *_price_if_sold(page))):
+    if any(
+        read_money(raw.text, PriceContext(), structured=raw.structured) for raw in (*declared, *_price_if_sold(page))
+    ):
         yield Raw("InStock")
 
 
 #: By the preset's field.
-RULES: Mapping[str, Rule] = {
-    "price": Rule(guess=_price_if_sold, tidy=tidy_price),
-    "availability": Rule(guess=_stock_or_price),
-    "sku": Rule(guess=skus, tidy=tidy_sku),
-    "brand": Rule(guess=brands, tidy=tidy_brand),
-    "gtin": Rule(guess=gtins, tidy=tidy_gtin),
+RULES: Mapping[str, FieldRule] = {
+    "price": FieldRule(guess=_price_if_sold, tidy=tidy_price),
+    "availability": FieldRule(guess=_stock_or_price),
+    "sku": FieldRule(guess=skus, tidy=tidy_sku),
+    "brand": FieldRule(guess=brands, tidy=tidy_brand),
+    "gtin": FieldRule(guess=gtins, tidy=tidy_gtin),
 }

@@ -13,7 +13,7 @@ from price_parser.parser import parse_number
 
 from processors.extraction.availability import read_availability
 from processors.extraction.dates import known_languages, read_date
-from processors.extraction.money import Setting, read_money
+from processors.extraction.money import PriceContext, read_money
 from processors.extraction.page import Page
 
 _NUMBER = re.compile(r"(?<![\w.,])[-+\u2212]?(?:\d[\d.,'\u2019\u00a0\u202f ]*\d|\d|[.,]\d+)")
@@ -103,7 +103,7 @@ def page_languages(page: Page) -> tuple[str, ...]:
 
 def _money(raw: Raw, hints: Hints, page: Page) -> object | None:
     near = tuple(code for code in (hints.currency, page.currency) if code)
-    setting = Setting(
+    setting = PriceContext(
         near, (page.top_level_domain, page.language), hints.decimal, assumed=hints.currency or page.currency
     )
     money = read_money(raw.text, setting, structured=raw.structured, symbol=raw.currency)

@@ -22,7 +22,7 @@ from ipaddress import (
 from processors.errors import ConfigurationError
 
 Ip = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+IpNetwork = IPv4Network | IPv6Network
 
 _PRIVATE = {
     ip_network(network): "a private address"
@@ -95,14 +95,14 @@ class AddressPolicy:
     A metadata service is reached only through an entry of `networks`: a name may be made to resolve to it.
     """
 
-    networks: tuple[Network, ...] = ()
+    networks: tuple[IpNetwork, ...] = ()
     hosts: frozenset[str] = frozenset()
     private: bool = False
 
     @classmethod
     def allowing(cls, entries: Iterable[str], *, private: bool = False) -> AddressPolicy:
         """Read an allow-list of addresses, CIDR networks and host names. Raises BadAllowList."""
-        networks: list[Network] = []
+        networks: list[IpNetwork] = []
         hosts: set[str] = set()
         for entry in filter(None, (entry.strip() for entry in entries)):
             try:
@@ -147,5 +147,5 @@ class AddressPolicy:
         return reason
 
 
-def _named(ip: Ip, ranges: dict[Network, str]) -> str | None:
+def _named(ip: Ip, ranges: dict[IpNetwork, str]) -> str | None:
     return next((reason for network, reason in ranges.items() if ip in network), None)

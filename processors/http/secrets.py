@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from processors.errors import ConfigurationError, PipelineError
-from processors.redaction import HIDDEN, SHORTEST_HIDDEN
+from processors.redaction import REDACTED, SHORTEST_REDACTED
 
 
 class BasicAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,22 +77,22 @@ class Credentials:
         self.headers = headers
         # As they are, in a URL, and in JSON; the longest first: one may be the beginning of another.
         spelt = {spelling for value in values for spelling in (value, quote(value, safe=""), json.dumps(value)[1:-1])}
-        self._spellings = tuple(_any_spelling(value) for value in values if len(value) >= SHORTEST_HIDDEN)
+        self._spellings = tuple(_any_spelling(value) for value in values if len(value) >= SHORTEST_REDACTED)
         self._values = tuple(
-            value.encode() for value in sorted(spelt, key=len, reverse=True) if len(value) >= SHORTEST_HIDDEN
+            value.encode() for value in sorted(spelt, key=len, reverse=True) if len(value) >= SHORTEST_REDACTED
         )
 
     def __repr__(self) -> str:
         return f"Credentials({', '.join(self.headers)})"
 
-    def hide_in(self, text: bytes) -> bytes:
+    def redact(self, text: bytes) -> bytes:
         """Blot the secrets out of what a server said: some answer with the request that they got."""
         for value in self._values:
-            text = text.replace(value, HIDDEN.encode())
+            text = text.replace(value, REDACTED.encode())
         return text
 
-    def hide_in_text(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         """The same in a short text, a header, a URL or a message, with any of its characters percent-encoded."""
         for spelling in self._spellings:
-            text = spelling.sub(HIDDEN, text)
+            text = spelling.sub(REDACTED, text)
         return text

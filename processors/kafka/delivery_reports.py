@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from confluent_kafka import Producer
 
-from processors.kafka.partition_queue import Lane
+from processors.kafka.partition_queue import PartitionQueue
 
 # How often the thread looks whether it is to end.
 _LOOK_EVERY_S = 0.1
@@ -23,14 +23,14 @@ _MANY_RECORDS = 32
 _ASK_EVERY_S = 0.006
 
 
-class Reports:
+class DeliveryReports:
     """Has `settle` called in the loop with the lanes whose batch has all its reports."""
 
-    def __init__(self, producer: Producer, settle: Callable[[Sequence[Lane]], None]) -> None:
+    def __init__(self, confluent: Producer, settle: Callable[[Sequence[PartitionQueue]], None]) -> None:
         #: Filled by Lane.report, in whichever thread serves the reports, and emptied in the same one.
-        self.finished: list[Lane] = []
+        self.finished: list[PartitionQueue] = []
         self.under_way = 0
-        self.producer = producer
+        self.confluent = confluent
         self._settle = settle
         self._loop = asyncio.get_running_loop()
         self._stopping = threading.Event()
@@ -39,7 +39,7 @@ class Reports:
         self._asks_here = False
         self._stands_still = threading.Event()
         self._goes_on = threading.Event()
-        threading.Thread(target=self._serve, name="outbox reports", daemon=True).start()
+        threading.Thread(target=self._serve, name="producer reports", daemon=True).start()
 
     async def stop(self) -> None:
         """Wait a few seconds for what is in flight; what has no report then gets none."""
@@ -56,18 +56,18 @@ class Reports:
             self._stands_still.clear()
             self._loop.call_later(_ASK_EVERY_S, self._ask_here)
 
-    def _tell(self, lanes: Sequence[Lane]) -> None:
-        self.under_way -= sum(len(lane.in_flight) for lane in lanes)
-        self._settle(lanes)
+    def _pass_to_loop(self, queues: Sequence[PartitionQueue]) -> None:
+        self.under_way -= sum(len(queue.in_flight) for queue in queues)
+        self._settle(queues)
 
     def _ask_here(self) -> None:
         if self._stopping.is_set():
             return
         # Until then the thread may be in the midst of reports.
         if self._stands_still.is_set():
-            self.producer.poll(0)
+            self.confluent.poll(0)
             if self.finished:
-                self._tell(self._take_finished())
+                self._pass_to_loop(self._take_finished())
         if self.under_way:
             self._loop.call_later(_ASK_EVERY_S, self._ask_here)
         else:
@@ -81,21 +81,21 @@ class Reports:
                 self._goes_on.wait(_LOOK_EVERY_S)
                 continue
             self._stands_still.clear()
-            self.producer.poll(_LOOK_EVERY_S)
+            self.confluent.poll(_LOOK_EVERY_S)
             self._pass_on()
-        self.producer.flush(_FLUSH_WITHIN_S)
+        self.confluent.flush(_FLUSH_WITHIN_S)
         self._pass_on()
-        self.producer.purge()
+        self.confluent.purge()
         self._in_loop(self._end)
 
     def _pass_on(self) -> None:
         if self.finished:
-            self._in_loop(self._tell, self._take_finished())
+            self._in_loop(self._pass_to_loop, self._take_finished())
 
-    def _take_finished(self) -> list[Lane]:
-        lanes = self.finished.copy()
+    def _take_finished(self) -> list[PartitionQueue]:
+        queues = self.finished.copy()
         self.finished.clear()
-        return lanes
+        return queues
 
     def _in_loop(self, call: Callable[..., None], *arguments: object) -> None:
         # A loop that was closed meanwhile has nobody who waits.

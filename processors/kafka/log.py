@@ -44,16 +44,16 @@ def _consumer(bootstrap_servers: str, security: Mapping[str, Any], max_bytes: in
 class KafkaLog:
     """The Log of a single-partition topic."""
 
-    def __init__(self, topic: str, outbox: Appender, bootstrap_servers: str, security: Mapping[str, Any]) -> None:
+    def __init__(self, topic: str, producer: Appender, bootstrap_servers: str, security: Mapping[str, Any]) -> None:
         self._place = TopicPartition(topic, 0)
-        self._outbox = outbox
+        self._producer = producer
         self._connect = lambda: _consumer(bootstrap_servers, security, 1024 * 1024)
         self._consumer: AIOKafkaConsumer | None = None
         self._reading = asyncio.Lock()
 
     async def append(self, key: bytes, value: bytes | None) -> int:
         """Append an entry; return its offset once Kafka has acknowledged it."""
-        return (await self._outbox.send([Outgoing(self._place.topic, 0, key, value)]))[0]
+        return (await self._producer.send([Outgoing(self._place.topic, 0, key, value)]))[0]
 
     async def catch_up(self, to_offset: int | None = None) -> list[tuple[int, bytes, bytes | None]]:
         """Return the entries not returned yet, through `to_offset` or through the current end."""

@@ -17,7 +17,7 @@ BATCH_BYTES = 512 * 1024
 
 
 class RecordTooLarge(DeliveryFailed):
-    """A record exceeds what the broker takes; nothing of the call was sent, and the outbox can still be used."""
+    """A record exceeds what the broker takes; nothing of the call was sent, and the producer can still be used."""
 
 
 class Outgoing(NamedTuple):
@@ -36,7 +36,7 @@ class Outgoing(NamedTuple):
         return size + sum(len(name) + len(value) + 10 for name, value in self.headers)
 
 
-class Delivery:
+class PendingSend:
     """One call of send(): completed when each of its records has an offset."""
 
     __slots__ = ("acknowledged", "missing", "offsets")
@@ -52,30 +52,30 @@ class Delivery:
             self.acknowledged.set_exception(error)
 
 
-Entry = tuple[Outgoing, Delivery, int]
+QueuedRecord = tuple[Outgoing, PendingSend, int]
 
 
-class Lane:
+class PartitionQueue:
     """What waits and what is in flight for one partition."""
 
     __slots__ = ("_finished", "busy", "error", "in_flight", "offsets", "partition", "topic", "waiting")
 
-    def __init__(self, topic: str, partition: int, finished: list[Lane]) -> None:
+    def __init__(self, topic: str, partition: int, finished: list[PartitionQueue]) -> None:
         self.topic = topic
         self.partition = partition
-        self.waiting: deque[Entry] = deque()
+        self.waiting: deque[QueuedRecord] = deque()
         # What is written while a batch is in flight is written by the thread of the reports, else by the loop.
-        self.in_flight: list[Entry] = []
+        self.in_flight: list[QueuedRecord] = []
         self.offsets: list[int] = []
         self.error: KafkaError | None = None
         self._finished = finished
         # A batch is in flight, or about to be: only one at a time keeps the order.
         self.busy = False
 
-    def take(self) -> list[Entry]:
+    def take(self) -> list[QueuedRecord]:
         """Take the next batch of what waits: at least one record, and then no more than a batch holds."""
         waiting, room = self.waiting, BATCH_BYTES
-        taken: list[Entry] = []
+        taken: list[QueuedRecord] = []
         while waiting:
             item = waiting[0][0]
             room -= len(item.value or b"") + RECORD_OVERHEAD_BYTES

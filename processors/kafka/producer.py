@@ -18,23 +18,24 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Producer as ConfluentProducer
 
 from processors.errors import DeliveryFailed
 from processors.kafka.credentials import Security
-from processors.kafka.delivery_reports import Reports
+from processors.kafka.delivery_reports import DeliveryReports
 from processors.kafka.partition_queue import (
     BATCH_BYTES,
     RECORD_OVERHEAD_BYTES,
-    Delivery,
-    Lane,
     Outgoing,
+    PartitionQueue,
+    PendingSend,
     RecordTooLarge,
 )
 from processors.kafka.partitioner import partition_for
-from processors.kafka.token_bucket import Pace
+from processors.kafka.token_bucket import TokenBucket
 
-__all__ = ["Outbox", "Outgoing", "RecordTooLarge", "partition_for"]
+__all__ = ["Outgoing", "Producer", "RecordTooLarge", "partition_for"]
 
 _librdkafka = logging.getLogger("librdkafka")
 
@@ -48,7 +49,7 @@ _BATCHES_AT_ONCE = 60
 _LONGER_S = 5.0
 
 
-class Outbox:
+class Producer:
     """An idempotent producer (acks=all). Use as an async context manager, or start() and stop() it.
 
     Once Kafka has refused a batch, or kept silent for `within`, every further send fails: only a new process can
@@ -86,12 +87,12 @@ class Outbox:
             **(security or Security()).for_confluent(),
         }
         # There from start() to stop().
-        self._reports: Reports | None = None
+        self._reports: DeliveryReports | None = None
         self._partition_counts: dict[str, int] = {}
-        self._lanes: dict[tuple[str, int], Lane] = {}
-        self._pace = Pace(_BATCHES_PER_SECOND, _BATCHES_AT_ONCE)
+        self._queues: dict[tuple[str, int], PartitionQueue] = {}
+        self._bucket = TokenBucket(_BATCHES_PER_SECOND, _BATCHES_AT_ONCE)
         # Lanes with something to send, in the order in which they will; and the next time that one is asked.
-        self._turns: deque[Lane] = deque()
+        self._turns: deque[PartitionQueue] = deque()
         self._next_turn: asyncio.Handle | None = None
         self._failed: DeliveryFailed | None = None
 
@@ -110,13 +111,13 @@ class Outbox:
     async def start(self) -> None:
         """Connect; DeliveryFailed if Kafka can't be reached."""
         try:
-            producer = Producer(self._settings, logger=_librdkafka)
+            confluent = ConfluentProducer(self._settings, logger=_librdkafka)
             self._partition_counts = await asyncio.to_thread(
-                _partition_counts, producer, min(_CONNECT_WITHIN_S, self._within_s)
+                _partition_counts, confluent, min(_CONNECT_WITHIN_S, self._within_s)
             )
         except KafkaException as error:
             raise DeliveryFailed(f"Kafka at {self._bootstrap_servers} can't be reached: {_said(error)}") from error
-        self._reports = Reports(producer, self._settle_all)
+        self._reports = DeliveryReports(confluent, self._settle_all)
 
     async def stop(self) -> None:
         """Wait a few seconds for what is in flight, then close; calls that still wait raise DeliveryFailed."""
@@ -125,21 +126,21 @@ class Outbox:
             return
         if self._next_turn is not None:
             self._next_turn.cancel()
-        error = DeliveryFailed("The outbox was stopped before Kafka acknowledged the records.")
+        error = DeliveryFailed("The producer was stopped before Kafka acknowledged the records.")
         self._failed = self._failed or error
         await reports.stop()
-        for lane in self._lanes.values():
-            for _, delivery, _ in (*lane.in_flight, *lane.waiting):
-                delivery.fail(error)
+        for queue in self._queues.values():
+            for _, pending, _ in (*queue.in_flight, *queue.waiting):
+                pending.fail(error)
 
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has; DeliveryFailed if it doesn't exist."""
         give_up, cause = monotonic() + self._within_s, "unknown topic"
         # Asked again: a broker that has just started may know no topic for a moment.
         while (left_s := give_up - monotonic()) > 0:
-            producer = self._running().producer
+            confluent = self._running().confluent
             try:
-                self._partition_counts = await asyncio.to_thread(_partition_counts, producer, left_s)
+                self._partition_counts = await asyncio.to_thread(_partition_counts, confluent, left_s)
             except KafkaException as error:
                 cause = _said(error)
             if topic in self._partition_counts:
@@ -154,38 +155,38 @@ class Outbox:
         """
         if not items:
             return []
-        lanes = await self._lanes_of(items)
+        queues = await self._queues_of(items)
         loop = asyncio.get_running_loop()
-        delivery = Delivery(len(items), loop.create_future())
-        touched: dict[Lane, None] = {}
-        for index, (item, lane) in enumerate(zip(items, lanes, strict=True)):
-            lane.waiting.append((item, delivery, index))
-            touched[lane] = None
-        for lane in touched:
-            if not lane.busy:
-                lane.busy = True
-                self._turns.append(lane)
+        pending = PendingSend(len(items), loop.create_future())
+        touched: dict[PartitionQueue, None] = {}
+        for index, (item, queue) in enumerate(zip(items, queues, strict=True)):
+            queue.waiting.append((item, pending, index))
+            touched[queue] = None
+        for queue in touched:
+            if not queue.busy:
+                queue.busy = True
+                self._turns.append(queue)
         self._ship_in_turn()
-        expiry = loop.call_later(self._within_s, self._expire, delivery, touched)
+        expiry = loop.call_later(self._within_s, self._expire, pending, touched)
         try:
-            await delivery.acknowledged
+            await pending.acknowledged
         finally:
             expiry.cancel()
-        return delivery.offsets
+        return pending.offsets
 
-    async def _lanes_of(self, items: Sequence[Outgoing]) -> list[Lane]:
+    async def _queues_of(self, items: Sequence[Outgoing]) -> list[PartitionQueue]:
         """The lane of each record; everything that can be refused is refused here."""
-        limit, known = self._max_record_bytes, self._lanes
-        lanes: list[Lane] = []
+        limit, known = self._max_record_bytes, self._queues
+        queues: list[PartitionQueue] = []
         for item in items:
             # Nearly all are far below it: the exact size is computed for the others.
             if item.headers or len(item.value or b"") + len(item.key or b"") + RECORD_OVERHEAD_BYTES > limit:
                 self._check_size(item)
-            lane = known.get(item[:2])
-            lanes.append(await self._new_lane(item) if lane is None else lane)
+            queue = known.get(item[:2])
+            queues.append(await self._new_queue(item) if queue is None else queue)
         # Last, as nothing may suspend between it and the hand-over.
         self._running()
-        return lanes
+        return queues
 
     def _check_size(self, item: Outgoing) -> None:
         size, limit = item.size_bytes, self._max_record_bytes
@@ -195,29 +196,29 @@ class Outbox:
                 f"of {limit} bytes: shorten it, or raise the limit here and max.message.bytes of the topic."
             )
 
-    async def _new_lane(self, item: Outgoing) -> Lane:
+    async def _new_queue(self, item: Outgoing) -> PartitionQueue:
         count = self._partition_counts.get(item.topic, 0)
         if item.partition >= count:
             # New since it was last looked up, or wrong.
             count = await self.partitions(item.topic)
         if not 0 <= item.partition < count:
             raise DeliveryFailed(f"Topic {item.topic} has no partition {item.partition}: check the partition counts.")
-        return self._lanes.setdefault(item[:2], Lane(item.topic, item.partition, self._running().finished))
+        return self._queues.setdefault(item[:2], PartitionQueue(item.topic, item.partition, self._running().finished))
 
-    def _running(self) -> Reports:
+    def _running(self) -> DeliveryReports:
         if self._failed is not None:
             raise self._failed
         if self._reports is None:
-            raise DeliveryFailed("The outbox is not started.")
+            raise DeliveryFailed("The producer is not started.")
         return self._reports
 
     def _ship_in_turn(self) -> None:
         """Send a batch of each lane whose turn it is; the others are asked again when there is a turn for them."""
         while self._turns:
-            if not self._pace.take():
+            if not self._bucket.take():
                 if self._next_turn is None:
                     loop = asyncio.get_running_loop()
-                    self._next_turn = loop.call_later(self._pace.wait_s(), self._take_turns)
+                    self._next_turn = loop.call_later(self._bucket.wait_s(), self._take_turns)
                 return
             self._ship(self._turns.popleft())
 
@@ -225,15 +226,15 @@ class Outbox:
         self._next_turn = None
         self._ship_in_turn()
 
-    def _ship(self, lane: Lane) -> None:
+    def _ship(self, queue: PartitionQueue) -> None:
         """Send one batch of what waits."""
         reports = self._reports
         if reports is None or self._failed is not None:
-            self._fail(lane, self._failed or lane.failed("the outbox is not started"))
+            self._fail(queue, self._failed or queue.failed("the producer is not started"))
             return
-        produce, topic, partition, report = reports.producer.produce, lane.topic, lane.partition, lane.report
+        produce, topic, partition, report = reports.confluent.produce, queue.topic, queue.partition, queue.report
         try:
-            batch = lane.take()
+            batch = queue.take()
             reports.expect(len(batch))
             for item, _, _ in batch:
                 if item.headers:
@@ -241,52 +242,52 @@ class Outbox:
                 else:
                     produce(topic, item.value, item.key, partition, report)
         except (KafkaException, BufferError) as error:
-            self._fail(lane, lane.failed(_said(error)), error)
+            self._fail(queue, queue.failed(_said(error)), error)
 
-    def _settle_all(self, lanes: Sequence[Lane]) -> None:
-        for lane in lanes:
-            self._settle(lane)
+    def _settle_all(self, queues: Sequence[PartitionQueue]) -> None:
+        for queue in queues:
+            self._settle(queue)
         if self._next_turn is None:
             self._ship_in_turn()
 
-    def _settle(self, lane: Lane) -> None:
+    def _settle(self, queue: PartitionQueue) -> None:
         """Tell whoever waits for a batch what became of it."""
-        if lane.error is not None:
-            self._fail(lane, lane.failed(lane.error.name()), KafkaException(lane.error))
+        if queue.error is not None:
+            self._fail(queue, queue.failed(queue.error.name()), KafkaException(queue.error))
             return
         # The log has them in the order in which they were sent, whatever the order of the reports.
-        offsets = sorted(lane.offsets)
+        offsets = sorted(queue.offsets)
         if offsets[0] < 0:
             # A repeat that the broker recognised, so late that it forgot where the first one went.
-            self._fail(lane, lane.failed("acknowledged as a duplicate of unknown offset"))
+            self._fail(queue, queue.failed("acknowledged as a duplicate of unknown offset"))
             return
-        for (_, delivery, index), offset in zip(lane.in_flight, offsets, strict=True):
-            delivery.offsets[index] = offset
-            delivery.missing -= 1
-            if not delivery.missing and not delivery.acknowledged.done():
-                delivery.acknowledged.set_result(None)
-        lane.in_flight = []
-        lane.busy = bool(lane.waiting)
-        if lane.busy:
-            self._turns.append(lane)
+        for (_, pending, index), offset in zip(queue.in_flight, offsets, strict=True):
+            pending.offsets[index] = offset
+            pending.missing -= 1
+            if not pending.missing and not pending.acknowledged.done():
+                pending.acknowledged.set_result(None)
+        queue.in_flight = []
+        queue.busy = bool(queue.waiting)
+        if queue.busy:
+            self._turns.append(queue)
 
-    def _fail(self, lane: Lane, failure: DeliveryFailed, cause: BaseException | None = None) -> None:
+    def _fail(self, queue: PartitionQueue, failure: DeliveryFailed, cause: BaseException | None = None) -> None:
         failure.__cause__ = cause
         self._failed = self._failed or failure
-        for _, delivery, _ in (*lane.in_flight, *lane.waiting):
-            delivery.fail(failure)
-        lane.waiting.clear()
+        for _, pending, _ in (*queue.in_flight, *queue.waiting):
+            pending.fail(failure)
+        queue.waiting.clear()
 
-    def _expire(self, delivery: Delivery, lanes: Iterable[Lane]) -> None:
-        late = [lane for lane in lanes if lane.in_flight]
+    def _expire(self, pending: PendingSend, queues: Iterable[PartitionQueue]) -> None:
+        late = [queue for queue in queues if queue.in_flight]
         failure = late[0].failed(f"no answer within {self._within_s:g} s") if late else None
         self._failed = self._failed or failure
-        delivery.fail(failure or DeliveryFailed("Kafka did not acknowledge the records in time."))
+        pending.fail(failure or DeliveryFailed("Kafka did not acknowledge the records in time."))
 
 
-def _partition_counts(producer: Producer, within_s: float) -> dict[str, int]:
+def _partition_counts(confluent: ConfluentProducer, within_s: float) -> dict[str, int]:
     """Ask for all topics: asking for one by its name would make it where brokers make topics by themselves."""
-    topics = producer.list_topics(timeout=within_s).topics
+    topics = confluent.list_topics(timeout=within_s).topics
     return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
 

@@ -1,4 +1,4 @@
-"""What the coordinator, intake and steps need of an outbox."""
+"""What the coordinator, intake and steps need of a producer."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from processors.kafka.partitioner import partition_for
 from processors.kafka.record import Record
 from processors.messages.wire import decode_saga_fields
 from processors.pipeline.plan_store import PlanBook
-from processors.saga_table.changelog import Memory, fold, seq_in
+from processors.saga_table.changelog import ChangelogMemory, fold, seq_in
 
 # How long Kafka may be silent before a command gives up; a broker that lives answers in milliseconds.
 _SILENCE_S = 20.0
@@ -276,7 +276,7 @@ class Newest:
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._states: dict[bytes, bytes] = {}
-        fold(self._states, Memory(), ((r.key or b"", r.value, seq_in(r.headers)) for r in records))
+        fold(self._states, ChangelogMemory(), ((r.key or b"", r.value, seq_in(r.headers)) for r in records))
 
     def state(self, job_id: str) -> dict[str, Any] | None:
         """Return a job's state as a mapping. Raises BadRecord."""

@@ -22,11 +22,11 @@ class Record(NamedTuple):
         return f"{self.topic}-{self.partition}@{self.offset}"
 
 
-class Ledger(Protocol):
+class PartitionOffsets(Protocol):
     """Keeps which offsets of one partition are done."""
 
     @property
-    def open(self) -> bool:
+    def owned(self) -> bool:
         """Whether this process still owns the partition as it did when the records were handed out."""
 
     def inherited(self, offset: int) -> bool:
@@ -43,7 +43,7 @@ class Part(NamedTuple):
     """The share of one partition in a batch."""
 
     partition: int
-    ledger: Ledger
+    tracker: PartitionOffsets
     offsets: Sequence[int]
 
 
@@ -54,12 +54,12 @@ class Batch:
     What is never acknowledged is delivered again, here after a rebalance or to whoever owns the partition next.
     """
 
-    __slots__ = ("_ledgers", "_parts", "records")
+    __slots__ = ("_parts", "_trackers", "records")
 
     def __init__(self, records: Sequence[Record], parts: Sequence[Part]) -> None:
         self.records = records
         self._parts = parts
-        self._ledgers: dict[int, Ledger] | None = None
+        self._trackers: dict[int, PartitionOffsets] | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -67,21 +67,21 @@ class Batch:
     def done(self) -> None:
         """Acknowledge all records."""
         for part in self._parts:
-            part.ledger.done_run(part.offsets)
+            part.tracker.done_run(part.offsets)
 
     def done_one(self, record: Record) -> None:
         """Acknowledge one record of this batch."""
-        self._ledger(record).done(record.offset)
+        self._tracker(record).done(record.offset)
 
     def owns(self, record: Record) -> bool:
         """Whether the record's partition is still this process's, so that its acknowledgement will count."""
-        return self._ledger(record).open
+        return self._tracker(record).owned
 
     def inherited(self, record: Record) -> bool:
         """Whether an earlier owner of the record's partition may have begun it and died without a word."""
-        return self._ledger(record).inherited(record.offset)
+        return self._tracker(record).inherited(record.offset)
 
-    def _ledger(self, record: Record) -> Ledger:
-        if self._ledgers is None:
-            self._ledgers = {part.partition: part.ledger for part in self._parts}
-        return self._ledgers[record.partition]
+    def _tracker(self, record: Record) -> PartitionOffsets:
+        if self._trackers is None:
+            self._trackers = {part.partition: part.tracker for part in self._parts}
+        return self._trackers[record.partition]

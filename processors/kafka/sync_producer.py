@@ -11,7 +11,7 @@ from processors.errors import DeliveryFailed
 _ACKNOWLEDGED_WITHIN_S = 30
 
 
-class Sender:
+class SyncProducer:
     """An idempotent producer that counts what Kafka has."""
 
     def __init__(self, client: Mapping[str, str]) -> None:

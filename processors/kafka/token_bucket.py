@@ -9,7 +9,7 @@ from time import monotonic
 _WHOLE = 1 - 1e-6
 
 
-class Pace:
+class TokenBucket:
     """A token bucket: `burst` turns at once, `per_second` of them from then on.
 
     What waits for its turn grows meanwhile, so that one turn does the work of many. Nothing waits that comes seldom.

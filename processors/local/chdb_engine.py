@@ -47,7 +47,7 @@ class EngineError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Query:
     """One statement; `data` follows it, or is the tail of `sql` itself."""
 
     sql: bytes
@@ -65,7 +65,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """What a statement gave; `format` is None where there is no result set, as after DDL."""
 
     body: bytes
@@ -82,7 +82,7 @@ class _Session:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Engine:
+class ChdbEngine:
     """The one chDB engine that a process can host, on a folder that it keeps its tables in."""
 
     def __init__(self, path: Path) -> None:
@@ -92,10 +92,10 @@ class Engine:
         self._sessions: dict[str, _Session] = {}
         self._idle = threading.Condition()
         self._running = 0
-        answer = self.execute(Request(b"SELECT version(), timezone()"))
+        answer = self.execute(Query(b"SELECT version(), timezone()"))
         self.version, self.timezone = answer.body.decode().strip().split("\t")
 
-    def execute(self, request: Request) -> Answer:
+    def execute(self, request: Query) -> QueryResult:
         """Carry out a statement; once this returns, what it wrote is there for good.
 
         Raises EngineError.
@@ -128,7 +128,7 @@ class Engine:
                 self._idle.notify_all()
 
     @contextmanager
-    def _connection(self, request: Request) -> Iterator[tuple[Connection, _Session | None]]:
+    def _connection(self, request: Query) -> Iterator[tuple[Connection, _Session | None]]:
         if request.session_id is None:
             connection = Connection(self._path)
             try:
@@ -170,15 +170,15 @@ class Engine:
                 del self._sessions[session_id]
 
 
-def _insert(connection: Connection, insert: re.Match[bytes], request: Request) -> Answer:
+def _insert(connection: Connection, insert: re.Match[bytes], request: Query) -> QueryResult:
     data = request.sql[insert.end() :] + request.data
     with connection.send_insert(insert["head"].decode(), insert["format"].decode()) as stream:
         stream.append(data)
         done = stream.finish()
-    return Answer(b"", None, {"written_rows": done.rows_written, "written_bytes": done.bytes_written})
+    return QueryResult(b"", None, {"written_rows": done.rows_written, "written_bytes": done.bytes_written})
 
 
-def _query(connection: Connection, request: Request) -> Answer:
+def _query(connection: Connection, request: Query) -> QueryResult:
     sql = request.sql + b"\n" + request.data if request.data else request.sql
     parameters: dict[str, Any] = dict(request.parameters)
     in_statement = _FORMAT_AT_END.search(sql)
@@ -200,14 +200,14 @@ def _query(connection: Connection, request: Request) -> Answer:
         # INSERT … VALUES and INSERT … SELECT write what they read.
         summary |= {"written_rows": result.rows_read(), "written_bytes": result.bytes_read()}
     if known is not None:
-        return Answer(body, known, summary)
+        return QueryResult(body, known, summary)
     if not body:
-        return Answer(b"", None, summary)
-    return Answer(body.partition(b"\n")[2], "TabSeparated", summary)
+        return QueryResult(b"", None, summary)
+    return QueryResult(body.partition(b"\n")[2], "TabSeparated", summary)
 
 
 @contextmanager
-def _request_settings(connection: Connection, request: Request, session: _Session | None) -> Iterator[None]:
+def _request_settings(connection: Connection, request: Query, session: _Session | None) -> Iterator[None]:
     """Apply database and settings; a session gets back the settings that it had."""
     if request.database:
         name = request.database.replace("\\", "\\\\").replace("`", "\\`")

@@ -27,8 +27,8 @@ from urllib.parse import parse_qsl, urlsplit
 import lz4.frame  # type: ignore[import-untyped]  # it ships no types
 import zstandard
 
-from processors.local.chdb_engine import Engine, EngineError, Request
-from processors.local.faults import Fault, Faults
+from processors.local.chdb_engine import ChdbEngine, EngineError, Query
+from processors.local.faults import InsertFault, InsertFaults
 
 _FINISH_WITHIN = timedelta(seconds=1)
 # Parameters of the transport; every other one is a setting of the engine, as with the server.
@@ -80,7 +80,7 @@ class Front(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, engine: Engine, faults: Faults | None) -> None:
+    def __init__(self, port: int, engine: ChdbEngine, faults: InsertFaults | None) -> None:
         self.engine = engine
         self.faults = faults
         super().__init__(("127.0.0.1", port), _Handler)
@@ -131,18 +131,18 @@ class _Handler(BaseHTTPRequestHandler):
                 {"X-ClickHouse-Exception-Code": "36"},
             )
             return
-        fault = self.server.faults.next(is_insert=request.is_insert) if self.server.faults else Fault.OK
-        if fault is Fault.REFUSE:
+        fault = self.server.faults.next(is_insert=request.is_insert) if self.server.faults else InsertFault.OK
+        if fault is InsertFault.REFUSE:
             self._reply(503, b"Refused on request.\n")
             return
-        if fault is Fault.HANG and self.server.faults:
+        if fault is InsertFault.HANG and self.server.faults:
             self.server.faults.hang()
         if not request.sql:
             self._reply(200, b"Ok.\n")
             return
-        self._execute(request, answers=fault is not Fault.DROP_MID_INSERT)
+        self._execute(request, answers=fault is not InsertFault.DROP_MID_INSERT)
 
-    def _execute(self, request: Request, *, answers: bool) -> None:
+    def _execute(self, request: Query, *, answers: bool) -> None:
         query_id = self._parameters.get("query_id") or str(uuid.uuid4())
         headers = {"X-ClickHouse-Query-Id": query_id, "X-ClickHouse-Timezone": self.server.engine.timezone}
         try:
@@ -165,12 +165,12 @@ class _Handler(BaseHTTPRequestHandler):
             body = _compress(body, encoding)
         self._reply(200, body, headers)
 
-    def _request(self, body: bytes) -> Request:
+    def _request(self, body: bytes) -> Query:
         url = urlsplit(self.path)
         parameters = dict(parse_qsl(url.query, keep_blank_values=True, encoding="utf-8", errors="surrogateescape"))
         if url.path == "/ping":
             self._parameters: dict[str, str] = {}
-            return Request(b"")
+            return Query(b"")
         if self.headers.get_content_type() == "multipart/form-data":
             parameters |= _form(self.headers["Content-Type"], body)
             body = b""
@@ -178,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = _decompress(body, self.headers.get("Content-Encoding", "identity"))
         query = parameters.get("query", "").encode(errors="surrogateescape")
         sql, data = (query, body) if query else (body, b"")
-        return Request(
+        return Query(
             sql,
             data,
             database=parameters.get("database") or self.headers.get("X-ClickHouse-Database"),
@@ -222,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise ConnectionError("The client closed the connection within its request.")
         return line
 
-    def _set_faults(self, body: bytes, faults: Faults) -> None:
+    def _set_faults(self, body: bytes, faults: InsertFaults) -> None:
         try:
             if self.command == "POST":
                 faults.set_from_json(body)
@@ -295,8 +295,8 @@ def main() -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: ended.set())
-    engine = Engine(options.path)
-    front = Front(options.port, engine, Faults() if options.faults else None)
+    engine = ChdbEngine(options.path)
+    front = Front(options.port, engine, InsertFaults() if options.faults else None)
     threading.Thread(target=front.serve_forever, name="front", kwargs={"poll_interval": 0.1}, daemon=True).start()
     ended.wait()
     front.shutdown()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from schemas.codec import HEADER_BYTES, UndecodableMessage, codec, message_name
 
 
-def renewed(value: bytes) -> bytes:
+def reencoded(value: bytes) -> bytes:
     """Return a message in the present encoding; what is in it already, or is no message of ours, as it is."""
     name = message_name(value)
     if name is None or value[:HEADER_BYTES] == codec(name).header:

@@ -11,7 +11,7 @@ import msgspec
 from w3lib.url import canonicalize_url
 
 from processors.errors import BadRecord
-from processors.redaction import shown_url
+from processors.redaction import sanitised_url
 from schemas.codec import MARKER, UndecodableMessage, codec
 from schemas.registry import is_framed
 
@@ -99,9 +99,9 @@ def canonical_url(url: str) -> str:
         parts = urlsplit(canonical)
         port = parts.port
     except (ValueError, UnicodeError) as error:
-        raise BadRecord(f"not a URL: {shown_url(url)!r}: {type(error).__name__}") from error
+        raise BadRecord(f"not a URL: {sanitised_url(url)!r}: {type(error).__name__}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadRecord(f"not an absolute http or https URL: {shown_url(url)!r}")
+        raise BadRecord(f"not an absolute http or https URL: {sanitised_url(url)!r}")
     # An empty user name is one, too: http://@x/ would be another job than http://x/.
     if "@" in parts.netloc:
         raise BadRecord("a URL with a user name or password: it would be logged and stored; use the step's headers")

@@ -13,6 +13,8 @@ from processors.errors import BadRecord
 from processors.saga.commands import StepCommand
 from processors.saga.events import (
     Cancelled,
+    Compensated,
+    CompensationFailed,
     Confirmed,
     ConfirmFailed,
     Event,
@@ -24,15 +26,13 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    UndoFailed,
-    Undone,
 )
 from processors.saga.plan import Plan
-from processors.saga.state import PENDING, Action, Origin, Phase, Saga, Status, StepState, Undo
+from processors.saga.state import PENDING, Action, Origin, Phase, Saga, StepState, StepStatus, Undo
 from schemas.codec import UndecodableMessage, codec, message_name
 
 #: Finds a plan by its hash; raises BadRecord if there is none.
-Plans = Callable[[str], Plan]
+FindPlan = Callable[[str], Plan]
 
 _SUBMITTED = codec("submitted")
 _OPERATOR = codec("operator_request")
@@ -89,21 +89,21 @@ def _result(event: Reply) -> dict[str, Any]:
     match event:
         case Succeeded():
             return {**shared, "action": "EXECUTE", "outcome": "SUCCEEDED", "output": event.output}
-        case Undone():
+        case Compensated():
             return {**shared, "action": "COMPENSATE", "outcome": "SUCCEEDED"}
         case Confirmed():
             return {**shared, "action": "CONFIRM", "outcome": "SUCCEEDED"}
         case Failed():
-            shared |= {"action": "EXECUTE", "retryable": event.retryable, "unknown": event.unknown}
-        case UndoFailed():
-            shared |= {"action": "COMPENSATE", "retryable": not event.fatal}
+            shared |= {"action": "EXECUTE", "retryable": event.retryable, "outcome_unknown": event.outcome_unknown}
+        case CompensationFailed():
+            shared |= {"action": "COMPENSATE", "retryable": event.retryable}
         case ConfirmFailed():
-            shared |= {"action": "CONFIRM", "retryable": not event.fatal}
+            shared |= {"action": "CONFIRM", "retryable": event.retryable}
     failure = {"reason": event.reason, "retry_after_ms": event.retry_after_ms}
     return {**shared, "outcome": "FAILED", **failure}
 
 
-def decode_event(data: bytes | None, plans: Plans) -> Event:
+def decode_event(data: bytes | None, plans: FindPlan) -> Event:
     """Return the event in a record of scrape.events. Raises BadRecord."""
     if data is None:
         raise BadRecord("a tombstone in scrape.events means nothing")
@@ -124,20 +124,20 @@ def decode_event(data: bytes | None, plans: Plans) -> Event:
         raise BadRecord(str(error)) from error
 
 
-def _submitted(value: dict[str, Any], plans: Plans) -> Submitted:
+def _submitted(value: dict[str, Any], plans: FindPlan) -> Submitted:
     return Submitted(
         job_id=value["job_id"],
         plan=plans(value["plan_hash"]),
         url=value["url"],
         payload=value["payload"],
-        content=value["content"],
+        content_hash=value["content_hash"],
         origin=Origin(value["origin_partition"], value["origin_offset"]),
         label=value["label"],
         trace=value["trace"],
     )
 
 
-def _requested(value: dict[str, Any], plans: Plans) -> Cancelled | Resumed | Redriven:
+def _requested(value: dict[str, Any], plans: FindPlan) -> Cancelled | Resumed | Redriven:
     job_id, by, reason = value["job_id"], value["by"], value["reason"]
     match value["kind"]:
         case "CANCEL":
@@ -156,16 +156,16 @@ def reply_of(value: dict[str, Any]) -> Reply:
         case "EXECUTE", "SUCCEEDED":
             return Succeeded(job_id, run, step, seq, value["output"])
         case "EXECUTE", _:
-            retryable, unknown = value["retryable"], value["unknown"]
-            return Failed(job_id, run, step, seq, reason, retryable, unknown, after)
+            retryable, outcome_unknown = value["retryable"], value["outcome_unknown"]
+            return Failed(job_id, run, step, seq, reason, retryable, outcome_unknown, after)
         case "COMPENSATE", "SUCCEEDED":
-            return Undone(job_id, run, step, seq)
+            return Compensated(job_id, run, step, seq)
         case "COMPENSATE", _:
-            return UndoFailed(job_id, run, step, seq, reason, not value["retryable"], after)
+            return CompensationFailed(job_id, run, step, seq, reason, value["retryable"], after)
         case "CONFIRM", "SUCCEEDED":
             return Confirmed(job_id, run, step, seq)
         case _:
-            return ConfirmFailed(job_id, run, step, seq, reason, not value["retryable"], after)
+            return ConfirmFailed(job_id, run, step, seq, reason, value["retryable"], after)
 
 
 def decode_result(data: bytes) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def decode_saga_fields(data: bytes) -> dict[str, Any]:
         raise BadRecord(str(error)) from error
 
 
-def decode_saga(data: bytes, plans: Plans) -> Saga:
+def decode_saga(data: bytes, plans: FindPlan) -> Saga:
     """Return the saga in a record of scrape.sagas. Raises BadRecord."""
     value = decode_saga_fields(data)
     value["plan"] = plans(value.pop("plan_hash"))
@@ -221,19 +221,19 @@ def decode_saga(data: bytes, plans: Plans) -> Saga:
     value["previous"] = Phase(value["previous"])
     value["action"] = Action(value["action"])
     value["origins"] = tuple(Origin(o["partition"], o["offset"]) for o in value["origins"])
-    value["acts"] = tuple(value["acts"])
+    value["operator_actions"] = tuple(value["operator_actions"])
     value["steps"] = tuple(_step(one) for one in value["steps"])
     return Saga(**value)
 
 
 def _step(value: dict[str, Any]) -> StepState:
     return StepState(
-        status=Status(value["status"]),
+        status=StepStatus(value["status"]),
         attempts=value["attempts"],
-        unsure=value["unsure"],
+        outcome_unknown=value["outcome_unknown"],
         undo=Undo(value["undo"]),
         evidence=value["evidence"],
-        open=tuple(value["open"]),
+        unanswered=tuple(value["unanswered"]),
         output=value["output"],
         reason=value["reason"],
     )

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from processors.observability.tracing import current
-from processors.redaction import HIDDEN, SHORTEST_HIDDEN, one_line
+from processors.redaction import REDACTED, SHORTEST_REDACTED, one_line
 
 # Attributes that every LogRecord has; what is beyond them was passed as `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -31,19 +31,19 @@ _EVERY_S = 10.0
 _secrets: list[str] = []
 
 
-def hide_from_logs(values: Iterable[str]) -> None:
+def redact_from_logs(values: Iterable[str]) -> None:
     """Blot these values out of every line from now on; what is shorter than a secret can be is left alone."""
-    found = {value for value in values if len(value) >= SHORTEST_HIDDEN}
+    found = {value for value in values if len(value) >= SHORTEST_REDACTED}
     if not found <= set(_secrets):
         _secrets[:] = sorted({*_secrets, *found}, key=len, reverse=True)
 
 
-def blotted(text: str) -> str:
+def redacted(text: str) -> str:
     """Return a text without known secrets, and without what may be secret in its URLs."""
     for secret in _secrets:
-        text = text.replace(secret, HIDDEN)
+        text = text.replace(secret, REDACTED)
     if "://" in text:
-        text = _QUERY.sub(rf"\1?{HIDDEN}", _USER_INFO.sub(f"{HIDDEN}@", text))
+        text = _QUERY.sub(rf"\1?{REDACTED}", _USER_INFO.sub(f"{REDACTED}@", text))
     return text
 
 
@@ -53,7 +53,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
         if name in _STANDARD or value == "":
             continue
         # Numbers stay numbers; whatever else it is, its text is what would be shown.
-        found[name] = value if isinstance(value, int | float) or value is None else blotted(str(value))
+        found[name] = value if isinstance(value, int | float) or value is None else redacted(str(value))
     context = current()
     if context is not None:
         found.setdefault("trace_id", context.trace_id)
@@ -69,11 +69,11 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": blotted(record.getMessage()),
+            "message": redacted(record.getMessage()),
         }
         line |= _fields(record)
         if record.exc_info:
-            line["traceback"] = blotted(self.formatException(record.exc_info))
+            line["traceback"] = redacted(self.formatException(record.exc_info))
         return json.dumps(line)
 
 
@@ -87,12 +87,12 @@ class TextLines(logging.Formatter):
         """Return the line."""
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
         # A site's words are in messages and fields: they must not look like lines of ours. A traceback has lines.
-        message = one_line(blotted(record.getMessage()))
+        message = one_line(redacted(record.getMessage()))
         told = f"{self.formatTime(record)} {record.levelname:<7} {message}" + (
             f"  {one_line(fields)}" if fields else ""
         )
         if record.exc_info:
-            lines = blotted(self.formatException(record.exc_info)).splitlines()
+            lines = redacted(self.formatException(record.exc_info)).splitlines()
             told = "\n".join([told, *map(one_line, lines)])
         return told
 
@@ -131,7 +131,7 @@ def configure_logging(level: str, style: str, secrets: Iterable[str] = ()) -> No
 
     Warnings of libraries and what ends the process come as lines too.
     """
-    hide_from_logs(secrets)
+    redact_from_logs(secrets)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if style == "json" else TextLines())
     handler.addFilter(Repeats("aiokafka"))

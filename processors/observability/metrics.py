@@ -23,7 +23,7 @@ saga_seconds = Histogram(
 oldest_seconds = Gauge(
     "scrapesaga_oldest_unfinished_seconds", "Age of the oldest run that has not ended; 0 if there is none.", ["phase"]
 )
-deadlines = Gauge("scrapesaga_deadlines", "Timers armed.")
+armed_timers = Gauge("scrapesaga_deadlines", "Timers armed.")
 late_effects = Counter(
     "scrapesaga_late_effects_total", "Effects, or possible ones, reported after the abort.", ["step"]
 )
@@ -46,7 +46,7 @@ queue_seconds = Histogram(
     "scrapesaga_queue_seconds", "From a command's record to its start.", ["step"], buckets=_SECONDS
 )
 in_flight = Gauge("scrapesaga_steps_in_flight", "Commands being worked on.", ["step"])
-surprises = Counter(
+unexpected_errors = Counter(
     "scrapesaga_surprises_total", "Exceptions of steps that say nothing about retry or failure.", ["step"]
 )
 
@@ -58,7 +58,7 @@ pages_bytes = Counter("scrapesaga_page_bytes_total", "Bytes of pages before comp
 rows = Counter("scrapesaga_rows_total", "Rows written to the warehouse.", ["step", "kind"])
 custom = Counter("scrapesaga_custom_total", "What custom steps count by names of their own.", ["step", "name"])
 
-broken_promises = Counter("scrapesaga_broken_promises_total", "Promises that the auditor saw broken.", ["promise"])
+invariant_violations = Counter("scrapesaga_broken_promises_total", "Promises that the auditor saw broken.", ["promise"])
 audited_events = Counter("scrapesaga_audited_events_total", "Events that the auditor judged.")
 audited_jobs = Gauge("scrapesaga_audited_jobs", "Jobs that the auditor saw, by what became of them.", ["state"])
 audit_lag = Gauge("scrapesaga_audit_lag_records", "Events that the auditor has not read yet.")

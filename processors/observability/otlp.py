@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from processors.errors import ConfigurationError
 from processors.observability import metrics
-from processors.observability.tracing import Kind, Span
+from processors.observability.tracing import Span, SpanRole
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -157,7 +157,11 @@ class _OtlpExporter:
         from opentelemetry.sdk.trace import ReadableSpan
         from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-        kinds = {Kind.INTERNAL: SpanKind.INTERNAL, Kind.CLIENT: SpanKind.CLIENT, Kind.CONSUMER: SpanKind.CONSUMER}
+        kinds = {
+            SpanRole.INTERNAL: SpanKind.INTERNAL,
+            SpanRole.CLIENT: SpanKind.CLIENT,
+            SpanRole.CONSUMER: SpanKind.CONSUMER,
+        }
         trace_id, flags = int(span.context.trace_id, 16), TraceFlags(TraceFlags.SAMPLED)
         return ReadableSpan(
             name=span.name,

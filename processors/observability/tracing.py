@@ -27,7 +27,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from processors.saga.commands import StepCommand
-from processors.saga.events import Confirmed, Reply, Succeeded, Undone
+from processors.saga.events import Compensated, Confirmed, Reply, Succeeded
 from processors.saga.state import ENDED, Phase, Saga
 
 #: The header's name, in Kafka and in HTTP.
@@ -112,7 +112,7 @@ def command_headers(command: StepCommand) -> Headers:
     return () if context is None else context.headers()
 
 
-class Kind(Enum):
+class SpanRole(Enum):
     """What a span is to its neighbours, in OpenTelemetry's words."""
 
     INTERNAL = "internal"
@@ -133,7 +133,7 @@ class Span:
     start_ns: int
     end_ns: int
     attributes: Attributes
-    kind: Kind = Kind.INTERNAL
+    kind: SpanRole = SpanRole.INTERNAL
     failed: str = ""
 
 
@@ -167,7 +167,7 @@ class Tracing:
         if context.sampled:
             parent_id = "" if parent is None else parent.span_id
             start_ns = start_ms * 1_000_000
-            self.sink.ended(Span("intake", context, parent_id, start_ns, time.time_ns(), attributes, Kind.CONSUMER))
+            self.sink.ended(Span("intake", context, parent_id, start_ns, time.time_ns(), attributes, SpanRole.CONSUMER))
         return str(context)
 
 
@@ -201,7 +201,7 @@ def saga_span(sink: Sink, saga: Saga) -> None:
 
 
 @dataclass(slots=True)
-class Attempt:
+class AttemptSpan:
     """An attempt under way; of a saga that nobody records, or in a process that tells nothing, only the context."""
 
     context: TraceContext
@@ -215,7 +215,9 @@ class Attempt:
         """Tell of it, with its outcome."""
         if self.sink is None:
             return
-        failed = "" if isinstance(reply, Succeeded | Undone | Confirmed) else reply.reason[:_MAX_REASON] or "failed"
+        failed = (
+            "" if isinstance(reply, Succeeded | Compensated | Confirmed) else reply.reason[:_MAX_REASON] or "failed"
+        )
         attributes = {**self.attributes, "scrapesaga.outcome": "failed" if failed else "succeeded"}
         self.sink.ended(
             Span(
@@ -225,18 +227,18 @@ class Attempt:
                 self.start_ns,
                 time.time_ns(),
                 attributes,
-                Kind.CONSUMER,
+                SpanRole.CONSUMER,
                 failed,
             )
         )
 
 
-_current: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+_current: ContextVar[AttemptSpan | None] = ContextVar("attempt", default=None)
 
 
 def begin_attempt(
     sink: Sink | None, command: StepCommand, headers: Headers, topic: str, queued_ms: float
-) -> Attempt | None:
+) -> AttemptSpan | None:
     """Begin an attempt in this task, so that its calls, records and log lines belong to it; None without a trace."""
     if not command.trace:
         return None
@@ -244,9 +246,9 @@ def begin_attempt(
     if parent is None:
         return None
     if sink is None or not parent.sampled:
-        attempt = Attempt(parent, None)
+        attempt = AttemptSpan(parent, None)
     else:
-        attempt = Attempt(
+        attempt = AttemptSpan(
             parent.to(f"{random.getrandbits(64) or 1:016x}"),
             sink,
             f"{command.step} {command.action.lower()}",
@@ -323,7 +325,7 @@ class Call:
                 self._start_ns,
                 time.time_ns(),
                 self._attributes,
-                Kind.CLIENT,
+                SpanRole.CLIENT,
                 failed,
             )
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from processors.errors import ConfigurationError
-from processors.kafka.producer import Outbox
+from processors.kafka.producer import Producer
 from processors.process.provisioning import kafka_security
 from processors.settings.settings import Settings
 from processors.transport.app import StreamApp, create_faust_app
@@ -44,9 +44,9 @@ def role_app(settings: Settings, role: str) -> StreamApp:
     )
 
 
-def new_outbox(settings: Settings, client_id: str) -> Outbox:
+def new_producer(settings: Settings, client_id: str) -> Producer:
     """Return a producer that waits for every acknowledgement."""
-    return Outbox(
+    return Producer(
         settings.bootstrap_servers,
         kafka_security(settings),
         client_id=client_id,

@@ -12,13 +12,13 @@ from datetime import timedelta
 from confluent_kafka import KafkaException
 
 from processors.auditor.follow import Beginning, Follower
-from processors.auditor.throttled_log import Told
-from processors.auditor.violations import Broken, Promise, label_of
+from processors.auditor.throttled_log import ThrottledLog
+from processors.auditor.violations import Invariant, Violation, label_of
 from processors.errors import ConfigurationError
 from processors.kafka.reader import Reader
 from processors.observability import metrics
 from processors.process.apps import kafka_client
-from processors.process.health_server import Observation
+from processors.process.health_server import HealthServer
 from processors.settings.settings import Settings
 from topics.catalogue import Catalogue
 
@@ -40,14 +40,14 @@ class AuditorRole:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._log = Told()
+        self._log = ThrottledLog()
         self._stop = threading.Event()
         self._heard_s = time.monotonic()
         self._counted = 0
         self._follower: Follower | None = None
-        for promise in Promise:
+        for rule in Invariant:
             # There from the start, so that the first broken one is seen as an increase.
-            metrics.broken_promises.labels(label_of(promise))
+            metrics.invariant_violations.labels(label_of(rule))
 
     def follow(self) -> None:
         """Audit until stopped. Raises ConfigurationError, KafkaException."""
@@ -55,7 +55,7 @@ class AuditorRole:
         # Of all steps that have topics: sagas in flight may need more than the present pipelines name.
         catalogue = self._settings.catalogue(reader.steps(self._settings.topic_prefix))
         begin = beginning(self._settings, catalogue, self._settings.audit_since)
-        follower = Follower(reader, begin, self._broken)
+        follower = Follower(reader, begin, self._violated)
         try:
             log.info(
                 "auditing",
@@ -86,9 +86,9 @@ class AuditorRole:
         silent = time.monotonic() - self._heard_s
         return [f"nothing was read for {silent:.0f} s"] if self._follower is not None and silent > SILENT_S else []
 
-    def _broken(self, broken: Broken) -> None:
-        metrics.broken_promises.labels(label_of(broken.promise)).inc()
-        self._log.tell(broken, time.monotonic())
+    def _violated(self, violation: Violation) -> None:
+        metrics.invariant_violations.labels(label_of(violation.rule)).inc()
+        self._log.write(violation, time.monotonic())
 
     async def show(self) -> None:
         """Bring the sums up to date that nothing counts on its way."""
@@ -115,7 +115,7 @@ async def _serve(settings: Settings, role: AuditorRole) -> int:
     loop = asyncio.get_running_loop()
     for which in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(which, role.stop)
-    observed = Observation(settings.http_host, settings.http_port, role.ready, role.alive, role.show)
+    observed = HealthServer(settings.http_host, settings.http_port, role.ready, role.alive, role.show)
     if not settings.http_port:
         return await _follow(role)
     async with observed:

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 
-class Observation:
+class HealthServer:
     """Serves /metrics, /ready and /live. Reasons against are listed in the body, with status 503."""
 
     def __init__(

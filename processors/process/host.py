@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from processors.kafka.credentials import Security
 from processors.kafka.log import KafkaLog, PageReader
-from processors.kafka.producer import Outbox
+from processors.kafka.producer import Producer
 from processors.kafka.publish import publish
 from processors.observability import metrics
-from processors.observability.log_format import hide_from_logs
+from processors.observability.log_format import redact_from_logs
 from processors.observability.tracing import current_headers
 from processors.settings.settings import Settings
 from processors.step import Address
@@ -19,11 +19,13 @@ from topics.catalogue import Catalogue
 class EngineHost:
     """The Host of one step's worker."""
 
-    def __init__(self, step: str, settings: Settings, security: Security, catalogue: Catalogue, outbox: Outbox) -> None:
+    def __init__(
+        self, step: str, settings: Settings, security: Security, catalogue: Catalogue, producer: Producer
+    ) -> None:
         self._step = step
         self._settings = settings
         self._catalogue = catalogue
-        self._outbox = outbox
+        self._producer = producer
         self._servers = settings.bootstrap_servers
         self._credentials = security.for_aiokafka()
         self._pages = PageReader(self._servers, self._credentials)
@@ -40,7 +42,7 @@ class EngineHost:
     ) -> Address:
         """Append a record to a topic by its short name. Raises StepFailed if it is too large, DeliveryFailed."""
         about = (*(headers or {}).items(), *current_headers())
-        return await publish(self._outbox, self._catalogue.topic(topic), partition, key, value, about)
+        return await publish(self._producer, self._catalogue.topic(topic), partition, key, value, about)
 
     async def read(self, address: Address, key: bytes) -> bytes:
         """Return the value at an address, checked. Raises RecordGone."""
@@ -48,14 +50,14 @@ class EngineHost:
 
     def log(self, topic: str) -> KafkaLog:
         """Open a single-partition topic by its short name; each call reads from the beginning, with a place of its own."""
-        log = KafkaLog(self._catalogue.topic(topic).name, self._outbox, self._servers, self._credentials)
+        log = KafkaLog(self._catalogue.topic(topic).name, self._producer, self._servers, self._credentials)
         self._logs.append(log)
         return log
 
     def secret(self, name: str) -> str:
         """Return a secret. Raises ConfigurationError."""
         value = self._settings.secret(name)
-        hide_from_logs((value,))
+        redact_from_logs((value,))
         return value
 
     def setting(self, name: str, default: str = "") -> str:

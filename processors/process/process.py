@@ -11,21 +11,21 @@ from typing import Any
 
 from processors.errors import ConfigurationError
 from processors.kafka.log import KafkaLog
-from processors.kafka.producer import Outbox
+from processors.kafka.producer import Producer
 from processors.observability import metrics
 from processors.observability.log_format import configure_logging
 from processors.observability.otlp import SpanQueue, open_spans
 from processors.observability.tracing import Tracing
 from processors.pipeline.pipeline import read_pipelines
 from processors.pipeline.plan_store import Plans
-from processors.process.apps import kafka_client, new_outbox, role_app
+from processors.process.apps import kafka_client, new_producer, role_app
 from processors.process.auditor import AUDITOR, run_auditor
-from processors.process.health_server import Observation
+from processors.process.health_server import HealthServer
 from processors.process.host import EngineHost
 from processors.process.provisioning import kafka_security, steps_served, verify_topics
 from processors.roles.coordinator import Coordinator
 from processors.roles.intake import Intake, registry_reader
-from processors.roles.step_worker import StepRunner
+from processors.roles.step_worker import StepWorker
 from processors.saga.plan import Plan
 from processors.saga_table.recovery import add_saga_table
 from processors.settings.settings import Settings, Transport
@@ -59,7 +59,7 @@ def run_roles(settings: Settings, roles: Sequence[str]) -> int:
 
 
 class _Process:
-    """What the roles of one process share: an outbox and the plans."""
+    """What the roles of one process share: a producer and the plans."""
 
     def __init__(self, settings: Settings, catalogue: Catalogue, pipelines: dict[str, Plan]) -> None:
         self.settings = settings
@@ -70,10 +70,10 @@ class _Process:
         self.spans: SpanQueue | None = None
 
     def run(self, roles: Sequence[str]) -> int:
-        outbox = new_outbox(self.settings, "scrapesaga-" + "-".join(roles)[:80])
+        producer = new_producer(self.settings, "scrapesaga-" + "-".join(roles)[:80])
         plans_log = KafkaLog(
             self.catalogue.plans.name,
-            outbox,
+            producer,
             self.settings.bootstrap_servers,
             kafka_security(self.settings).for_aiokafka(),
         )
@@ -81,19 +81,19 @@ class _Process:
         if self.settings.otel_endpoint:
             self.spans = open_spans(self.settings.otel_endpoint, roles)
             self.resources.append(self.spans)
-        self.resources += [outbox, self._plans(plans_log, plans, INTAKE in roles)]
+        self.resources += [producer, self._plans(plans_log, plans, INTAKE in roles)]
         for role in roles:
             match role:
                 case "intake":
-                    self._intake(outbox)
+                    self._intake(producer)
                 case "coordinator":
-                    self._coordinator(outbox, plans)
+                    self._coordinator(producer, plans)
                 case step:
-                    self._step(step, outbox, plans)
+                    self._step(step, producer, plans)
         metrics.show_build(roles)
         if self.settings.http_port:
             host, port = self.settings.http_host, self.settings.http_port
-            self.resources.append(Observation(host, port, self._ready, self._alive, self._show_lag))
+            self.resources.append(HealthServer(host, port, self._ready, self._alive, self._show_lag))
 
         async def announce() -> None:
             log.info("ready", extra={"roles": ",".join(roles)})
@@ -113,11 +113,11 @@ class _Process:
         finally:
             await plans_log.close()
 
-    def _intake(self, outbox: Outbox) -> None:
+    def _intake(self, producer: Producer) -> None:
         app = role_app(self.settings, INTAKE)
         registry = registry_reader(self.settings)
         tracing = None if self.spans is None else Tracing(self.spans, self.settings.otel_sample)
-        intake = Intake(outbox, self.pipelines, self.catalogue, self.settings.default_pipeline, registry, tracing)
+        intake = Intake(producer, self.pipelines, self.catalogue, self.settings.default_pipeline, registry, tracing)
 
         async def accept(stream: Any) -> None:
             async for batch in batches(stream):
@@ -126,12 +126,12 @@ class _Process:
         app.agent(raw_topic(app, self.catalogue.urls.name), name="intake")(accept)
         self.apps.append(app)
 
-    def _coordinator(self, outbox: Outbox, plans: Plans) -> None:
+    def _coordinator(self, producer: Producer, plans: Plans) -> None:
         app = role_app(self.settings, COORDINATOR)
         holder: list[Coordinator] = []
         table = add_saga_table(
             app,
-            outbox=outbox,
+            producer=producer,
             client=kafka_client(self.settings),
             topic=self.catalogue.sagas.name,
             bulk=self.settings.transport is Transport.FAST,
@@ -139,7 +139,7 @@ class _Process:
             on_restored=lambda partition, states: holder[0].restored(partition, states),
             on_revoked=lambda partition: holder[0].revoked(partition),
         )
-        coordinator = Coordinator(table, outbox, plans, self.catalogue, spans=self.spans)
+        coordinator = Coordinator(table, producer, plans, self.catalogue, spans=self.spans)
         holder.append(coordinator)
 
         async def coordinate(stream: Any) -> None:
@@ -147,14 +147,14 @@ class _Process:
                 await coordinator.handle(batch)
 
         app.agent(raw_topic(app, self.catalogue.events.name), name="coordinator")(coordinate)
-        app.task(coordinator.ring)
+        app.task(coordinator.fire_timers)
         self.apps.append(app)
 
-    def _step(self, step: str, outbox: Outbox, plans: Plans) -> None:
+    def _step(self, step: str, producer: Producer, plans: Plans) -> None:
         app = role_app(self.settings, f"step:{step}")
-        host = EngineHost(step, self.settings, kafka_security(self.settings), self.catalogue, outbox)
+        host = EngineHost(step, self.settings, kafka_security(self.settings), self.catalogue, producer)
         limit = self.settings.max_in_flight
-        runner = StepRunner(step, host, outbox, plans, self.catalogue, max_in_flight=limit, spans=self.spans)
+        runner = StepWorker(step, host, producer, plans, self.catalogue, max_in_flight=limit, spans=self.spans)
 
         async def perform(stream: Any) -> None:
             await runner.serve(batches(stream))
@@ -177,7 +177,7 @@ class _Process:
 
 
 @asynccontextmanager
-async def _closing(runner: StepRunner, host: EngineHost) -> AsyncIterator[None]:
+async def _closing(runner: StepWorker, host: EngineHost) -> AsyncIterator[None]:
     try:
         yield
     finally:

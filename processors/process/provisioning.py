@@ -18,8 +18,7 @@ from topics import admin
 from topics.catalogue import Catalogue
 from topics.changes import Change
 from topics.cluster import Cluster
-from topics.errors import TopicMismatch as Mismatch
-from topics.errors import TopicsError
+from topics.errors import TopicsDiffer, TopicsError
 
 # Provisioning takes seconds; a pod that starts a second later for it matters to nobody.
 _LOOK_EVERY_S = 1.0
@@ -68,22 +67,24 @@ def verify_topics(settings: Settings, catalogue: Catalogue) -> None:
         admin.verify(catalogue, _cluster(settings))
 
 
-def wait_for_topics(settings: Settings, catalogue: Catalogue, patience: timedelta, tell: Callable[[str], None]) -> None:
+def wait_for_topics(
+    settings: Settings, catalogue: Catalogue, patience: timedelta, report: Callable[[str], None]
+) -> None:
     """Return once `verify_topics` is content: somebody else is making the topics, or starting Kafka.
 
-    `tell` is called with the reason, again whenever it changes. Raises as `verify_topics` does when patience ends.
+    `report` is called with the reason, again whenever it changes. Raises as `verify_topics` does when patience ends.
     """
     give_up = time.monotonic() + patience.total_seconds()
-    told = ""
+    reported = ""
     while True:
         try:
             return verify_topics(settings, catalogue)
         except ConfigurationError as error:
             if time.monotonic() >= give_up:
                 raise
-            if str(error) != told:
-                told = str(error)
-                tell(told)
+            if str(error) != reported:
+                reported = str(error)
+                report(reported)
         time.sleep(_LOOK_EVERY_S)
 
 
@@ -96,7 +97,7 @@ def _cluster(settings: Settings) -> Cluster:
 def _as_configuration() -> Iterator[None]:
     try:
         yield
-    except Mismatch as error:
+    except TopicsDiffer as error:
         raise TopicMismatch(str(error)) from error
     except TopicsError as error:
         raise ConfigurationError(str(error)) from error

@@ -13,7 +13,7 @@ from processors.errors import StepFailed
 from processors.pipeline.pipeline import find_step, load_params
 from processors.pipeline.plan_store import Plans, UnknownPlan
 from processors.saga.commands import StepCommand
-from processors.saga.events import Confirmed, Reply, Succeeded, Undone
+from processors.saga.events import Compensated, Confirmed, Reply, Succeeded
 from processors.saga.plan import Plan, StepPlan
 from processors.saga.state import Action
 from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
@@ -80,7 +80,7 @@ class Attempts:
             case Action.COMPENSATE:
                 if step.compensate is not NOTHING_TO_UNDO and step.compensate is not None:
                     await step.compensate(call)
-                return Undone(*where)
+                return Compensated(*where)
             case Action.CONFIRM:
                 if step.confirm is not None:
                     await step.confirm(call)

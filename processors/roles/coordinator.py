@@ -25,8 +25,8 @@ from processors.messages.wire import decode_event, decode_saga, encode_command, 
 from processors.observability import metrics
 from processors.observability.tracing import Sink, command_headers, saga_span, trace_id_of
 from processors.pipeline.plan_store import Plans, UnknownPlan
-from processors.roles.saga_counts import UNFINISHED, Census
-from processors.roles.timer_wheel import Deadlines
+from processors.roles.saga_counts import UNFINISHED, SagaCounts
+from processors.roles.timer_wheel import TimerWheel
 from processors.saga.commands import Note, Reject, StepCommand
 from processors.saga.events import Event, Reply, TimedOut
 from processors.saga.protocol import Decision, advance_or_park
@@ -94,7 +94,7 @@ class Coordinator:
     def __init__(
         self,
         table: Table,
-        outbox: Sender,
+        producer: Sender,
         plans: Plans,
         catalogue: Catalogue,
         *,
@@ -103,15 +103,15 @@ class Coordinator:
         look_every: timedelta = LOOK_EVERY,
     ) -> None:
         self._table = table
-        self._outbox = outbox
+        self._producer = producer
         self._plans = plans
         self._events = catalogue.events.name
         self._dead_letters = catalogue.dead_letters
         self._catalogue = catalogue
         self._command_topics: dict[str, str] = {}
         self._cache: OrderedDict[bytes, Saga] = OrderedDict()
-        self._deadlines: dict[int, Deadlines] = {}
-        self._census: dict[int, Census] = {}
+        self._timers: dict[int, TimerWheel] = {}
+        self._saga_counts: dict[int, SagaCounts] = {}
         self._rearmed = asyncio.Event()
         self._spans = spans
         self._counters = _Counters()
@@ -125,22 +125,22 @@ class Coordinator:
             metrics.sagas.labels(phase).set_function(partial(self._count_in, phase))
         for phase in UNFINISHED:
             metrics.oldest_seconds.labels(phase).set_function(partial(self._oldest_s, phase))
-        metrics.deadlines.set_function(lambda: sum(map(len, self._deadlines.values())))
+        metrics.armed_timers.set_function(lambda: sum(map(len, self._timers.values())))
 
     def _count_in(self, phase: Phase) -> int:
-        return sum(census.counts[phase] for census in self._census.values())
+        return sum(saga_counts.counts[phase] for saga_counts in self._saga_counts.values())
 
     def _oldest_s(self, phase: Phase) -> float:
-        began = [at for census in self._census.values() if (at := census.oldest_ms(phase)) is not None]
+        began = [at for saga_counts in self._saga_counts.values() if (at := saga_counts.oldest_ms(phase)) is not None]
         # The broker's clock may be ahead of ours.
         return max(0.0, (self._now_ms() - min(began)) / 1000) if began else 0.0
 
     # --- partitions come and go ---------------------------------------------------------------------------------
 
     def restored(self, partition: int, states: Iterable[tuple[bytes, bytes]]) -> None:
-        """Rebuild the deadlines and the census of a partition from its restored states."""
-        deadlines = self._deadlines[partition] = Deadlines()
-        census = self._census[partition] = Census()
+        """Rebuild the deadlines and the counts of a partition from its restored states."""
+        timers = self._timers[partition] = TimerWheel()
+        saga_counts = self._saga_counts[partition] = SagaCounts()
         for key, value in states:
             if message_name(value) != "saga_state":
                 # Somebody else's: the job's events are set aside one by one. Its timer, or a phase that there isn't,
@@ -148,15 +148,15 @@ class Coordinator:
                 log.warning("the table holds what is no saga state", extra={"job_id": repr(key)[:200]})
                 continue
             seq, due_ms, phase, started_ms = peek(value)
-            deadlines.arm(key, seq, due_ms)
-            census.enter(PHASES_BY_INDEX[phase], started_ms)
+            timers.arm(key, seq, due_ms)
+            saga_counts.enter(PHASES_BY_INDEX[phase], started_ms)
         self._cache.clear()
         self._rearmed.set()
 
     def revoked(self, partition: int) -> None:
         """Forget what belongs to a partition that another process owns now."""
-        self._deadlines.pop(partition, None)
-        self._census.pop(partition, None)
+        self._timers.pop(partition, None)
+        self._saga_counts.pop(partition, None)
         self._cache.clear()
 
     # --- events -------------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ class Coordinator:
             await self._apply(record, sending, saving, changed)
         if sending:
             # Sent before saved: a crash in between repeats commands instead of losing them.
-            await self._outbox.send(sending)
+            await self._producer.send(sending)
         if saving:
             await asyncio.gather(*(self._save(p, items, changed[p]) for p, items in saving.items()))
         batch.done()
@@ -256,20 +256,20 @@ class Coordinator:
         return dead_letter(self._dead_letters, record, reason, "coordinator")
 
     def _settle(self, key: bytes, partition: int, before: Saga | None, after: Saga | None) -> None:
-        """Take a saved change into the cache, the deadlines and the census."""
-        deadlines, census = self._deadlines.get(partition), self._census.get(partition)
-        if deadlines is None or census is None:
+        """Take a saved change into the cache, the deadlines and the counts."""
+        timers, saga_counts = self._timers.get(partition), self._saga_counts.get(partition)
+        if timers is None or saga_counts is None:
             # Revoked while it was saved: the next owner has it from the log.
             return
         if before is not None:
-            deadlines.disarm(key, before.due_ms)
-            census.leave(before.phase, before.started_ms)
+            timers.disarm(key, before.due_ms)
+            saga_counts.leave(before.phase, before.started_ms)
         if after is not None:
-            census.enter(after.phase, after.started_ms)
+            saga_counts.enter(after.phase, after.started_ms)
         if after is None:
             self._cache.pop(key, None)
             return
-        deadlines.arm(key, after.seq, after.due_ms)
+        timers.arm(key, after.seq, after.due_ms)
         self._rearmed.set()
         if after.phase in ENDED:
             # Seldom touched again: leave the room to sagas in motion.
@@ -284,9 +284,9 @@ class Coordinator:
         self._counters.transition(note)
         if note is Note.EARLY and isinstance(event, TimedOut) and saga is not None:
             wait = max(saga.due_ms - record.timestamp_ms, EARLY_MS)
-            deadlines = self._deadlines.get(record.partition)
-            if deadlines is not None:
-                deadlines.arm(record.key or b"", saga.seq, self._now_ms() + wait)
+            timers = self._timers.get(record.partition)
+            if timers is not None:
+                timers.arm(record.key or b"", saga.seq, self._now_ms() + wait)
                 self._rearmed.set()
         if note is Note.LATE_EFFECT and isinstance(event, Reply):
             metrics.late_effects.labels(event.step).inc()
@@ -302,9 +302,9 @@ class Coordinator:
             case Note.COMPLETED | Note.COMPENSATED:
                 metrics.saga_seconds.labels(saga.phase).observe((saga.updated_ms - saga.started_ms) / 1000)
         if (before is None or before.phase is not saga.phase) and saga.phase is not Phase.RUNNING:
-            self._tell(saga, step)
+            self._report_phase(saga, step)
 
-    def _tell(self, saga: Saga, step: str) -> None:
+    def _report_phase(self, saga: Saga, step: str) -> None:
         """Log a change of phase, and end the saga's span."""
         if saga.trace and self._spans is not None:
             saga_span(self._spans, saga)
@@ -318,22 +318,22 @@ class Coordinator:
 
     # --- time -----------------------------------------------------------------------------------------------------
 
-    async def ring(self) -> None:
+    async def fire_timers(self) -> None:
         """Send TimedOut for whatever is due, for ever. Only sends: the table changes when the event comes back."""
         while True:
             self._rearmed.clear()
             sending = [
                 Outgoing(self._events, partition, key, encode_event(TimedOut(key.decode(), seq)))
-                for partition, deadlines in self._deadlines.items()
-                for key, seq in deadlines.due(self._now_ms())
+                for partition, timers in self._timers.items()
+                for key, seq in timers.due(self._now_ms())
             ]
             if sending:
-                await self._outbox.send(sending)
+                await self._producer.send(sending)
                 continue
             await self._sleep_until_due()
 
     async def _sleep_until_due(self) -> None:
-        upcoming = [at for deadlines in self._deadlines.values() if (at := deadlines.next_ms()) is not None]
+        upcoming = [at for timers in self._timers.values() if (at := timers.next_ms()) is not None]
         if not upcoming:
             await self._rearmed.wait()
             return

@@ -64,7 +64,7 @@ class Intake:
 
     def __init__(
         self,
-        outbox: Sender,
+        producer: Sender,
         pipelines: Mapping[str, Plan],
         catalogue: Catalogue,
         default: str = "",
@@ -76,7 +76,7 @@ class Intake:
             raise ConfigurationError(f"SCRAPESAGA_DEFAULT_PIPELINE: no pipeline {default!r}; there are: {known}.")
         only = next(iter(pipelines)) if len(pipelines) == 1 else DEFAULT_PIPELINE
         self._default = default or only
-        self._outbox = outbox
+        self._producer = producer
         self._registry = registry
         self._tracing = tracing
         self._pipelines = pipelines
@@ -85,7 +85,7 @@ class Intake:
 
     async def handle(self, batch: Batch) -> None:
         """Accept or set aside every request of a batch, and acknowledge it once Kafka has the outcome."""
-        await self._outbox.send([await self._outcome(record) for record in batch.records])
+        await self._producer.send([await self._outcome(record) for record in batch.records])
         batch.done()
 
     async def _outcome(self, record: Record) -> Outgoing:
@@ -127,7 +127,7 @@ class Intake:
             plan=plan,
             url=url,
             payload=payload,
-            content=content_hash(plan.pipeline, url, payload),
+            content_hash=content_hash(plan.pipeline, url, payload),
             origin=Origin(record.partition, record.offset),
             label=request.label or "",
             trace=self._trace(record, job_id, plan.pipeline),

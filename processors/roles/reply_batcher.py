@@ -9,11 +9,11 @@ from processors.kafka.producer import Outgoing
 from processors.kafka.publish import Sender
 
 
-class Answers:
+class ReplyBatcher:
     """One send under way at a time. `on_failure` is told why an answer could not be given."""
 
-    def __init__(self, outbox: Sender, on_failure: Callable[[Exception], None]) -> None:
-        self._outbox = outbox
+    def __init__(self, producer: Sender, on_failure: Callable[[Exception], None]) -> None:
+        self._producer = producer
         self._on_failure = on_failure
         self._waiting: list[tuple[Sequence[Outgoing], Callable[[], None]]] = []
         self._sending: asyncio.Task[None] | None = None
@@ -28,7 +28,7 @@ class Answers:
         while self._waiting:
             giving, self._waiting = self._waiting, []
             try:
-                await self._outbox.send([record for records, _ in giving for record in records])
+                await self._producer.send([record for records, _ in giving for record in records])
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would learn of it
                 self._on_failure(error)
                 continue

@@ -18,7 +18,7 @@ _BUCKET_MS = 1_000
 _MANY_EMPTY = 1_000
 
 
-class Census:
+class SagaCounts:
     """The sagas of one partition. Times are milliseconds."""
 
     __slots__ = ("_began", "counts")

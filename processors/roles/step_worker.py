@@ -27,9 +27,9 @@ from processors.observability import metrics
 from processors.observability.tracing import Sink, begin_attempt, current_headers
 from processors.pipeline.plan_store import Plans, UnknownPlan
 from processors.roles.attempts import Attempts, MakeStep, planned_step
-from processors.roles.reply_batcher import Answers
+from processors.roles.reply_batcher import ReplyBatcher
 from processors.saga.commands import StepCommand
-from processors.saga.events import Confirmed, Failed, Reply, Succeeded, Undone
+from processors.saga.events import Compensated, Confirmed, Failed, Reply, Succeeded
 from processors.saga.replies import failed
 from processors.saga.state import Action
 from processors.step import Host
@@ -41,11 +41,11 @@ log = logging.getLogger(__name__)
 QUEUED_COMMANDS = 2_000
 # A redelivered or repeated command is answered from memory; a job older than this is simply done again by its key.
 REMEMBERED_JOBS = 10_000
-_SUCCESSES = (Succeeded, Undone, Confirmed)
+_SUCCESSES = (Succeeded, Compensated, Confirmed)
 
 
 @dataclass(slots=True)
-class Job:
+class ReceivedCommand:
     """A command with the record that brought it."""
 
     command: StepCommand
@@ -58,16 +58,16 @@ class Job:
 
 
 @dataclass(slots=True)
-class Lane:
+class JobQueue:
     """What is known of one job here: commands of one job never overlap."""
 
     seq: int = 0
     reply: tuple[Outgoing, ...] = ()
-    waiting: list[Job] = field(default_factory=list)
-    running: Job | None = None
+    waiting: list[ReceivedCommand] = field(default_factory=list)
+    running: ReceivedCommand | None = None
     task: asyncio.Task[None] | None = None
 
-    def unanswered(self) -> Iterator[Job]:
+    def unanswered(self) -> Iterator[ReceivedCommand]:
         """The jobs taken in and not answered yet."""
         if self.running is not None:
             yield self.running
@@ -93,14 +93,14 @@ class _StepMetrics:
         observe(seconds)
 
 
-class StepRunner:
+class StepWorker:
     """The worker of one step name, for all plans that have a step of that name."""
 
     def __init__(
         self,
         step: str,
         host: Host,
-        outbox: Sender,
+        producer: Sender,
         plans: Plans,
         catalogue: Catalogue,
         *,
@@ -110,7 +110,7 @@ class StepRunner:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.step = step
-        self._outbox = outbox
+        self._producer = producer
         self._events = catalogue.events.name
         self._results = catalogue.results(step).name
         self._dead_letters = catalogue.dead_letters
@@ -118,13 +118,13 @@ class StepRunner:
         self._attempts = Attempts(step, host, plans, make_step)
         self._spans = spans
         self._clock = clock
-        self._answers = Answers(outbox, self._stop_for)
+        self._replies = ReplyBatcher(producer, self._stop_for)
         self._metrics = _StepMetrics(step, lambda: sum(self._running.values()))
-        self._lanes: dict[str, Lane] = {}
+        self._queues: dict[str, JobQueue] = {}
         # Their names, those first met first.
         self._met: deque[str] = deque()
-        self._doing: deque[Lane] = deque()
-        self._undoing: deque[Lane] = deque()
+        self._doing: deque[JobQueue] = deque()
+        self._undoing: deque[JobQueue] = deque()
         self._running = {Action.EXECUTE: 0, Action.COMPENSATE: 0, Action.CONFIRM: 0}
         self._queued = 0
         self._room = asyncio.Event()
@@ -168,63 +168,63 @@ class StepRunner:
             if command.step != self.step:
                 raise BadRecord(f"a command for step {command.step!r} on the topic of {self.step!r}")
         except BadRecord as error:
-            await self._outbox.send([dead_letter(self._dead_letters, record, str(error), f"step {self.step}")])
+            await self._producer.send([dead_letter(self._dead_letters, record, str(error), f"step {self.step}")])
             batch.done_one(record)
             return
-        lane = self._lanes.get(command.job_id)
-        if lane is None:
-            lane = self._remember(command.job_id)
-        job = Job(command, record, batch)
-        if command.seq <= lane.seq:
-            await self._repeat(job, lane)
+        queue = self._queues.get(command.job_id)
+        if queue is None:
+            queue = self._remember(command.job_id)
+        received = ReceivedCommand(command, record, batch)
+        if command.seq <= queue.seq:
+            await self._repeat(received, queue)
             return
-        lane.seq, lane.reply = command.seq, ()
-        self._supersede(lane)
-        lane.waiting.append(job)
+        queue.seq, queue.reply = command.seq, ()
+        self._supersede(queue)
+        queue.waiting.append(received)
         self._queued += 1
-        self._schedule(lane)
+        self._schedule(queue)
 
-    def _remember(self, job_id: str) -> Lane:
+    def _remember(self, job_id: str) -> JobQueue:
         """Make a lane, and forget the one that has been there longest, if nothing goes on in it."""
-        lane = self._lanes[job_id] = Lane()
+        queue = self._queues[job_id] = JobQueue()
         self._met.append(job_id)
         if len(self._met) > REMEMBERED_JOBS:
             oldest = self._met.popleft()
-            if self._lanes[oldest].running is None and not self._lanes[oldest].waiting:
-                del self._lanes[oldest]
+            if self._queues[oldest].running is None and not self._queues[oldest].waiting:
+                del self._queues[oldest]
             else:
                 self._met.append(oldest)
-        return lane
+        return queue
 
-    async def _repeat(self, job: Job, lane: Lane) -> None:
+    async def _repeat(self, received: ReceivedCommand, queue: JobQueue) -> None:
         """Answer a command that was seen already: the latest from memory, an older one not at all (it was answered)."""
-        unanswered = next((one for one in lane.unanswered() if one.command.seq == job.command.seq), None)
+        unanswered = next((one for one in queue.unanswered() if one.command.seq == received.command.seq), None)
         if unanswered is not None:
             # Acknowledged now, a crash before the answer would lose the command.
-            unanswered.repeats.append((job.batch, job.record))
+            unanswered.repeats.append((received.batch, received.record))
             return
-        if job.command.seq == lane.seq and lane.reply:
-            await self._outbox.send(lane.reply)
-        job.batch.done_one(job.record)
+        if received.command.seq == queue.seq and queue.reply:
+            await self._producer.send(queue.reply)
+        received.batch.done_one(received.record)
 
-    def _supersede(self, lane: Lane) -> None:
+    def _supersede(self, queue: JobQueue) -> None:
         """A later command of the same job makes earlier actions pointless: drop those that wait, stop the one that runs."""
-        for job in lane.waiting:
-            if job.command.action is Action.EXECUTE:
-                job.superseded = True
-        running = lane.running
-        if running is not None and running.command.action is Action.EXECUTE and lane.task is not None:
+        for received in queue.waiting:
+            if received.command.action is Action.EXECUTE:
+                received.superseded = True
+        running = queue.running
+        if running is not None and running.command.action is Action.EXECUTE and queue.task is not None:
             running.superseded = True
             # Only the attempt may be cut off: a task that is cancelled before it began, or while it sends its answer,
             # would leave its command without one, and its job waiting for ever.
             if running.attempting:
-                lane.task.cancel()
+                queue.task.cancel()
 
-    def _schedule(self, lane: Lane) -> None:
-        if lane.running is not None or not lane.waiting:
+    def _schedule(self, queue: JobQueue) -> None:
+        if queue.running is not None or not queue.waiting:
             return
-        undoes = lane.waiting[0].command.action is not Action.EXECUTE or lane.waiting[0].superseded
-        (self._undoing if undoes else self._doing).append(lane)
+        undoes = queue.waiting[0].command.action is not Action.EXECUTE or queue.waiting[0].superseded
+        (self._undoing if undoes else self._doing).append(queue)
         self._start_some()
 
     def _start_some(self) -> None:
@@ -238,21 +238,21 @@ class StepRunner:
             return self._running[Action.COMPENSATE] + self._running[Action.CONFIRM]
         return self._running[Action.EXECUTE]
 
-    def _start(self, lane: Lane) -> None:
-        if lane.running is not None or not lane.waiting:
+    def _start(self, queue: JobQueue) -> None:
+        if queue.running is not None or not queue.waiting:
             return
-        job = lane.waiting.pop(0)
+        received = queue.waiting.pop(0)
         self._queued -= 1
-        lane.running = job
-        self._running[job.command.action] += 1
-        lane.task = asyncio.ensure_future(self._work(job, lane))
+        queue.running = received
+        self._running[received.command.action] += 1
+        queue.task = asyncio.ensure_future(self._work(received, queue))
 
     # --- working ----------------------------------------------------------------------------------------------------
 
-    async def _work(self, job: Job, lane: Lane) -> None:
+    async def _work(self, received: ReceivedCommand, queue: JobQueue) -> None:
         try:
-            reply = await self._answer(job)
-            answer = self._outgoing(job, *reply)
+            reply = await self._reply_to(received)
+            records = self._outgoing(received, *reply)
         except asyncio.CancelledError:
             # The worker stops. Without an answer the command is delivered again, to whoever owns the partition.
             raise
@@ -260,78 +260,82 @@ class StepRunner:
             # Whatever it is, the command has no answer: stop, commit nothing past it, let it be delivered again.
             self._stop_for(error)
         else:
-            lane.reply = answer if job.command.seq == lane.seq else ()
+            queue.reply = records if received.command.seq == queue.seq else ()
             # The lane is taken until Kafka has the answer; the place among those that work is free now.
-            self._answers.give(answer, partial(self._answered, job, lane))
+            self._replies.give(records, partial(self._acknowledge, received, queue))
         finally:
-            lane.task = None
-            self._running[job.command.action] -= 1
+            queue.task = None
+            self._running[received.command.action] -= 1
             self._start_some()
 
-    def _answered(self, job: Job, lane: Lane) -> None:
-        job.batch.done_one(job.record)
-        for batch, record in job.repeats:
+    def _acknowledge(self, received: ReceivedCommand, queue: JobQueue) -> None:
+        received.batch.done_one(received.record)
+        for batch, record in received.repeats:
             batch.done_one(record)
-        lane.running = None
-        self._after(lane)
+        queue.running = None
+        self._after(queue)
 
-    def _after(self, lane: Lane) -> None:
-        if lane.waiting:
-            self._schedule(lane)
+    def _after(self, queue: JobQueue) -> None:
+        if queue.waiting:
+            self._schedule(queue)
         if self._queued <= QUEUED_COMMANDS:
             self._room.set()
 
-    async def _answer(self, job: Job) -> tuple[Reply, int]:
+    async def _reply_to(self, received: ReceivedCommand) -> tuple[Reply, int]:
         """Do what the command says; return the reply and the microseconds that it took."""
-        command = job.command
-        queued_s = max(0.0, self._clock() - job.record.timestamp_ms / 1000)
+        command = received.command
+        queued_s = max(0.0, self._clock() - received.record.timestamp_ms / 1000)
         self._metrics.queued(queued_s)
-        traced = begin_attempt(self._spans, command, job.record.headers, job.record.topic, queued_s * 1000)
+        traced = begin_attempt(self._spans, command, received.record.headers, received.record.topic, queued_s * 1000)
         started = time.perf_counter()
         # Not started here; an earlier owner of the partition may have begun it and died without a word, so nobody can say
         # that it had no effect.
-        if job.superseded:
-            reply: Reply = self._failed(command, "superseded, not started by this worker", retryable=True, unknown=True)
+        if received.superseded:
+            reply: Reply = self._failed(
+                command, "superseded, not started by this worker", retryable=True, outcome_unknown=True
+            )
         elif command.expires_ms and self._clock() * 1000 > command.expires_ms:
-            reply = self._failed(command, "expired in the queue", retryable=True, unknown=True)
+            reply = self._failed(command, "expired in the queue", retryable=True, outcome_unknown=True)
         else:
-            reply = await self._attempt(job)
-            if isinstance(reply, Failed) and not reply.unknown and job.batch.inherited(job.record):
+            reply = await self._attempt(received)
+            if isinstance(reply, Failed) and not reply.outcome_unknown and received.batch.inherited(received.record):
                 # Our attempt had no effect; that of an owner who died before answering may have had one.
-                reply = msgspec.structs.replace(reply, unknown=True)
+                reply = msgspec.structs.replace(reply, outcome_unknown=True)
         took = time.perf_counter() - started
         self._metrics.took(command.action, isinstance(reply, _SUCCESSES), took)
         if traced is not None:
             traced.end(reply)
         return reply, int(took * 1_000_000)
 
-    async def _attempt(self, job: Job) -> Reply:
-        command = job.command
-        job.attempting = True
+    async def _attempt(self, received: ReceivedCommand) -> Reply:
+        command = received.command
+        received.attempting = True
         try:
-            return await self._attempts.perform(command, job.record.partition)
+            return await self._attempts.perform(command, received.record.partition)
         except asyncio.CancelledError:
-            if not job.superseded:
+            if not received.superseded:
                 raise
             # Stopped in the middle: it may have worked.
-            return self._failed(command, "superseded while it ran", retryable=True, unknown=True)
+            return self._failed(command, "superseded while it ran", retryable=True, outcome_unknown=True)
         except TimeoutError:
-            return self._failed(command, "the attempt ran out of time", retryable=True, unknown=True)
+            return self._failed(command, "the attempt ran out of time", retryable=True, outcome_unknown=True)
         except StepFailed as error:
-            return self._failed(command, error.reason, unknown=error.effect_unknown)
+            return self._failed(command, error.reason, outcome_unknown=error.effect_unknown)
         except RetryLater as error:
-            return self._failed(command, error.reason, retryable=True, unknown=error.effect_unknown, after=error.after)
+            return self._failed(
+                command, error.reason, retryable=True, outcome_unknown=error.effect_unknown, after=error.after
+            )
         except DeliveryFailed:
             raise
         except (ConfigurationError, UnknownPlan) as error:
             # A worker that lacks a plugin or a secret is mended by a person; the retries give them time.
             return self._failed(command, f"{type(error).__name__}: {error}", retryable=True)
         except Exception as error:
-            metrics.surprises.labels(self.step).inc()
+            metrics.unexpected_errors.labels(self.step).inc()
             log.exception("a step raised", extra={"job_id": command.job_id, "step": self.step, "seq": command.seq})
-            return self._failed(command, f"surprise: {error!r}"[:2_000], retryable=True, unknown=True)
+            return self._failed(command, f"unexpected error: {error!r}"[:2_000], retryable=True, outcome_unknown=True)
         finally:
-            job.attempting = False
+            received.attempting = False
 
     def _failed(
         self,
@@ -339,15 +343,15 @@ class StepRunner:
         reason: str,
         *,
         retryable: bool = False,
-        unknown: bool = False,
+        outcome_unknown: bool = False,
         after: timedelta | None = None,
     ) -> Reply:
         """Return the reply of a command that did not work."""
         after_ms = max(0, after // timedelta(milliseconds=1)) if after else 0
-        return failed(command, reason, retryable=retryable, unknown=unknown, after_ms=after_ms)
+        return failed(command, reason, retryable=retryable, outcome_unknown=outcome_unknown, after_ms=after_ms)
 
-    def _outgoing(self, job: Job, reply: Reply, took_us: int) -> tuple[Outgoing, ...]:
-        command, record = job.command, job.record
+    def _outgoing(self, received: ReceivedCommand, reply: Reply, took_us: int) -> tuple[Outgoing, ...]:
+        command, record = received.command, received.record
         value = encode_event(reply, attempt=command.attempt, took_us=took_us, label=command.label, trace=command.trace)
         headers = current_headers()
         # The same bytes for the coordinator and for whoever follows this step: one topic decides, the other tells.

@@ -19,7 +19,7 @@ _MANY_EMPTY = 1_000
 Timer = tuple[bytes, int]
 
 
-class Deadlines:
+class TimerWheel:
     """Which state (key, seq) of one partition is due when. Times are milliseconds."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ class Note(StrEnum):
     ADVANCED = "advanced"
     RETRYING = "retrying"
     ABORTED = "aborted"
-    UNDONE = "undone"
+    STEP_COMPENSATED = "step-compensated"
     PARKED = "parked"
     RESUMED = "resumed"
     COMPLETED = "completed"

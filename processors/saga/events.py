@@ -11,13 +11,13 @@ from processors.saga.state import Origin
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """Intake accepted a request. `content` is a hash of what was asked; `plan` the current plan of its pipeline."""
+    """Intake accepted a request. `content_hash` is a hash of what was asked; `plan` the current plan of its pipeline."""
 
     job_id: str
     plan: Plan
     url: str
     payload: bytes
-    content: str
+    content_hash: str
     origin: Origin
     label: str = ""
     trace: str = ""
@@ -34,7 +34,7 @@ class Succeeded(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """An Execute did not work; `unknown`: the outside may have changed all the same."""
+    """An Execute did not work; `outcome_unknown`: the outside may have changed all the same."""
 
     job_id: str
     run: int
@@ -42,11 +42,11 @@ class Failed(msgspec.Struct, frozen=True):
     seq: int
     reason: str
     retryable: bool = False
-    unknown: bool = False
+    outcome_unknown: bool = False
     retry_after_ms: int = 0
 
 
-class Undone(msgspec.Struct, frozen=True):
+class Compensated(msgspec.Struct, frozen=True):
     """A Compensate worked, or found nothing to undo."""
 
     job_id: str
@@ -55,15 +55,15 @@ class Undone(msgspec.Struct, frozen=True):
     seq: int
 
 
-class UndoFailed(msgspec.Struct, frozen=True):
-    """A Compensate did not work; only a person may give up on it (`fatal`: retrying can't help, park at once)."""
+class CompensationFailed(msgspec.Struct, frozen=True):
+    """A Compensate did not work; only a person may give up on it (not `retryable`: park at once)."""
 
     job_id: str
     run: int
     step: str
     seq: int
     reason: str
-    fatal: bool = False
+    retryable: bool = True
     retry_after_ms: int = 0
 
 
@@ -84,7 +84,7 @@ class ConfirmFailed(msgspec.Struct, frozen=True):
     step: str
     seq: int
     reason: str
-    fatal: bool = False
+    retryable: bool = True
     retry_after_ms: int = 0
 
 
@@ -129,15 +129,15 @@ class Redriven(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-Reply = Succeeded | Failed | Undone | UndoFailed | Confirmed | ConfirmFailed
+Reply = Succeeded | Failed | Compensated | CompensationFailed | Confirmed | ConfirmFailed
 Event = Submitted | Reply | TimedOut | Cancelled | Resumed | Redriven
 EVENTS: tuple[type, ...] = (
     Submitted,
     Succeeded,
     Failed,
     TimedOut,
-    Undone,
-    UndoFailed,
+    Compensated,
+    CompensationFailed,
     Confirmed,
     ConfirmFailed,
     Cancelled,

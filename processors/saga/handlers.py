@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from processors.saga.commands import Note, Reject
 from processors.saga.events import (
     Cancelled,
+    Compensated,
+    CompensationFailed,
     Confirmed,
     ConfirmFailed,
     Event,
@@ -21,12 +23,9 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    UndoFailed,
-    Undone,
 )
 from processors.saga.moves import (
     abort,
-    acted,
     answered,
     confirm_next,
     deadline_of,
@@ -35,13 +34,14 @@ from processors.saga.moves import (
     proceed,
     retry,
     undo_next,
+    with_operator_action,
     with_step,
 )
 from processors.saga.plan import Plan, Resubmit
-from processors.saga.state import PENDING, Action, Phase, Saga, Status, StepState, Undo
+from processors.saga.state import PENDING, Action, Phase, Saga, StepState, StepStatus, Undo
 
 
-class Answer(NamedTuple):
+class Transition(NamedTuple):
     """What a handler decides."""
 
     saga: Saga | None
@@ -49,9 +49,9 @@ class Answer(NamedTuple):
     refusal: Reject | None = None
 
 
-def refuse(saga: Saga | None, reason: str) -> Answer:
+def refuse(saga: Saga | None, reason: str) -> Transition:
     """Change nothing; the event goes to the dead-letter topic with the reason."""
-    return Answer(saga, Note.REFUSED, Reject(reason))
+    return Transition(saga, Note.REFUSED, Reject(reason))
 
 
 # --- submissions ------------------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def start(event: Submitted, plan: Plan, run: int, seq: int, now: int) -> Saga:
         url=event.url,
         payload=event.payload,
         label=event.label,
-        content=event.content,
+        content_hash=event.content_hash,
         origins=(event.origin,),
         steps=(PENDING,) * len(plan.steps),
         started_ms=now,
@@ -79,10 +79,10 @@ def start(event: Submitted, plan: Plan, run: int, seq: int, now: int) -> Saga:
     )
 
 
-def begin(saga: None, event: Submitted, now: int) -> Answer:
+def begin(saga: None, event: Submitted, now: int) -> Transition:
     """Start the first run of a job."""
     fresh = start(event, event.plan, now // 1000, 0, now)
-    return Answer(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
+    return Transition(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
 
 
 def seen(saga: Saga, event: Submitted) -> bool:
@@ -92,12 +92,12 @@ def seen(saga: Saga, event: Submitted) -> bool:
     )
 
 
-def duplicate(saga: Saga, event: Submitted, now: int) -> Answer:
+def duplicate(saga: Saga, event: Submitted, now: int) -> Transition:
     """The same job again while it runs: nothing, unless the content differs, which is refused."""
     if seen(saga, event):
-        return Answer(saga, Note.DUPLICATE)
-    if event.content == saga.content:
-        return Answer(remembered(saga, event), Note.DUPLICATE)
+        return Transition(saga, Note.DUPLICATE)
+    if event.content_hash == saga.content_hash:
+        return Transition(remembered(saga, event), Note.DUPLICATE)
     return refuse(remembered(saga, event), f"job {saga.job_id} is {saga.phase} with different content")
 
 
@@ -109,15 +109,15 @@ def remembered(saga: Saga, event: Submitted) -> Saga:
     return replace(saga, origins=(*others, event.origin))
 
 
-def resubmit(saga: Saga, event: Submitted, now: int) -> Answer:
+def resubmit(saga: Saga, event: Submitted, now: int) -> Transition:
     """The same job again after its end: by the pipeline's policy, a new run with new keys."""
     if seen(saga, event):
-        return Answer(saga, Note.DUPLICATE)
+        return Transition(saga, Note.DUPLICATE)
     policy = event.plan.resubmit
     failed = saga.phase is Phase.COMPENSATED
     if policy is Resubmit.REJECT or (policy is Resubmit.IF_FAILED and not failed):
-        if event.content == saga.content:
-            return Answer(remembered(saga, event), Note.DUPLICATE)
+        if event.content_hash == saga.content_hash:
+            return Transition(remembered(saga, event), Note.DUPLICATE)
         return refuse(
             remembered(saga, event),
             f"job {saga.job_id} has ended ({saga.phase}) with different content, and the pipeline's "
@@ -130,18 +130,20 @@ def resubmit(saga: Saga, event: Submitted, now: int) -> Answer:
         )
     fresh = start(event, event.plan, saga.run + 1, saga.seq, now)
     origins = remembered(saga, event).origins
-    fresh = replace(fresh, origins=origins, previous=saga.phase, withdraws=stands(saga), acts=saga.acts)
-    return Answer(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
+    fresh = replace(
+        fresh, origins=origins, previous=saga.phase, withdraws=stands(saga), operator_actions=saga.operator_actions
+    )
+    return Transition(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
 
 
 def stands(saga: Saga) -> bool:
     """True if an ended saga has something published: it completed, or it failed but reused what had been."""
     if saga.phase is Phase.COMPLETED:
         return True
-    return saga.withdraws and any(step.status is Status.REUSED for step in saga.steps)
+    return saga.withdraws and any(step.status is StepStatus.REUSED for step in saga.steps)
 
 
-def redrive(saga: Saga, event: Redriven, now: int) -> Answer:
+def redrive(saga: Saga, event: Redriven, now: int) -> Transition:
     """Start a new run at a step, with the results of the steps before it."""
     place = event.plan.index(event.from_step)
     if place < 0:
@@ -152,13 +154,13 @@ def redrive(saga: Saga, event: Redriven, now: int) -> Answer:
     for planned in event.plan.steps[:place]:
         old = saga.plan.index(planned.name)
         step = saga.steps[old] if old >= 0 else StepState()
-        if step.status not in (Status.SUCCEEDED, Status.REUSED) or step.undo is not Undo.NONE:
+        if step.status not in (StepStatus.SUCCEEDED, StepStatus.REUSED) or step.undo is not Undo.NONE:
             return refuse(
                 saga,
                 f"step {planned.name!r} has no result to reuse in run {saga.run}; "
                 f"redrive from {planned.name!r} or earlier",
             )
-        reused.append(StepState(status=Status.REUSED, output=step.output))
+        reused.append(StepState(status=StepStatus.REUSED, output=step.output))
     steps = (*reused, *(StepState() for _ in event.plan.steps[place:]))
     fresh = replace(
         saga,
@@ -173,56 +175,56 @@ def redrive(saga: Saga, event: Redriven, now: int) -> Answer:
         started_ms=now,
         deadline_ms=deadline_of(event.plan, now),
     )
-    fresh = acted(fresh, f"redriven from {event.from_step}", event.by, event.reason, now)
-    return Answer(issue(fresh, Action.EXECUTE, place, 1, now), Note.STARTED)
+    fresh = with_operator_action(fresh, f"redriven from {event.from_step}", event.by, event.reason, now)
+    return Transition(issue(fresh, Action.EXECUTE, place, 1, now), Note.STARTED)
 
 
 # --- replies to actions -----------------------------------------------------------------------------------------
 
 
-def settle(saga: Saga, event: Succeeded, now: int) -> Answer:
+def settle(saga: Saga, event: Succeeded, now: int) -> Transition:
     """A success settles the current step, whichever attempt it names: all attempts share one idempotency key."""
     place = saga.plan.index(event.step)
     saga_ = answered(saga, place, event.seq)
     if saga.action is not Action.EXECUTE or place != saga.cursor:
-        return Answer(saga_, Note.ANSWERED if saga_ is not saga else Note.IGNORED)
-    done = with_step(saga_, place, status=Status.SUCCEEDED, output=event.output, reason="")
+        return Transition(saga_, Note.ANSWERED if saga_ is not saga else Note.IGNORED)
+    done = with_step(saga_, place, status=StepStatus.SUCCEEDED, output=event.output, reason="")
     following = proceed(done, now)
     ended = following.phase is Phase.COMPLETED
-    return Answer(following, Note.COMPLETED if ended else Note.ADVANCED)
+    return Transition(following, Note.COMPLETED if ended else Note.ADVANCED)
 
 
-def retry_or_compensate(saga: Saga, event: Failed, now: int) -> Answer:
+def retry_or_compensate(saga: Saga, event: Failed, now: int) -> Transition:
     """A failure of the current attempt: another one if it may help and there is one left, else undo."""
     place = saga.plan.index(event.step)
     noted = note_failure(saga, place, event)
     if event.seq != saga.command_seq or saga.action is not Action.EXECUTE:
-        return Answer(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
+        return Transition(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
     noted = with_step(noted, place, reason=event.reason)
     if event.retryable and (again := retry(noted, now, event.retry_after_ms)):
-        return Answer(again, Note.RETRYING)
-    failed = with_step(noted, place, status=Status.FAILED)
-    return Answer(abort(failed, event.reason, now), Note.ABORTED)
+        return Transition(again, Note.RETRYING)
+    failed = with_step(noted, place, status=StepStatus.FAILED)
+    return Transition(abort(failed, event.reason, now), Note.ABORTED)
 
 
 def note_failure(saga: Saga, place: int, event: Failed) -> Saga:
     """Record the answer; "outcome unknown" makes the step one that may have happened."""
     noted = answered(saga, place, event.seq)
-    if event.unknown and not noted.steps[place].unsure:
-        noted = with_step(noted, place, unsure=True)
+    if event.outcome_unknown and not noted.steps[place].outcome_unknown:
+        noted = with_step(noted, place, outcome_unknown=True)
     return noted
 
 
-def late_failure(saga: Saga, event: Failed, now: int) -> Answer:
+def late_failure(saga: Saga, event: Failed, now: int) -> Transition:
     """A failure after the abort: recorded. One with an unknown outcome may be an effect as late as a success."""
     place = saga.plan.index(event.step)
     noted = note_failure(saga, place, event)
-    if event.unknown and not forward(saga) and saga.plan.steps[place].undoable:
+    if event.outcome_unknown and not forward(saga) and saga.plan.steps[place].undoable:
         return undo_again(noted, place, now)
-    return Answer(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
+    return Transition(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
 
 
-def late_effect(saga: Saga, event: Succeeded, now: int) -> Answer:
+def late_effect(saga: Saga, event: Succeeded, now: int) -> Transition:
     """A success after the abort is evidence of an effect: it is undone, again if it was undone before."""
     place = saga.plan.index(event.step)
     step = saga.steps[place]
@@ -230,13 +232,13 @@ def late_effect(saga: Saga, event: Succeeded, now: int) -> Answer:
     if forward(saga):
         # Parked on the way forward: nothing is being undone, so the success is simply what it is.
         if saga.action is Action.EXECUTE and place == saga.cursor:
-            noted = with_step(noted, place, status=Status.SUCCEEDED, output=event.output)
-        return Answer(noted if noted != saga else saga, Note.ANSWERED)
+            noted = with_step(noted, place, status=StepStatus.SUCCEEDED, output=event.output)
+        return Transition(noted if noted != saga else saga, Note.ANSWERED)
     if not saga.plan.steps[place].undoable:
-        noted = with_step(noted, place, status=Status.SUCCEEDED, output=event.output)
-        return Answer(noted if noted != saga else saga, Note.ANSWERED)
+        noted = with_step(noted, place, status=StepStatus.SUCCEEDED, output=event.output)
+        return Transition(noted if noted != saga else saga, Note.ANSWERED)
     output = event.output or step.output
-    return undo_again(with_step(noted, place, status=Status.SUCCEEDED, output=output), place, now)
+    return undo_again(with_step(noted, place, status=StepStatus.SUCCEEDED, output=output), place, now)
 
 
 def forward(saga: Saga) -> bool:
@@ -244,18 +246,18 @@ def forward(saga: Saga) -> bool:
     return saga.phase is Phase.PARKED and saga.action is not Action.COMPENSATE
 
 
-def undo_again(saga: Saga, place: int, now: int) -> Answer:
+def undo_again(saga: Saga, place: int, now: int) -> Transition:
     """Undo a step whose effect was reported after the abort: no compensation that was commanded so far counts."""
     marked = with_step(saga, place, undo=Undo.NEEDED, evidence=saga.seq)
     if saga.phase is Phase.COMPENSATED:
-        return Answer(undo_next(marked, now), Note.LATE_EFFECT)
-    return Answer(marked, Note.LATE_EFFECT)
+        return Transition(undo_next(marked, now), Note.LATE_EFFECT)
+    return Transition(marked, Note.LATE_EFFECT)
 
 
-def after_completion(saga: Saga, event: Succeeded | Failed, now: int) -> Answer:
+def after_completion(saga: Saga, event: Succeeded | Failed, now: int) -> Transition:
     """An answer of a superseded attempt after completion: its key's effect is the one that was kept."""
     noted = answered(saga, saga.plan.index(event.step), event.seq)
-    return Answer(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
+    return Transition(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
 
 
 # --- replies to compensations and confirmations -------------------------------------------------------------------
@@ -266,136 +268,136 @@ def is_current(saga: Saga, event: Reply, action: Action) -> bool:
     return saga.action is action and saga.current.name == event.step and event.seq <= saga.seq
 
 
-def undone(saga: Saga, event: Undone, now: int) -> Answer:
+def compensated(saga: Saga, event: Compensated, now: int) -> Transition:
     """A step is undone: on to the one before it, or the same once more if an effect was reported meanwhile."""
     if not is_current(saga, event, Action.COMPENSATE):
-        return Answer(saga, Note.IGNORED)
+        return Transition(saga, Note.IGNORED)
     counts = event.seq > saga.steps[saga.cursor].evidence
     if not counts and event.seq != saga.command_seq and saga.phase is not Phase.PARKED:
-        return Answer(saga, Note.IGNORED)
+        return Transition(saga, Note.IGNORED)
     undo = Undo.DONE if counts else Undo.NEEDED
     following = undo_next(with_step(saga, saga.cursor, undo=undo), now)
     ended = following.phase is Phase.COMPENSATED
-    return Answer(following, Note.COMPENSATED if ended else Note.UNDONE)
+    return Transition(following, Note.COMPENSATED if ended else Note.STEP_COMPENSATED)
 
 
-def retry_or_park(saga: Saga, event: UndoFailed | ConfirmFailed, now: int) -> Answer:
+def retry_or_park(saga: Saga, event: CompensationFailed | ConfirmFailed, now: int) -> Transition:
     """A compensation or confirmation failed: again, or park once its long budget is spent; it never vanishes."""
-    action = Action.COMPENSATE if isinstance(event, UndoFailed) else Action.CONFIRM
+    action = Action.COMPENSATE if isinstance(event, CompensationFailed) else Action.CONFIRM
     if event.seq != saga.command_seq or not is_current(saga, event, action):
-        return Answer(saga, Note.IGNORED)
+        return Transition(saga, Note.IGNORED)
     noted = with_step(saga, saga.cursor, reason=event.reason)
-    if not event.fatal and (again := retry(noted, now, event.retry_after_ms)):
-        return Answer(again, Note.RETRYING)
+    if event.retryable and (again := retry(noted, now, event.retry_after_ms)):
+        return Transition(again, Note.RETRYING)
     what = "compensation" if action is Action.COMPENSATE else "confirmation"
-    return Answer(park(noted, f"{what} of {saga.current.name} gave up: {event.reason}"), Note.PARKED)
+    return Transition(park(noted, f"{what} of {saga.current.name} gave up: {event.reason}"), Note.PARKED)
 
 
-def confirmed(saga: Saga, event: Confirmed, now: int) -> Answer:
+def confirmed(saga: Saga, event: Confirmed, now: int) -> Transition:
     """A step's effect is live: confirm the next one, or complete."""
     if not is_current(saga, event, Action.CONFIRM):
-        return Answer(saga, Note.IGNORED)
+        return Transition(saga, Note.IGNORED)
     following = confirm_next(saga, saga.cursor, now)
     ended = following.phase is Phase.COMPLETED
-    return Answer(following, Note.COMPLETED if ended else Note.ADVANCED)
+    return Transition(following, Note.COMPLETED if ended else Note.ADVANCED)
 
 
 # --- time ---------------------------------------------------------------------------------------------------------
 
 
-def timed_out(saga: Saga, event: TimedOut, now: int) -> Answer:
+def timed_out(saga: Saga, event: TimedOut, now: int) -> Transition:
     """The timer of the current state rang: a retry is due, an attempt ran out of time, or the saga did."""
     if event.seq != saga.seq:
-        return Answer(saga, Note.STALE)
+        return Transition(saga, Note.STALE)
     if now < saga.due_ms:
-        return Answer(saga, Note.EARLY)
+        return Transition(saga, Note.EARLY)
     executing = saga.action is Action.EXECUTE and saga.phase is Phase.RUNNING
     if executing and saga.deadline_ms and now >= saga.deadline_ms:
-        return Answer(abort(saga, "the saga ran out of time", now), Note.ABORTED)
+        return Transition(abort(saga, "the saga ran out of time", now), Note.ABORTED)
     if saga.command_seq == 0:
-        return Answer(issue(saga, saga.action, saga.cursor, saga.attempt + 1, now), Note.RETRYING)
+        return Transition(issue(saga, saga.action, saga.cursor, saga.attempt + 1, now), Note.RETRYING)
     reason = f"attempt {saga.attempt} of {saga.current.name} timed out"
     late = with_step(saga, saga.cursor, reason=reason)
     if executing:
-        late = with_step(late, saga.cursor, unsure=True)
+        late = with_step(late, saga.cursor, outcome_unknown=True)
     if again := retry(late, now, 0):
-        return Answer(again, Note.RETRYING)
+        return Transition(again, Note.RETRYING)
     if executing:
-        return Answer(abort(late, reason, now), Note.ABORTED)
-    return Answer(park(late, f"{saga.action.lower()} of {saga.current.name}: {reason}"), Note.PARKED)
+        return Transition(abort(late, reason, now), Note.ABORTED)
+    return Transition(park(late, f"{saga.action.lower()} of {saga.current.name}: {reason}"), Note.PARKED)
 
 
-def expire(saga: Saga, event: TimedOut, now: int) -> Answer:
+def expire(saga: Saga, event: TimedOut, now: int) -> Transition:
     """The retention of an ended saga is over: forget it. The audit topics keep its story."""
     if event.seq != saga.seq:
-        return Answer(saga, Note.STALE)
+        return Transition(saga, Note.STALE)
     if now < saga.due_ms:
-        return Answer(saga, Note.EARLY)
-    return Answer(None, Note.FORGOTTEN)
+        return Transition(saga, Note.EARLY)
+    return Transition(None, Note.FORGOTTEN)
 
 
 # --- operators ------------------------------------------------------------------------------------------------------
 
 
-def cancel(saga: Saga, event: Cancelled, now: int) -> Answer:
+def cancel(saga: Saga, event: Cancelled, now: int) -> Transition:
     """Stop and undo, unless every step has succeeded already: then it is too late."""
     if saga.action is Action.CONFIRM:
         return refuse(saga, f"job {saga.job_id} has done all its steps; it can't be cancelled any more")
     if saga.phase is Phase.PARKED and saga.action is not Action.EXECUTE:
         return refuse(saga, f"job {saga.job_id} is parked in its compensation; resume it instead")
-    noted = acted(saga, "cancelled", event.by, event.reason, now)
+    noted = with_operator_action(saga, "cancelled", event.by, event.reason, now)
     reason = f"cancelled by {event.by}" + (f": {event.reason}" if event.reason else "")
-    return Answer(abort(noted, reason, now), Note.ABORTED)
+    return Transition(abort(noted, reason, now), Note.ABORTED)
 
 
-def resume(saga: Saga, event: Resumed, now: int) -> Answer:
+def resume(saga: Saga, event: Resumed, now: int) -> Transition:
     """Let a parked saga go on: the same command again, or without it."""
-    noted = acted(saga, f"resumed ({event.mode.lower()})", event.by, event.reason, now)
+    noted = with_operator_action(saga, f"resumed ({event.mode.lower()})", event.by, event.reason, now)
     if event.mode is ResumeMode.RETRY:
         phase = Phase.COMPENSATING if saga.action is Action.COMPENSATE else Phase.RUNNING
         # Waiting for a person doesn't count: a deadline that passed meanwhile would abort what was just resumed.
         going = replace(noted, phase=phase, deadline_ms=deadline_of(saga.plan, now))
         if saga.action is Action.COMPENSATE:
             going = with_step(going, saga.cursor, undo=Undo.NEEDED)
-            return Answer(undo_next(going, now), Note.RESUMED)
-        if saga.action is Action.EXECUTE and saga.steps[saga.cursor].status is Status.SUCCEEDED:
-            return Answer(proceed(going, now), Note.RESUMED)
-        return Answer(issue(going, saga.action, saga.cursor, 1, now), Note.RESUMED)
+            return Transition(undo_next(going, now), Note.RESUMED)
+        if saga.action is Action.EXECUTE and saga.steps[saga.cursor].status is StepStatus.SUCCEEDED:
+            return Transition(proceed(going, now), Note.RESUMED)
+        return Transition(issue(going, saga.action, saga.cursor, 1, now), Note.RESUMED)
     if not event.reason:
         return refuse(saga, "skipping what a saga is parked on needs a reason")
     if saga.action is Action.EXECUTE:
         return refuse(saga, "an action can't be skipped; resume with retry, or cancel")
     if saga.action is Action.CONFIRM:
-        return Answer(confirm_next(noted, saga.cursor, now), Note.RESUMED)
+        return Transition(confirm_next(noted, saga.cursor, now), Note.RESUMED)
     # Who skips may not know of an effect that was reported since: that one is undone all the same.
     evidence = saga.steps[saga.cursor].evidence
     undo = Undo.NEEDED if evidence and evidence >= saga.command_seq else Undo.SKIPPED
-    return Answer(undo_next(with_step(noted, saga.cursor, undo=undo), now), Note.RESUMED)
+    return Transition(undo_next(with_step(noted, saga.cursor, undo=undo), now), Note.RESUMED)
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------
 
 
-def ignore(saga: Saga, event: Event, now: int) -> Answer:
+def ignore(saga: Saga, event: Event, now: int) -> Transition:
     """Nothing: written down as such."""
-    return Answer(saga, Note.IGNORED)
+    return Transition(saga, Note.IGNORED)
 
 
-def refused(saga: Saga, event: Event, now: int) -> Answer:
+def refused(saga: Saga, event: Event, now: int) -> Transition:
     """An operator's request that makes no sense in this phase: visible in the dead-letter topic."""
     return refuse(saga, f"{type(event).__name__} makes no sense while job {saga.job_id} is {saga.phase}")
 
 
-def orphan(saga: None, event: Event, now: int) -> Answer:
+def orphan(saga: None, event: Event, now: int) -> Transition:
     """An event for a job that isn't known (any more): kept visible, for it may tell of an effect."""
-    return Answer(None, Note.ORPHANED, Reject(f"{type(event).__name__} for job {event.job_id}, which isn't known"))
+    return Transition(None, Note.ORPHANED, Reject(f"{type(event).__name__} for job {event.job_id}, which isn't known"))
 
 
-def orphan_failure(saga: None, event: Failed, now: int) -> Answer:
+def orphan_failure(saga: None, event: Failed, now: int) -> Transition:
     """A failure of a forgotten job: nothing, unless it may have had an effect."""
-    return orphan(saga, event, now) if event.unknown else too_late(saga, event, now)
+    return orphan(saga, event, now) if event.outcome_unknown else too_late(saga, event, now)
 
 
-def too_late(saga: None, event: Event, now: int) -> Answer:
+def too_late(saga: None, event: Event, now: int) -> Transition:
     """A timer of a forgotten job, or an answer that tells of nothing left behind: nothing."""
-    return Answer(None, Note.STALE)
+    return Transition(None, Note.STALE)

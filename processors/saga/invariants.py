@@ -13,6 +13,7 @@ from typing import NamedTuple
 from processors.saga.commands import Command, Note, StepCommand
 from processors.saga.events import (
     Cancelled,
+    Compensated,
     Event,
     Failed,
     Redriven,
@@ -22,10 +23,9 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    Undone,
 )
 from processors.saga.protocol import Decision, advance, poisoned
-from processors.saga.state import ENDED, Action, Phase, Saga, Status, StepState, Undo, idempotency_key
+from processors.saga.state import ENDED, Action, Phase, Saga, StepState, StepStatus, Undo, idempotency_key
 
 
 class Violation(NamedTuple):
@@ -39,7 +39,7 @@ class Violation(NamedTuple):
         return f"{self.rule}: job {self.job_id}: {self.detail}"
 
 
-class Record(NamedTuple):
+class EventRecord(NamedTuple):
     """One record of scrape.events: its offset, the broker's timestamp, the event."""
 
     offset: int
@@ -52,23 +52,23 @@ class Record(NamedTuple):
 
 def check_state(saga: Saga) -> list[Violation]:
     """Return what is wrong with a state by itself."""
-    broken = []
+    violations = []
 
     def rule(name: str, detail: str) -> None:
-        broken.append(Violation(name, saga.job_id, detail))
+        violations.append(Violation(name, saga.job_id, detail))
 
     if len(saga.steps) != len(saga.plan.steps):
         rule("one state per step", f"{len(saga.steps)} of {len(saga.plan.steps)}")
-        return broken
+        return violations
     if saga.phase is Phase.COMPLETED:
         for planned, step in zip(saga.plan.steps, saga.steps, strict=True):
-            if step.status not in (Status.SUCCEEDED, Status.REUSED):
+            if step.status not in (StepStatus.SUCCEEDED, StepStatus.REUSED):
                 rule("completed means every step succeeded", f"{planned.name} is {step.status}")
     if saga.phase is Phase.COMPENSATED:
         for planned, step in zip(saga.plan.steps, saga.steps, strict=True):
             if step.undo is Undo.NEEDED:
                 rule("compensated means nothing is left to undo", f"{planned.name} still needs it")
-            if step.status is Status.SUCCEEDED and planned.undoable and step.undo is Undo.NONE:
+            if step.status is StepStatus.SUCCEEDED and planned.undoable and step.undo is Undo.NONE:
                 rule("compensated means nothing is left to undo", f"{planned.name} succeeded and was never undone")
     if saga.phase is Phase.RUNNING and any(step.undo is not Undo.NONE for step in saga.steps):
         rule("nothing is undone while a run goes on", str([step.undo.value for step in saga.steps]))
@@ -80,7 +80,7 @@ def check_state(saga: Saga) -> list[Violation]:
         rule(
             "numbers stay below the inbox", f"seq {saga.seq} at offset {saga.offset}: the job's next life may be below"
         )
-    return broken
+    return violations
 
 
 # --- a decision ---------------------------------------------------------------------------------------------------------
@@ -89,11 +89,11 @@ def check_state(saga: Saga) -> list[Violation]:
 def check_decision(before: Saga | None, event: Event, now: int, decision: Decision) -> list[Violation]:
     """Return what is wrong with one transition and with what it asks for."""
     after = decision.saga
-    broken = [] if after is None else check_state(after)
+    violations = [] if after is None else check_state(after)
     job_id = event.job_id
 
     def rule(name: str, detail: str) -> None:
-        broken.append(Violation(name, job_id, detail))
+        violations.append(Violation(name, job_id, detail))
 
     if before is not None and after is not None:
         if decision.changed and after.seq != before.seq + 1:
@@ -101,15 +101,19 @@ def check_decision(before: Saga | None, event: Event, now: int, decision: Decisi
         if after.run not in (before.run, before.run + 1):
             rule("runs are counted", f"{before.run} to {after.run}")
         if after.run == before.run:
-            broken += _check_same_run(before, after)
-            broken += _check_answers(before, event, after, decision)
+            violations += _check_same_run(before, after)
+            violations += _check_answers(before, event, after, decision)
         else:
-            broken += _check_new_run(before, after, event)
+            violations += _check_new_run(before, after, event)
     if after is None and before is not None and before.phase not in ENDED:
         rule("nothing is forgotten before its end", f"in {before.phase}")
     if isinstance(event, TimedOut) and decision.changed and before is not None and _is_early(before, event, now):
         rule("no timer early", f"timer {event.seq} at {now}; the state's is {before.seq} at {before.due_ms}")
-    if isinstance(event, Cancelled | Resumed | Redriven) and decision.note in _ACTED and not _is_recorded(after, event):
+    if (
+        isinstance(event, Cancelled | Resumed | Redriven)
+        and decision.note in _OPERATOR_NOTES
+        and not _is_recorded(after, event)
+    ):
         rule("every manual act is recorded", f"{type(event).__name__} by {event.by}")
     if isinstance(event, Failed) and decision.note is Note.RETRYING and after is not None:
         earliest = now + event.retry_after_ms
@@ -119,11 +123,11 @@ def check_decision(before: Saga | None, event: Event, now: int, decision: Decisi
         rule("every manual act is recorded", "skipped without a reason")
     if after is not None:
         for command in decision.commands:
-            broken += check_command(before, after, command)
-    return broken
+            violations += check_command(before, after, command)
+    return violations
 
 
-_ACTED = frozenset({Note.ABORTED, Note.RESUMED, Note.STARTED})
+_OPERATOR_NOTES = frozenset({Note.ABORTED, Note.RESUMED, Note.STARTED})
 
 
 def _is_early(before: Saga, event: TimedOut, now: int) -> bool:
@@ -131,14 +135,14 @@ def _is_early(before: Saga, event: TimedOut, now: int) -> bool:
 
 
 def _is_recorded(after: Saga | None, event: Cancelled | Resumed | Redriven) -> bool:
-    return after is not None and bool(after.acts) and event.by in after.acts[-1]
+    return after is not None and bool(after.operator_actions) and event.by in after.operator_actions[-1]
 
 
 def _check_same_run(before: Saga, after: Saga) -> list[Violation]:
-    broken = []
+    violations = []
 
     def rule(name: str, detail: str) -> None:
-        broken.append(Violation(name, after.job_id, detail))
+        violations.append(Violation(name, after.job_id, detail))
 
     if before.phase is Phase.COMPLETED and after.phase is not Phase.COMPLETED:
         rule("one outcome per run", f"COMPLETED to {after.phase}")
@@ -149,45 +153,45 @@ def _check_same_run(before: Saga, after: Saga) -> list[Violation]:
     if after.plan.hash != before.plan.hash:
         rule("the plan is pinned", f"{before.plan.hash} to {after.plan.hash}")
     for planned, old, new in zip(after.plan.steps, before.steps, after.steps, strict=True):
-        if old.status is Status.SUCCEEDED and new.status is not Status.SUCCEEDED:
+        if old.status is StepStatus.SUCCEEDED and new.status is not StepStatus.SUCCEEDED:
             rule("a success is not unlearned", f"{planned.name} became {new.status}")
         if old.undo is Undo.NEEDED and new.undo is Undo.NONE:
             rule("compensations never vanish", f"that of {planned.name} did")
-        if old.unsure and not new.unsure:
+        if old.outcome_unknown and not new.outcome_unknown:
             rule("an unknown outcome is not unlearned", planned.name)
     aborting = after.phase in (Phase.COMPENSATING, Phase.COMPENSATED) and after.action is not Action.CONFIRM
     if aborting and before.phase in (Phase.RUNNING, Phase.PARKED) and before.action is Action.EXECUTE:
         for planned, old, new in zip(after.plan.steps, before.steps, after.steps, strict=True):
-            if planned.undoable and old.status is Status.SUCCEEDED and new.undo is Undo.NONE:
+            if planned.undoable and old.status is StepStatus.SUCCEEDED and new.undo is Undo.NONE:
                 rule("what was done is undone", f"{planned.name} succeeded and isn't marked")
             if planned.undoable and _may_be_done(old, new) and new.undo is Undo.NONE:
                 rule("unknown means undo", f"{planned.name} isn't marked")
-    return broken
+    return violations
 
 
 def _check_answers(before: Saga, event: Event, after: Saga, decision: Decision) -> list[Violation]:
     """Replies say what they say of their own command, and nothing else changes what is known of an attempt."""
-    broken = []
+    violations = []
 
     def rule(name: str, detail: str) -> None:
-        broken.append(Violation(name, after.job_id, detail))
+        violations.append(Violation(name, after.job_id, detail))
 
     reply = event if isinstance(event, Reply) else None
     place = -1 if reply is None else before.plan.index(reply.step)
     if reply is not None and reply.run != before.run:
         if decision.changed:
             rule("a reply belongs to its run", f"one of run {reply.run} changed run {before.run}")
-        return broken
+        return violations
     for at, (planned, old, new) in enumerate(zip(after.plan.steps, before.steps, after.steps, strict=True)):
-        lost = [seq for seq in old.open if seq not in new.open]
+        lost = [seq for seq in old.unanswered if seq not in new.unanswered]
         if lost and (reply is None or at != place or lost != [reply.seq]):
             rule("an unanswered attempt is not forgotten", f"{planned.name}: {lost}")
-        if old.status is Status.REUSED and new != old:
+        if old.status is StepStatus.REUSED and new != old:
             rule("a reused result stays as it is", planned.name)
         if old.undo is Undo.NEEDED and new.undo is Undo.DONE and not _undoes(reply, planned.name, old):
             rule("an undo is done when a late enough one says so", f"{planned.name} by {event}")
     current = before.phase is Phase.RUNNING and before.action is Action.EXECUTE and place == before.cursor
-    if current and isinstance(reply, Succeeded) and after.steps[place].status is not Status.SUCCEEDED:
+    if current and isinstance(reply, Succeeded) and after.steps[place].status is not StepStatus.SUCCEEDED:
         rule("a success of any attempt settles the step", reply.step)
     if current and isinstance(reply, Failed) and reply.seq != before.command_seq:
         same = (after.phase, after.command_seq, after.due_ms) == (before.phase, before.command_seq, before.due_ms)
@@ -195,23 +199,27 @@ def _check_answers(before: Saga, event: Event, after: Saga, decision: Decision) 
             rule("a superseded attempt's failure changes nothing", f"{reply.seq}, current {before.command_seq}")
     if decision.note is Note.RETRYING and after.command_seq == after.seq and after.attempt != before.attempt + 1:
         rule("attempts are counted", f"{before.attempt} to {after.attempt}")
-    return broken
+    return violations
 
 
 def _undoes(reply: Reply | None, name: str, step: StepState) -> bool:
-    return isinstance(reply, Undone) and reply.step == name and reply.seq > step.evidence
+    return isinstance(reply, Compensated) and reply.step == name and reply.seq > step.evidence
 
 
 def _may_be_done(old: StepState, new: StepState) -> bool:
     """True if the step was commanded, and an attempt of it has an unknown outcome or none yet."""
-    return old.status is not Status.PENDING and old.status is not Status.REUSED and (new.unsure or bool(new.open))
+    return (
+        old.status is not StepStatus.PENDING
+        and old.status is not StepStatus.REUSED
+        and (new.outcome_unknown or bool(new.unanswered))
+    )
 
 
 def _check_new_run(before: Saga, after: Saga, event: Event) -> list[Violation]:
-    broken = []
+    violations = []
 
     def rule(name: str, detail: str) -> None:
-        broken.append(Violation(name, after.job_id, detail))
+        violations.append(Violation(name, after.job_id, detail))
 
     if before.phase not in ENDED:
         rule("duplicates never start a second run", f"while the first is {before.phase}")
@@ -219,26 +227,30 @@ def _check_new_run(before: Saga, after: Saga, event: Event) -> list[Violation]:
         rule("duplicates never start a second run", f"{type(event).__name__} started one")
     if isinstance(event, Submitted) and event.origin in before.origins:
         rule("duplicates never start a second run", f"{event.origin} was accepted before")
-    if any(step.open for step in before.steps):
+    if any(step.unanswered for step in before.steps):
         rule("no new run beside unanswered commands", f"run {before.run} has some")
     for planned, step in zip(after.plan.steps, after.steps, strict=True):
-        if step.status is not Status.REUSED:
+        if step.status is not StepStatus.REUSED:
             continue
         old = before.plan.index(planned.name)
         source = before.steps[old] if old >= 0 else None
-        if source is None or source.undo is not Undo.NONE or source.status not in (Status.SUCCEEDED, Status.REUSED):
+        if (
+            source is None
+            or source.undo is not Undo.NONE
+            or source.status not in (StepStatus.SUCCEEDED, StepStatus.REUSED)
+        ):
             rule("only standing results are reused", planned.name)
-    return broken
+    return violations
 
 
 def check_command(before: Saga | None, after: Saga, command: Command) -> list[Violation]:
     """Return what is wrong with a command that the state `after` issued."""
     if not isinstance(command, StepCommand):
         return []
-    broken = []
+    violations = []
 
     def rule(name: str, detail: str) -> None:
-        broken.append(Violation(name, after.job_id, detail))
+        violations.append(Violation(name, after.job_id, detail))
 
     place = after.plan.index(command.step)
     if command.seq != after.seq or command.run != after.run:
@@ -249,15 +261,15 @@ def check_command(before: Saga | None, after: Saga, command: Command) -> list[Vi
         if after.phase is not Phase.RUNNING:
             rule("no Execute after an abort", f"{command.step} in {after.phase}")
         for planned, step in zip(after.plan.steps[:place], after.steps[:place], strict=True):
-            if step.status not in (Status.SUCCEEDED, Status.REUSED):
+            if step.status not in (StepStatus.SUCCEEDED, StepStatus.REUSED):
                 rule(
                     "an Execute only after all before it succeeded", f"{command.step}: {planned.name} is {step.status}"
                 )
     elif command.action is Action.COMPENSATE:
         step = after.steps[place]
-        if step.status is Status.PENDING and not after.withdraws:
+        if step.status is StepStatus.PENDING and not after.withdraws:
             rule("Compensate only what was commanded", command.step)
-        if step.status is Status.REUSED:
+        if step.status is StepStatus.REUSED:
             rule("Compensate only what was commanded", f"{command.step} belongs to an earlier run")
         # What is under way is finished first, also when a late effect of a later step was reported meanwhile.
         goes_on = before is not None and before.action is Action.COMPENSATE and before.cursor == place
@@ -266,9 +278,9 @@ def check_command(before: Saga | None, after: Saga, command: Command) -> list[Vi
                 rule("Compensate in reverse", f"{command.step} before {planned.name}")
     else:
         for planned, step in zip(after.plan.steps, after.steps, strict=True):
-            if step.status not in (Status.SUCCEEDED, Status.REUSED):
+            if step.status not in (StepStatus.SUCCEEDED, StepStatus.REUSED):
                 rule("confirm last", f"{command.step} while {planned.name} is {step.status}")
-    return broken
+    return violations
 
 
 # --- a saga at rest, seen from outside --------------------------------------------------------------------------------
@@ -287,22 +299,24 @@ def check_rest(saga: Saga, effects: Mapping[str, Effect], excused: Iterable[str]
     `effects` holds what stands for each step of the present run by name; `excused` are steps for which a person has
     taken over: skipped with a reason, or reported as a late effect in the dead-letter topic.
     """
-    broken = []
+    violations = []
     passed_over = set(excused)
     for planned, step in zip(saga.plan.steps, saga.steps, strict=True):
         effect = effects.get(planned.name)
         if effect is None:
             continue
         if effect.paid > 1:
-            broken.append(Violation("paid at most once per key", saga.job_id, f"{planned.name}: {effect.paid} times"))
-        if planned.name in passed_over or step.status is Status.REUSED or step.undo is Undo.SKIPPED:
+            violations.append(
+                Violation("paid at most once per key", saga.job_id, f"{planned.name}: {effect.paid} times")
+            )
+        if planned.name in passed_over or step.status is StepStatus.REUSED or step.undo is Undo.SKIPPED:
             continue
         if saga.phase is Phase.COMPLETED and effect.standing != 1:
             detail = f"{planned.name} has {effect.standing}"
-            broken.append(Violation("completed means every effect once", saga.job_id, detail))
+            violations.append(Violation("completed means every effect once", saga.job_id, detail))
         if saga.phase is Phase.COMPENSATED and planned.undoable and effect.standing:
-            broken.append(Violation("compensated means no effect left", saga.job_id, f"{planned.name} has one"))
-    return broken
+            violations.append(Violation("compensated means no effect left", saga.job_id, f"{planned.name} has one"))
+    return violations
 
 
 _NO_POISON: Mapping[int, str] = MappingProxyType({})
@@ -312,7 +326,7 @@ _NO_POISON: Mapping[int, str] = MappingProxyType({})
 
 
 def check_log(
-    records: Iterable[Record],
+    records: Iterable[EventRecord],
     states: Mapping[int, Saga],
     commands: Mapping[int, StepCommand],
     job_id: str,
@@ -323,7 +337,7 @@ def check_log(
     `states` and `commands` are by seq: two that differ under one seq can't both be the fold's. `poison` says with which
     error the records at some offsets could not be decided when they were met (their dead letters tell).
     """
-    broken = []
+    violations = []
     saga: Saga | None = None
     met: set[tuple[int, int]] = set()
     for record in records:
@@ -335,14 +349,16 @@ def check_log(
         if isinstance(record.event, Submitted):
             place = record.event.origin.partition, record.event.origin.offset
             if decision.note is Note.STARTED and place in met:
-                broken.append(Violation("a submission is decided once", job_id, f"{place} started a run later"))
+                violations.append(Violation("a submission is decided once", job_id, f"{place} started a run later"))
             met.add(place)
         saga = decision.saga
         if not decision.changed or saga is None:
             continue
         if saga.seq in states and states[saga.seq] != saga:
-            broken.append(Violation("state is the fold of its events", job_id, f"seq {saga.seq} was saved otherwise"))
+            violations.append(
+                Violation("state is the fold of its events", job_id, f"seq {saga.seq} was saved otherwise")
+            )
         for command in decision.commands:
             if isinstance(command, StepCommand) and commands.get(command.seq, command) != command:
-                broken.append(Violation("same seq, same command", job_id, f"seq {command.seq} was sent otherwise"))
-    return broken
+                violations.append(Violation("same seq, same command", job_id, f"seq {command.seq} was sent otherwise"))
+    return violations

@@ -12,7 +12,7 @@ from zlib import crc32
 from msgspec.structs import replace
 
 from processors.saga.plan import Plan, RetryPolicy, StepPlan
-from processors.saga.state import Action, Phase, Saga, Status, StepState, Undo
+from processors.saga.state import Action, Phase, Saga, StepState, StepStatus, Undo
 
 
 def with_step(saga: Saga, place: int, **changes: Any) -> Saga:
@@ -28,7 +28,7 @@ def issue(saga: Saga, action: Action, place: int, attempt: int, now: int) -> Sag
     seq = saga.seq + 1
     if action is Action.EXECUTE:
         step = saga.steps[place]
-        saga = with_step(saga, place, status=Status.COMMANDED, attempts=attempt, open=(*step.open, seq))
+        saga = with_step(saga, place, status=StepStatus.COMMANDED, attempts=attempt, unanswered=(*step.unanswered, seq))
         due = now + planned.queue_timeout_ms + planned.timeout_ms
         # A saga's deadline bounds its actions only: an undo that has begun is never given up for lack of time.
         if saga.deadline_ms:
@@ -98,8 +98,8 @@ def retry(saga: Saga, now: int, after_ms: int) -> Saga | None:
 
 def maybe_happened(step: StepState) -> bool:
     """True if the step's effect may be there: done, unsure, or commanded and not answered."""
-    return step.status is Status.SUCCEEDED or (
-        step.status in (Status.COMMANDED, Status.FAILED) and (step.unsure or bool(step.open))
+    return step.status is StepStatus.SUCCEEDED or (
+        step.status in (StepStatus.COMMANDED, StepStatus.FAILED) and (step.outcome_unknown or bool(step.unanswered))
     )
 
 
@@ -112,7 +112,7 @@ def abort(saga: Saga, reason: str, now: int) -> Saga:
     """
     steps = tuple(
         replace(step, undo=Undo.NEEDED)
-        if planned.undoable and step.status is not Status.REUSED and (saga.withdraws or maybe_happened(step))
+        if planned.undoable and step.status is not StepStatus.REUSED and (saga.withdraws or maybe_happened(step))
         else step
         for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
     )
@@ -138,7 +138,7 @@ def undo_next(saga: Saga, now: int) -> Saga:
 def confirm_next(saga: Saga, after: int, now: int) -> Saga:
     """Confirm the next step behind `after` that asks for it, or complete the saga."""
     for place in range(after + 1, len(saga.steps)):
-        if saga.plan.steps[place].confirms and saga.steps[place].status is Status.SUCCEEDED:
+        if saga.plan.steps[place].confirms and saga.steps[place].status is StepStatus.SUCCEEDED:
             running = replace(saga, phase=Phase.RUNNING)
             return issue(running, Action.CONFIRM, place, 1, now)
     return end(saga, Phase.COMPLETED, now)
@@ -170,12 +170,12 @@ def park(saga: Saga, reason: str) -> Saga:
 def answered(saga: Saga, place: int, seq: int) -> Saga:
     """Note that an Execute has been answered."""
     step = saga.steps[place]
-    if seq not in step.open:
+    if seq not in step.unanswered:
         return saga
-    return with_step(saga, place, open=tuple(one for one in step.open if one != seq))
+    return with_step(saga, place, unanswered=tuple(one for one in step.unanswered if one != seq))
 
 
-def acted(saga: Saga, what: str, by: str, reason: str, now: int) -> Saga:
+def with_operator_action(saga: Saga, what: str, by: str, reason: str, now: int) -> Saga:
     """Record a manual act in the state itself; the last 20 are kept (scrape.events keeps them all)."""
     line = f"{now} {what} by {by}" + (f": {reason}" if reason else "")
-    return replace(saga, acts=(*saga.acts[-19:], line))
+    return replace(saga, operator_actions=(*saga.operator_actions[-19:], line))

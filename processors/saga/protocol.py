@@ -16,6 +16,8 @@ from processors.saga import handlers as do
 from processors.saga.commands import Command, Note, Reject, outstanding
 from processors.saga.events import (
     Cancelled,
+    Compensated,
+    CompensationFailed,
     Confirmed,
     ConfirmFailed,
     Event,
@@ -26,8 +28,6 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    UndoFailed,
-    Undone,
 )
 from processors.saga.moves import park
 from processors.saga.state import ENDED, Action, Phase, Saga
@@ -36,25 +36,25 @@ NEW, RUNNING, COMPENSATING = Phase.NEW, Phase.RUNNING, Phase.COMPENSATING
 PARKED, COMPLETED, COMPENSATED = Phase.PARKED, Phase.COMPLETED, Phase.COMPENSATED
 
 
-class Row(NamedTuple):
+class ProtocolRow(NamedTuple):
     """One line of the protocol."""
 
-    handler: Callable[[Any, Any, int], do.Answer]
+    handler: Callable[[Any, Any, int], do.Transition]
     leads_to: frozenset[Phase]
 
 
-def _row(handler: Callable[[Any, Any, int], do.Answer], *leads_to: Phase) -> Row:
-    return Row(handler, frozenset(leads_to))
+def _row(handler: Callable[[Any, Any, int], do.Transition], *leads_to: Phase) -> ProtocolRow:
+    return ProtocolRow(handler, frozenset(leads_to))
 
 
 # Phase NEW stands for a job without state: never submitted, or forgotten after its retention.
-PROTOCOL: dict[tuple[Phase, type], Row] = {
+PROTOCOL: dict[tuple[Phase, type], ProtocolRow] = {
     (NEW, Submitted): _row(do.begin, RUNNING),
     (NEW, Succeeded): _row(do.orphan, NEW),
     (NEW, Failed): _row(do.orphan_failure, NEW),
     (NEW, TimedOut): _row(do.too_late, NEW),
-    (NEW, Undone): _row(do.too_late, NEW),
-    (NEW, UndoFailed): _row(do.orphan, NEW),
+    (NEW, Compensated): _row(do.too_late, NEW),
+    (NEW, CompensationFailed): _row(do.orphan, NEW),
     (NEW, Confirmed): _row(do.too_late, NEW),
     (NEW, ConfirmFailed): _row(do.too_late, NEW),
     (NEW, Cancelled): _row(do.orphan, NEW),
@@ -64,8 +64,8 @@ PROTOCOL: dict[tuple[Phase, type], Row] = {
     (RUNNING, Succeeded): _row(do.settle, RUNNING, COMPLETED),
     (RUNNING, Failed): _row(do.retry_or_compensate, RUNNING, COMPENSATING, COMPENSATED),
     (RUNNING, TimedOut): _row(do.timed_out, RUNNING, COMPENSATING, COMPENSATED, PARKED),
-    (RUNNING, Undone): _row(do.ignore, RUNNING),
-    (RUNNING, UndoFailed): _row(do.ignore, RUNNING),
+    (RUNNING, Compensated): _row(do.ignore, RUNNING),
+    (RUNNING, CompensationFailed): _row(do.ignore, RUNNING),
     (RUNNING, Confirmed): _row(do.confirmed, RUNNING, COMPLETED),
     (RUNNING, ConfirmFailed): _row(do.retry_or_park, RUNNING, PARKED),
     (RUNNING, Cancelled): _row(do.cancel, RUNNING, COMPENSATING, COMPENSATED),
@@ -75,8 +75,8 @@ PROTOCOL: dict[tuple[Phase, type], Row] = {
     (COMPENSATING, Succeeded): _row(do.late_effect, COMPENSATING),
     (COMPENSATING, Failed): _row(do.late_failure, COMPENSATING),
     (COMPENSATING, TimedOut): _row(do.timed_out, COMPENSATING, PARKED),
-    (COMPENSATING, Undone): _row(do.undone, COMPENSATING, COMPENSATED),
-    (COMPENSATING, UndoFailed): _row(do.retry_or_park, COMPENSATING, PARKED),
+    (COMPENSATING, Compensated): _row(do.compensated, COMPENSATING, COMPENSATED),
+    (COMPENSATING, CompensationFailed): _row(do.retry_or_park, COMPENSATING, PARKED),
     (COMPENSATING, Confirmed): _row(do.ignore, COMPENSATING),
     (COMPENSATING, ConfirmFailed): _row(do.ignore, COMPENSATING),
     (COMPENSATING, Cancelled): _row(do.ignore, COMPENSATING),
@@ -86,8 +86,8 @@ PROTOCOL: dict[tuple[Phase, type], Row] = {
     (PARKED, Succeeded): _row(do.late_effect, PARKED),
     (PARKED, Failed): _row(do.late_failure, PARKED),
     (PARKED, TimedOut): _row(do.ignore, PARKED),
-    (PARKED, Undone): _row(do.undone, PARKED, COMPENSATING, COMPENSATED),
-    (PARKED, UndoFailed): _row(do.ignore, PARKED),
+    (PARKED, Compensated): _row(do.compensated, PARKED, COMPENSATING, COMPENSATED),
+    (PARKED, CompensationFailed): _row(do.ignore, PARKED),
     (PARKED, Confirmed): _row(do.confirmed, PARKED, RUNNING, COMPLETED),
     (PARKED, ConfirmFailed): _row(do.ignore, PARKED),
     (PARKED, Cancelled): _row(do.cancel, PARKED, COMPENSATING, COMPENSATED),
@@ -97,8 +97,8 @@ PROTOCOL: dict[tuple[Phase, type], Row] = {
     (COMPLETED, Succeeded): _row(do.after_completion, COMPLETED),
     (COMPLETED, Failed): _row(do.after_completion, COMPLETED),
     (COMPLETED, TimedOut): _row(do.expire, COMPLETED, NEW),
-    (COMPLETED, Undone): _row(do.ignore, COMPLETED),
-    (COMPLETED, UndoFailed): _row(do.ignore, COMPLETED),
+    (COMPLETED, Compensated): _row(do.ignore, COMPLETED),
+    (COMPLETED, CompensationFailed): _row(do.ignore, COMPLETED),
     (COMPLETED, Confirmed): _row(do.ignore, COMPLETED),
     (COMPLETED, ConfirmFailed): _row(do.ignore, COMPLETED),
     (COMPLETED, Cancelled): _row(do.refused, COMPLETED),
@@ -108,8 +108,8 @@ PROTOCOL: dict[tuple[Phase, type], Row] = {
     (COMPENSATED, Succeeded): _row(do.late_effect, COMPENSATED, COMPENSATING),
     (COMPENSATED, Failed): _row(do.late_failure, COMPENSATED, COMPENSATING),
     (COMPENSATED, TimedOut): _row(do.expire, COMPENSATED, NEW),
-    (COMPENSATED, Undone): _row(do.ignore, COMPENSATED),
-    (COMPENSATED, UndoFailed): _row(do.ignore, COMPENSATED),
+    (COMPENSATED, Compensated): _row(do.ignore, COMPENSATED),
+    (COMPENSATED, CompensationFailed): _row(do.ignore, COMPENSATED),
     (COMPENSATED, Confirmed): _row(do.ignore, COMPENSATED),
     (COMPENSATED, ConfirmFailed): _row(do.ignore, COMPENSATED),
     (COMPENSATED, Cancelled): _row(do.refused, COMPENSATED),
@@ -119,7 +119,7 @@ PROTOCOL: dict[tuple[Phase, type], Row] = {
 
 
 # As tuples: a union is taken apart at each isinstance().
-_REPLIES = (Succeeded, Failed, Undone, UndoFailed, Confirmed, ConfirmFailed)
+_REPLIES = (Succeeded, Failed, Compensated, CompensationFailed, Confirmed, ConfirmFailed)
 _OF_ACTIONS = (Succeeded, Failed)
 
 
@@ -156,7 +156,7 @@ def decide(saga: Saga | None, event: Event, now: int) -> Decision:
     return Decision(following, (*outstanding(following), *rejects), answer.note, True)
 
 
-def _misaddressed(saga: Saga | None, event: Event) -> do.Answer | None:
+def _misaddressed(saga: Saga | None, event: Event) -> do.Transition | None:
     """Answer replies that don't belong to this run, or that name no command of it."""
     if saga is None or not isinstance(event, _REPLIES):
         return None
@@ -170,20 +170,20 @@ def _misaddressed(saga: Saga | None, event: Event) -> do.Answer | None:
     return None
 
 
-def _of_an_earlier_run(saga: Saga, event: Reply) -> do.Answer:
+def _of_an_earlier_run(saga: Saga, event: Reply) -> do.Transition:
     """Make an effect visible that nothing will undo any more.
 
     Only of a completed run, and as long as this one doesn't withdraw what that one left, an effect is where it belongs.
     """
-    effect = isinstance(event, Succeeded) or (isinstance(event, Failed) and event.unknown)
+    effect = isinstance(event, Succeeded) or (isinstance(event, Failed) and event.outcome_unknown)
     kept = event.run == saga.run - 1 and saga.previous is COMPLETED
     if not effect or (kept and saga.action is not Action.COMPENSATE and saga.phase is not COMPENSATED):
-        return do.Answer(saga, Note.STALE)
+        return do.Transition(saga, Note.STALE)
     reason = (
         f"late effect: {event.step} of run {event.run} of job {saga.job_id} was done, or may have been (seq "
         f"{event.seq}), after that run was over and run {saga.run} began; undo it by its key"
     )
-    return do.Answer(saga, Note.LATE_EFFECT, Reject(reason))
+    return do.Transition(saga, Note.LATE_EFFECT, Reject(reason))
 
 
 def advance(saga: Saga | None, offset: int, event: Event, now: int) -> Decision:
@@ -211,7 +211,7 @@ def _numbered_from(saga: Saga, seq: int) -> Saga:
     A job can come back after it was forgotten, while what it left outside still bears its old numbers. Each state of a job
     takes an event of one partition, so a later offset is above all of them.
     """
-    first = replace(saga.steps[0], open=(seq,))
+    first = replace(saga.steps[0], unanswered=(seq,))
     return replace(saga, seq=seq, command_seq=seq, steps=(first, *saga.steps[1:]))
 
 
@@ -245,4 +245,14 @@ def advance_or_park(saga: Saga | None, offset: int, event: Event, now: int) -> F
         return Folded(Decision(parked, (), Note.PARKED, parked is not saga), error)
 
 
-__all__ = ["PROTOCOL", "Decision", "Folded", "Reject", "Row", "advance", "advance_or_park", "decide", "poisoned"]
+__all__ = [
+    "PROTOCOL",
+    "Decision",
+    "Folded",
+    "ProtocolRow",
+    "Reject",
+    "advance",
+    "advance_or_park",
+    "decide",
+    "poisoned",
+]

@@ -39,7 +39,7 @@ class Action(StrEnum):
     CONFIRM = "CONFIRM"
 
 
-class Status(StrEnum):
+class StepStatus(StrEnum):
     """What is known of a step's action in this run."""
 
     __hash__ = str.__hash__
@@ -72,19 +72,19 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 class StepState(msgspec.Struct, frozen=True, gc=False):
     """One step of one run.
 
-    `open` lists the seq of every Execute that has no answer yet; `unsure` is set once an attempt was answered
+    `open` lists the seq of every Execute that has no answer yet; `outcome_unknown` is set once an attempt was answered
     "outcome unknown" or ran out of time: from then on the step counts as one that may have happened.
     `evidence` is the seq of the state that last learned, after the abort, of an effect or a possible one: compensations
     commanded up to it may have been too early and don't count.
     `output` is the step's StepOutput as JSON.
     """
 
-    status: Status = Status.PENDING
+    status: StepStatus = StepStatus.PENDING
     attempts: int = 0
-    unsure: bool = False
+    outcome_unknown: bool = False
     undo: Undo = Undo.NONE
     evidence: int = 0
-    open: tuple[int, ...] = ()
+    unanswered: tuple[int, ...] = ()
     output: bytes = b""
     reason: str = ""
 
@@ -116,7 +116,7 @@ class Saga(msgspec.Struct, frozen=True, gc=False):
     url: str
     payload: bytes
     label: str
-    content: str
+    content_hash: str
     origins: tuple[Origin, ...]
     steps: tuple[StepState, ...]
     cursor: int = 0
@@ -131,7 +131,7 @@ class Saga(msgspec.Struct, frozen=True, gc=False):
     failed_step: str = ""
     previous: Phase = Phase.NEW
     withdraws: bool = False
-    acts: tuple[str, ...] = ()
+    operator_actions: tuple[str, ...] = ()
     trace: str = ""
 
     @property
@@ -142,7 +142,7 @@ class Saga(msgspec.Struct, frozen=True, gc=False):
     @property
     def quiet(self) -> bool:
         """True if every Execute of this run has been answered."""
-        return not any(step.open for step in self.steps)
+        return not any(step.unanswered for step in self.steps)
 
 
 def idempotency_key(job_id: str, run: int, step: str) -> str:

@@ -25,11 +25,11 @@ SEQ_HEADER = "seq"
 GRAVES_KEPT = 20_000
 
 # (key, value, seq of the tombstone when the value is None)
-Change = tuple[bytes, bytes | None, int]
+ChangelogEntry = tuple[bytes, bytes | None, int]
 
 
 @dataclass(slots=True)
-class Memory:
+class ChangelogMemory:
     """What a partition of the log says beyond its states; fold() keeps it up to date."""
 
     graves: OrderedDict[bytes, int] = field(default_factory=OrderedDict)
@@ -93,7 +93,7 @@ def seq_in(headers: Iterable[tuple[str, str | bytes | None]] | None) -> int:
     return -1
 
 
-def fold(states: MutableMapping[bytes, bytes], memory: Memory, changes: Iterable[Change]) -> None:
+def fold(states: MutableMapping[bytes, bytes], memory: ChangelogMemory, changes: Iterable[ChangelogEntry]) -> None:
     """Apply records in the log's order to `states`, by highest seq; what they teach besides goes to `memory`.
 
     A key is in `states` or in the graves, never in both. At the same seq a state replaces a state, and a tombstone

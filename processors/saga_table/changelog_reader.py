@@ -14,7 +14,7 @@ from typing import Self
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from processors.errors import ScrapesagaError
-from processors.saga_table.changelog import Change, seq_in
+from processors.saga_table.changelog import ChangelogEntry, seq_in
 
 # Large enough that the calls cost little, small enough that a stop is heard within milliseconds. A chunk's objects come and
 # go among those that stay, and Python keeps their room: 5,000 left 1.5 MB more of it, and were no faster.
@@ -62,7 +62,7 @@ class LogRecord:
 
 
 # (partition, records in order, the offset up to which the log is now known)
-OnChunk = Callable[[int, Sequence[Change], int], None]
+OnChunk = Callable[[int, Sequence[ChangelogEntry], int], None]
 
 
 class ChangelogReader:
@@ -163,7 +163,7 @@ class ChangelogReader:
 
     def _hand_over(self, partition: int, run: list[Message], on_chunk: OnChunk) -> bool:
         """Whether the partition's end was reached."""
-        changes: list[Change] = []
+        changes: list[ChangelogEntry] = []
         end: int | None = None
         last = -1
         for message in run:
@@ -187,7 +187,7 @@ class ChangelogReader:
             raise ReadFailed(f"Cannot read {self._topic} [{partition}]: {error.str()}")
 
 
-def _change(message: Message) -> Change:
+def _change(message: Message) -> ChangelogEntry:
     # Checked nowhere, as this runs for each record of a restore: whoever writes to this topic writes keys, and bytes.
     value: bytes | None = message.value()
     if value is None:

@@ -36,7 +36,7 @@ class Gap(NamedTuple):
     last: int
 
 
-class Verdict(StrEnum):
+class WriterVerdict(StrEnum):
     """What a record of somebody else means for the owner."""
 
     HARMLESS = "harmless"
@@ -59,32 +59,38 @@ def gaps_between(known: int, own: Sequence[int]) -> tuple[int, list[Gap]]:
     return known, gaps
 
 
-def judge(record: LogRecord, state: bytes | None, grave: int | None) -> Verdict:
+def judge(record: LogRecord, state: bytes | None, grave: int | None) -> WriterVerdict:
     """Compare somebody else's record with the table's state of its key, or with the seq up to which it was
     forgotten."""
     if record.value is not None:
         theirs = seq_of(record.value)
         if state is not None:
             ours = seq_of(state)
-            return Verdict.AHEAD if theirs > ours else Verdict.STALE if theirs < ours else Verdict.HARMLESS
+            return (
+                WriterVerdict.AHEAD
+                if theirs > ours
+                else WriterVerdict.STALE
+                if theirs < ours
+                else WriterVerdict.HARMLESS
+            )
         if grave is not None:
-            return Verdict.AHEAD if theirs > grave else Verdict.STALE
+            return WriterVerdict.AHEAD if theirs > grave else WriterVerdict.STALE
         # A record that is no state can't be ahead of anybody.
-        return Verdict.AHEAD if theirs >= 0 else Verdict.HARMLESS
+        return WriterVerdict.AHEAD if theirs >= 0 else WriterVerdict.HARMLESS
     if state is not None:
-        return Verdict.AHEAD if record.seq >= seq_of(state) else Verdict.STALE
+        return WriterVerdict.AHEAD if record.seq >= seq_of(state) else WriterVerdict.STALE
     if grave is not None and record.seq != grave:
-        return Verdict.AHEAD if record.seq > grave else Verdict.STALE
-    return Verdict.HARMLESS
+        return WriterVerdict.AHEAD if record.seq > grave else WriterVerdict.STALE
+    return WriterVerdict.HARMLESS
 
 
-def keys_to_publish_again(judged: Iterable[tuple[LogRecord, Verdict]]) -> list[bytes]:
+def keys_to_publish_again(judged: Iterable[tuple[LogRecord, WriterVerdict]]) -> list[bytes]:
     """The keys for which compaction would keep the wrong record, each once, in the log's order."""
-    return list(dict.fromkeys(record.key for record, verdict in judged if verdict is Verdict.STALE))
+    return list(dict.fromkeys(record.key for record, verdict in judged if verdict is WriterVerdict.STALE))
 
 
 @dataclass(slots=True)
-class Account:
+class OffsetAccount:
     """Which offsets of one partition are accounted for: restored, written by this process, or examined."""
 
     last: int = -1
@@ -121,7 +127,7 @@ StateOf = Callable[[bytes], tuple[bytes | None, int | None]]
 Publish = Callable[[list[bytes]], Awaitable[list[int]]]
 
 
-class ForeignWatch:
+class FencingWatch:
     """Reads what somebody else wrote, and has published again what compaction would lose."""
 
     def __init__(
@@ -141,13 +147,13 @@ class ForeignWatch:
         self._reader: ChangelogReader | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    async def look_at_end(self, partition: int, account: Account) -> None:
+    async def look_at_end(self, partition: int, account: OffsetAccount) -> None:
         """Account for what lies after the last own write; ReadFailed."""
         async with self._one_at_a_time:
             _, end = await asyncio.to_thread(self._connected().bounds, partition)
         account.ends_at(end)
 
-    async def examine(self, partition: int, account: Account, state_of: StateOf, publish: Publish) -> None:
+    async def examine(self, partition: int, account: OffsetAccount, state_of: StateOf, publish: Publish) -> None:
         """Look into every gap and heal it; OwnershipLost if somebody stays ahead, ReadFailed, DeliveryFailed."""
         while account.gaps:
             # Publishing may find more of them.
@@ -157,15 +163,15 @@ class ForeignWatch:
             keys = keys_to_publish_again(judged)
             _log.warning(
                 "foreign writes in the saga log: topic=%s partition=%d records=%d published_again=%d ahead=%d",
-                *(self._topic, partition, len(records), len(keys), sum(v is Verdict.AHEAD for _, v in judged)),
+                *(self._topic, partition, len(records), len(keys), sum(v is WriterVerdict.AHEAD for _, v in judged)),
             )
             if keys:
                 account.wrote(await publish(keys))
             del account.gaps[: len(gaps)]
             now = self._clock()
-            account.suspects += [(record, now) for record, verdict in judged if verdict is Verdict.AHEAD]
+            account.suspects += [(record, now) for record, verdict in judged if verdict is WriterVerdict.AHEAD]
         # Caught up by now means written by now, after the record in question: there is nothing to heal.
-        account.suspects = [s for s in account.suspects if judge(s[0], *state_of(s[0].key)) is Verdict.AHEAD]
+        account.suspects = [s for s in account.suspects if judge(s[0], *state_of(s[0].key)) is WriterVerdict.AHEAD]
         self._check_who_is_ahead(partition, account)
 
     async def close(self) -> None:
@@ -184,7 +190,7 @@ class ForeignWatch:
             self._reader = ChangelogReader(self._topic, self._client)
         return self._reader
 
-    def _check_who_is_ahead(self, partition: int, account: Account) -> None:
+    def _check_who_is_ahead(self, partition: int, account: OffsetAccount) -> None:
         for record, seen_at in account.suspects:
             if self._clock() - seen_at >= self._patience_s:
                 raise OwnershipLost(

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Sequence
 
 from processors.errors import ProtocolViolation
-from processors.kafka.producer import Outbox, Outgoing
-from processors.saga_table.changelog import SEQ_HEADER, Change, Memory, seq_of
-from processors.saga_table.fencing import Account, ForeignWatch
+from processors.kafka.producer import Outgoing, Producer
+from processors.saga_table.changelog import SEQ_HEADER, ChangelogEntry, ChangelogMemory, seq_of
+from processors.saga_table.fencing import FencingWatch, OffsetAccount
 from processors.saga_table.store import PartitionNotHeld, SagaStore
 
 
 class SagaPartition:
     """The log of one partition and its states, in step; after drop() every use is PartitionNotHeld."""
 
-    def __init__(self, number: int, topic: str, store: SagaStore, outbox: Outbox, watch: ForeignWatch) -> None:
+    def __init__(self, number: int, topic: str, store: SagaStore, producer: Producer, watch: FencingWatch) -> None:
         self.number = number
         self.active = False
         """Restored and announced: the log has nothing to add but what somebody else writes."""
@@ -25,10 +25,10 @@ class SagaPartition:
         self.lock = asyncio.Lock()
         self._topic = topic
         self._store = store
-        self._outbox = outbox
+        self._producer = producer
         self._watch = watch
-        self._memory = Memory()
-        self._account = Account()
+        self._memory = ChangelogMemory()
+        self._account = OffsetAccount()
         self._dropped = False
         store.hold(number)
 
@@ -58,17 +58,17 @@ class SagaPartition:
             if self._account.gaps:
                 await self._examine()
 
-    async def look_for_foreign_writes(self) -> None:
+    async def fence_other_writers(self) -> None:
         """Examine what lies up to the end of the log; OwnershipLost, DeliveryFailed, ReadFailed."""
         async with self.lock:
             if self.active and not self._dropped:
                 await self._watch.look_at_end(self.number, self._account)
                 await self._examine()
 
-    def absorb(self, changes: Sequence[Change], last: int) -> None:
+    def absorb(self, changes: Sequence[ChangelogEntry], last: int) -> None:
         """Apply records of the log up to the offset `last`, read from known_offset on."""
         # Reading begins before what was open, so it is read now. An interrupted read goes on from here.
-        self._account = Account(last)
+        self._account = OffsetAccount(last)
         # A crash before the repair must read the stale record again.
         self._store.fold(self.number, self._memory, changes, None if self._memory.stale or last < 0 else last)
         self.changed = self.changed or bool(changes)
@@ -99,24 +99,24 @@ class SagaPartition:
     async def _publish_again(self, keys: list[bytes]) -> list[int]:
         return await self._send([self._now(key) for key in keys])
 
-    def _now(self, key: bytes) -> Change:
+    def _now(self, key: bytes) -> ChangelogEntry:
         value = self._store.look_up(self.number, key)
         return (key, None, self._memory.graves[key]) if value is None else (key, value, -1)
 
-    async def _send(self, changes: Sequence[Change]) -> list[int]:
+    async def _send(self, changes: Sequence[ChangelogEntry]) -> list[int]:
         records = []
         for key, value, seq in changes:
             headers = ((SEQ_HEADER, b"%d" % seq),) if value is None else ()
             records.append(Outgoing(self._topic, self.number, key, value, headers))
-        offsets = await self._outbox.send(records)
+        offsets = await self._producer.send(records)
         self._check_held()
         return offsets
 
-    def _changes(self, items: Sequence[tuple[bytes, bytes | None]]) -> list[Change]:
+    def _changes(self, items: Sequence[tuple[bytes, bytes | None]]) -> list[ChangelogEntry]:
         """The records to send; a tombstone gets the seq of the state that it forgets."""
         states = self._store.load(self.number, {key for key, _ in items})
         seqs = {key: seq_of(value) for key, value in states.items()}
-        changes: list[Change] = []
+        changes: list[ChangelogEntry] = []
         for key, value in items:
             if value is None:
                 if key in seqs:

@@ -28,7 +28,7 @@ from faust.types.transports import ConsumerT
 from mode import Service
 
 from processors.errors import ConfigurationError
-from processors.kafka.producer import Outbox
+from processors.kafka.producer import Producer
 from processors.observability import metrics
 from processors.saga_table.bulk_read import BulkRead
 from processors.saga_table.changelog_reader import ReadFailed, ReadInterrupted
@@ -38,7 +38,7 @@ from processors.saga_table.table import OnRestored, OnRevoked, PartitionNotHeld,
 def add_saga_table(
     app: faust.App,
     *,
-    outbox: Outbox,
+    producer: Producer,
     client: Mapping[str, str | int | bool],
     topic: str = "scrape.sagas",
     bulk: bool = True,
@@ -62,7 +62,7 @@ def add_saga_table(
         app,
         name="sagas",
         changelog_topic=changelog,
-        outbox=outbox,
+        producer=producer,
         client=client,
         bulk=bulk,
         on_restored=on_restored,

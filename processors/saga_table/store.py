@@ -12,7 +12,7 @@ from faust.types import TP, CollectionT
 from rocksdict import Rdict, WriteBatch
 
 from processors.errors import ScrapesagaError
-from processors.saga_table.changelog import Change, Memory, fold
+from processors.saga_table.changelog import ChangelogEntry, ChangelogMemory, fold
 
 # Faust's defaults are made for one large table: a block cache of 2 GB and write buffers of 192 MB, for each partition.
 ROCKSDB_OPTIONS: Mapping[str, Any] = MappingProxyType(
@@ -47,7 +47,9 @@ class SagaStore(Protocol):
     def load(self, partition: int, keys: Collection[bytes]) -> dict[bytes, bytes]:
         """The states that there are under `keys`; PartitionNotHeld."""
 
-    def fold(self, partition: int, memory: Memory, changes: Sequence[Change], offset: int | None) -> None:
+    def fold(
+        self, partition: int, memory: ChangelogMemory, changes: Sequence[ChangelogEntry], offset: int | None
+    ) -> None:
         """Apply records of the log and keep `offset`, if given, both or none of it; PartitionNotHeld."""
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
@@ -84,7 +86,9 @@ class MemoryStates:
         states = self._states(partition)
         return {key: states[key] for key in keys if key in states}
 
-    def fold(self, partition: int, memory: Memory, changes: Sequence[Change], offset: int | None) -> None:
+    def fold(
+        self, partition: int, memory: ChangelogMemory, changes: Sequence[ChangelogEntry], offset: int | None
+    ) -> None:
         """Apply records of the log; PartitionNotHeld."""
         fold(self._states(partition), memory, changes)
 
@@ -152,7 +156,9 @@ class RocksDBStore(rocksdb.Store):
         found: list[bytes | None] = self._db(partition).get(wanted)  # type: ignore[arg-type, assignment]
         return {key: value for key, value in zip(wanted, found, strict=True) if value is not None}
 
-    def fold(self, partition: int, memory: Memory, changes: Sequence[Change], offset: int | None) -> None:
+    def fold(
+        self, partition: int, memory: ChangelogMemory, changes: Sequence[ChangelogEntry], offset: int | None
+    ) -> None:
         keys = {key for key, _, _ in changes}
         before = self.load(partition, keys)
         after = dict(before)

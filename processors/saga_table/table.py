@@ -18,10 +18,10 @@ from mode import Service
 from yarl import URL
 
 from processors.errors import ConfigurationError
-from processors.kafka.producer import Outbox
-from processors.saga_table.changelog import Change, peek, seq_in
+from processors.kafka.producer import Producer
+from processors.saga_table.changelog import ChangelogEntry, peek, seq_in
 from processors.saga_table.changelog_reader import ReadFailed
-from processors.saga_table.fencing import ForeignWatch
+from processors.saga_table.fencing import FencingWatch
 from processors.saga_table.partition import SagaPartition
 from processors.saga_table.store import ROCKSDB_OPTIONS, MemoryStore, PartitionNotHeld, RocksDBStore, SagaStore
 
@@ -50,7 +50,7 @@ class SagaTable(faust.Table[bytes, bytes]):
         self,
         app: AppT,
         *,
-        outbox: Outbox,
+        producer: Producer,
         client: Mapping[str, str | int | bool],
         bulk: bool = True,
         on_restored: OnRestored | None = None,
@@ -73,11 +73,11 @@ class SagaTable(faust.Table[bytes, bytes]):
         super().__init__(app, **settings)
         self.client = client
         self._bulk = bulk
-        self._outbox = outbox
+        self._producer = producer
         self._on_restored = on_restored
         self._on_revoked = on_revoked
         self._look_every = look_every
-        self._watch = ForeignWatch(self.changelog_topic_name, client, patience=patience)
+        self._watch = FencingWatch(self.changelog_topic_name, client, patience=patience)
         self._partitions: dict[int, SagaPartition] = {}
 
     # -- reading and writing
@@ -145,7 +145,7 @@ class SagaTable(faust.Table[bytes, bytes]):
                 held.active = False
             return stack.pop_all()
 
-    def absorb(self, partition: int, changes: Sequence[Change], last: int) -> None:
+    def absorb(self, partition: int, changes: Sequence[ChangelogEntry], last: int) -> None:
         """Apply records of the log up to the offset `last`; called from a thread while restoring()."""
         self._held_or_new(partition).absorb(changes, last)
 
@@ -251,7 +251,7 @@ class SagaTable(faust.Table[bytes, bytes]):
     def _held_or_new(self, partition: int) -> SagaPartition:
         held = self._partitions.get(partition)
         if held is None:
-            held = SagaPartition(partition, self.changelog_topic_name, self.store, self._outbox, self._watch)
+            held = SagaPartition(partition, self.changelog_topic_name, self.store, self._producer, self._watch)
             self._partitions[partition] = held
         return held
 
@@ -259,13 +259,13 @@ class SagaTable(faust.Table[bytes, bytes]):
     async def _look_at_ends(self) -> None:
         """Look for what somebody else wrote after this process's last write; an error here stops the process."""
         async for _ in self.itertimer(self._look_every.total_seconds(), name="SagaTable.look_at_ends"):
-            await self.look_for_foreign_writes()
+            await self.fence_other_writers()
 
-    async def look_for_foreign_writes(self) -> None:
+    async def fence_other_writers(self) -> None:
         """Examine every partition up to its end; OwnershipLost, DeliveryFailed."""
         for held in list(self._partitions.values()):
             try:
-                await held.look_for_foreign_writes()
+                await held.fence_other_writers()
             except PartitionNotHeld:
                 continue
             except ReadFailed as error:
@@ -277,7 +277,7 @@ class SagaTable(faust.Table[bytes, bytes]):
         await self._watch.close()
 
 
-def _change_of(event: EventT[Any]) -> Change:
+def _change_of(event: EventT[Any]) -> ChangelogEntry:
     message = event.message
     # Kafka takes no record without a key into a compacted topic.
     key: bytes = message.key or b""

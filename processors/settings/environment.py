@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from processors.errors import ConfigurationError
-from processors.settings.kinds import Kind
+from processors.settings.kinds import SettingKind
 
 PREFIX = "SCRAPESAGA_"
 
@@ -37,7 +37,7 @@ class Setting:
     """One setting: its field in Settings, its kind, its default as one would write it, and what it does."""
 
     field: str
-    kind: Kind[Any]
+    kind: SettingKind[Any]
     default: str
     doc: str
     section: str

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from processors.durations import parse_duration, parse_size
 
-Network = IPv4Network | IPv6Network
+IpNetwork = IPv4Network | IPv6Network
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -51,7 +51,7 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
+class SettingKind(Generic[T]):
     """A kind of value: what documentation calls it, and the reader, which raises ValueError for other text."""
 
     name: str
@@ -59,7 +59,7 @@ class Kind(Generic[T]):
     secret: bool = False
 
 
-def choice(options: type[E]) -> Kind[E]:
+def choice(options: type[E]) -> SettingKind[E]:
     """A kind whose value is one of a few words, in upper or lower case."""
     by_word = {str(option).lower(): option for option in options}
 
@@ -69,10 +69,10 @@ def choice(options: type[E]) -> Kind[E]:
         except KeyError:
             raise ValueError(f"{text!r} is not one of {', '.join(options)}") from None
 
-    return Kind(" \\| ".join(options), read)
+    return SettingKind(" \\| ".join(options), read)
 
 
-def number(least: int, most: int) -> Kind[int]:
+def number(least: int, most: int) -> SettingKind[int]:
     """A kind whose value is a whole number between two bounds, both allowed."""
 
     def read(text: str) -> int:
@@ -84,10 +84,10 @@ def number(least: int, most: int) -> Kind[int]:
             raise ValueError(f"{value} is not between {least} and {most}")
         return value
 
-    return Kind("number", read)
+    return SettingKind("number", read)
 
 
-def duration(least: timedelta, most: timedelta) -> Kind[timedelta]:
+def duration(least: timedelta, most: timedelta) -> SettingKind[timedelta]:
     """A kind whose value is a duration between two bounds, both allowed."""
 
     def read(text: str) -> timedelta:
@@ -96,10 +96,10 @@ def duration(least: timedelta, most: timedelta) -> Kind[timedelta]:
             raise ValueError(f"{text!r} is not between {least} and {most}")
         return value
 
-    return Kind("duration", read)
+    return SettingKind("duration", read)
 
 
-def size(least: int, most: int) -> Kind[int]:
+def size(least: int, most: int) -> SettingKind[int]:
     """A kind whose value is a number of bytes between two bounds, both allowed."""
 
     def read(text: str) -> int:
@@ -108,7 +108,7 @@ def size(least: int, most: int) -> Kind[int]:
             raise ValueError(f"{text!r} is {value} bytes, not between {least} and {most}")
         return value
 
-    return Kind("size", read)
+    return SettingKind("size", read)
 
 
 def _read_servers(text: str) -> str:
@@ -150,7 +150,7 @@ def _read_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (item.strip() for item in text.split(",")))))
 
 
-def _read_networks(text: str) -> tuple[Network, ...]:
+def _read_networks(text: str) -> tuple[IpNetwork, ...]:
     networks = []
     for item in filter(None, (item.strip() for item in text.split(","))):
         try:
@@ -160,12 +160,12 @@ def _read_networks(text: str) -> tuple[Network, ...]:
     return tuple(networks)
 
 
-TEXT = Kind("text", str)
-SECRET = Kind("secret", Secret, secret=True)
-SERVERS = Kind("host:port, ...", _read_servers)
-URL = Kind("URL", _read_url)
-PATH = Kind("path", Path)
-EXISTING_PATH = Kind("path", _read_existing)
-EXISTING_PATHS = Kind("path, ...", _read_existing_paths)
-NAMES = Kind("name, ...", _read_names)
-NETWORKS = Kind("network, ...", _read_networks)
+TEXT = SettingKind("text", str)
+SECRET = SettingKind("secret", Secret, secret=True)
+SERVERS = SettingKind("host:port, ...", _read_servers)
+URL = SettingKind("URL", _read_url)
+PATH = SettingKind("path", Path)
+EXISTING_PATH = SettingKind("path", _read_existing)
+EXISTING_PATHS = SettingKind("path, ...", _read_existing_paths)
+NAMES = SettingKind("name, ...", _read_names)
+NETWORKS = SettingKind("network, ...", _read_networks)

@@ -22,9 +22,9 @@ from processors.settings.kinds import (
     SERVERS,
     TEXT,
     URL,
-    Kind,
-    Network,
+    IpNetwork,
     Secret,
+    SettingKind,
     choice,
     duration,
     number,
@@ -93,7 +93,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def _setting(kind: Kind[_T], default: str, doc: str, section: str = "") -> _T:
+def _setting(kind: SettingKind[_T], default: str, doc: str, section: str = "") -> _T:
     described = {"kind": kind, "default": default, "doc": doc, "section": section}
     return field(default=kind.read(default), metadata=described)
 
@@ -136,7 +136,9 @@ class Settings:
     retired_steps: tuple[str, ...] = _setting(NAMES, "", "steps of no pipeline any more that sagas in flight may need")
     schemas_dir: Path | None = _setting(EXISTING_PATH, "", "folder of your own record schemas, *.avsc")
     secrets_dir: Path | None = _setting(EXISTING_PATH, "", "folder with one file for each secret that a step names")
-    allow_addresses: tuple[Network, ...] = _setting(NETWORKS, "", "private addresses that steps may call all the same")
+    allow_addresses: tuple[IpNetwork, ...] = _setting(
+        NETWORKS, "", "private addresses that steps may call all the same"
+    )
     clickhouse_url: str = _setting(URL, "", "ClickHouse's HTTP address")
     clickhouse_user: str = _setting(TEXT, "default", "user name at ClickHouse")
     clickhouse_password: Secret = _setting(SECRET, "", "password at ClickHouse")

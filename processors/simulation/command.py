@@ -17,11 +17,11 @@ from processors.simulation.effects import kind_of
 from processors.simulation.engine.history import whole_history
 from processors.simulation.engine.report import WholeReport, run_whole, shrunk_whole, silence
 from processors.simulation.engine.report import summary as whole_summary
-from processors.simulation.engine.step_models import outsides_of
+from processors.simulation.engine.step_models import models_of
 from processors.simulation.rules.history import history
-from processors.simulation.rules.report import Report, per_minute, run, summary
-from processors.simulation.rules.story import tell
-from processors.step_model import Outside
+from processors.simulation.rules.report import RulesReport, per_minute, run, summary
+from processors.simulation.rules.story import story_of
+from processors.step_model import StepModel
 
 
 class Level(StrEnum):
@@ -39,8 +39,8 @@ FEWEST_WHOLE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for; `outsides` are models by step name, `seconds` bounds all of it (0: nothing does)."""
+class SimulationOptions:
+    """What was asked for; `models` are models by step name, `seconds` bounds all of it (0: nothing does)."""
 
     places: Sequence[Path]
     seeds: int = 2_000
@@ -48,22 +48,22 @@ class Asked:
     first: int = 0
     level: Level = Level.BOTH
     seconds: float = 0
-    outsides: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
     as_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it: broken promises, and kinds of mishaps that never happened."""
+class SimulationOutcome:
+    """What came of it: broken promises, and kinds of faults that never happened."""
 
     broken: int
     missing: int
 
 
-def simulate_all(asked: Asked, say: Callable[[str], None]) -> Outcome:
+def simulate_all(asked: SimulationOptions, say: Callable[[str], None]) -> SimulationOutcome:
     """Run the histories and say what they came to. Raises PipelineError."""
     plans = read_pipelines(asked.places)
-    models = {name: outsides_of(plan, asked.outsides) for name, plan in plans.items()}
+    models = {name: models_of(plan, asked.models) for name, plan in plans.items()}
     rounds = [
         (plan, level)
         for plan in plans.values()
@@ -71,7 +71,7 @@ def simulate_all(asked: Asked, say: Callable[[str], None]) -> Outcome:
         if asked.level in (level, Level.BOTH)
     ]
     started = time.perf_counter()
-    found: list[Report | WholeReport] = []
+    found: list[RulesReport | WholeReport] = []
     for number, (plan, level) in enumerate(rounds):
         left = max(0.01, asked.seconds - (time.perf_counter() - started))
         share = left / (len(rounds) - number) if asked.seconds else 0
@@ -79,35 +79,35 @@ def simulate_all(asked: Asked, say: Callable[[str], None]) -> Outcome:
     missing = sum(len(report.missing) for report in found)
     if not asked.as_json:
         say(_last_line(found, missing))
-    return Outcome(sum(len(report.failures) for report in found), missing)
+    return SimulationOutcome(sum(len(report.failures) for report in found), missing)
 
 
-def tell_one(asked: Asked, seed: int, say: Callable[[str], None]) -> bool:
+def trace_one(asked: SimulationOptions, seed: int, say: Callable[[str], None]) -> bool:
     """Tell the history of one seed; True if it breaks a promise. Raises PipelineError."""
     ((name, plan),) = read_pipelines(asked.places).items()
     if asked.level is Level.RULES:
-        world, _ = history(seed, plan, told=True)
-        say(tell(seed, world))
-        return bool(world.broken)
-    models = outsides_of(plan, asked.outsides)
+        world, _ = history(seed, plan, traced=True)
+        say(story_of(seed, world))
+        return bool(world.violations)
+    models = models_of(plan, asked.models)
     with silence():
-        told = whole_history(seed, plan, models, told=True)
-        failure = shrunk_whole(told, plan, models) if told.violations else None
+        traced = whole_history(seed, plan, models, traced=True)
+        failure = shrunk_whole(traced, plan, models) if traced.violations else None
     if failure is not None:
         say("\n".join((failure.sentence, *failure.story)))
         return True
-    say("\n".join((f"seed {seed} of {name}", *told.story, "no promise was broken")))
+    say("\n".join((f"seed {seed} of {name}", *traced.story, "no promise was broken")))
     return False
 
 
 def _round(
-    asked: Asked,
+    asked: SimulationOptions,
     plan: Plan,
     level: Level,
-    models: Mapping[str, type[Outside]],
+    models: Mapping[str, type[StepModel]],
     seconds: float,
     say: Callable[[str], None],
-) -> Report | WholeReport:
+) -> RulesReport | WholeReport:
     if level is Level.RULES:
         seeds = range(asked.first, asked.first + asked.seeds)
         report = run(seeds, plan, seconds=seconds)
@@ -119,13 +119,13 @@ def _round(
     return entire
 
 
-def _replay(asked: Asked, level: Level, seed: int) -> str:
+def _replay(asked: SimulationOptions, level: Level, seed: int) -> str:
     places = " ".join(map(str, asked.places))
-    options = "".join(f" --outside {step}={target}" for step, target in asked.outsides.items())
+    options = "".join(f" --outside {step}={target}" for step, target in asked.models.items())
     return f"scrapesaga simulate {places} --level {level} --seed {seed}{options}"
 
 
-def _show_rules(asked: Asked, plan: Plan, report: Report, say: Callable[[str], None]) -> None:
+def _show_rules(asked: SimulationOptions, plan: Plan, report: RulesReport, say: Callable[[str], None]) -> None:
     replays = [_replay(asked, Level.RULES, one.seed) for one in report.failures]
     if asked.as_json:
         said = [f"seed {one.seed}: {one.violations[0]}" for one in report.failures]
@@ -139,26 +139,26 @@ def _show_rules(asked: Asked, plan: Plan, report: Report, say: Callable[[str], N
 
 
 def _show_whole(
-    asked: Asked, plan: Plan, report: WholeReport, steps: Mapping[str, str], say: Callable[[str], None]
+    asked: SimulationOptions, plan: Plan, report: WholeReport, steps: Mapping[str, str], say: Callable[[str], None]
 ) -> None:
     replays = [_replay(asked, Level.WHOLE, one.seed) for one in report.failures]
     if asked.as_json:
         said = [one.sentence for one in report.failures]
         stories = [list(one.story) for one in report.failures]
         broken = list(zip(said, stories, replays, strict=True))
-        say(_json(Level.WHOLE, plan, report, report.troubles, broken, steps))
+        say(_json(Level.WHOLE, plan, report, report.faults, broken, steps))
         return
     say(whole_summary(plan, report, steps))
     for replay in replays:
         say(f"to see it again: {replay}")
 
 
-def _what_runs(plan: Plan, models: Mapping[str, type[Outside]]) -> dict[str, str]:
+def _what_runs(plan: Plan, models: Mapping[str, type[StepModel]]) -> dict[str, str]:
     """Say of each step whether its code runs, or what is modelled instead."""
     return {
         step.name: f"really run, on {models[step.name].__module__}:{models[step.name].__qualname__}"
         if step.name in models
-        else f"modelled as {kind_of(step).told}"
+        else f"modelled as {kind_of(step).described}"
         for step in plan.steps
     }
 
@@ -166,8 +166,8 @@ def _what_runs(plan: Plan, models: Mapping[str, type[Outside]]) -> dict[str, str
 def _json(
     level: Level,
     plan: Plan,
-    report: Report | WholeReport,
-    mishaps: Mapping[Any, int],
+    report: RulesReport | WholeReport,
+    faults: Mapping[Any, int],
     broken: list[tuple[str, list[str], str]],
     steps: Mapping[str, str],
 ) -> str:
@@ -180,21 +180,21 @@ def _json(
         "per_minute": report.per_minute,
         "steps": steps,
         "ends": report.ends,
-        "mishaps": {str(kind): count for kind, count in mishaps.items()},
+        "mishaps": {str(kind): count for kind, count in faults.items()},
         "never": [str(kind) for kind in report.missing],
         "broken": [{"said": said, "story": story, "replay": replay} for said, story, replay in broken],
     }
     return msgspec.json.encode(shown).decode()
 
 
-def _last_line(found: list[Report | WholeReport], missing: int) -> str:
+def _last_line(found: list[RulesReport | WholeReport], missing: int) -> str:
     parts = []
-    for kind, what in ((Report, "the rules"), (WholeReport, "the whole engine")):
+    for kind, what in ((RulesReport, "the rules"), (WholeReport, "the whole engine")):
         some = [one for one in found if isinstance(one, kind)]
         if some:
             histories, seconds = sum(one.histories for one in some), sum(one.cpu_seconds for one in some)
             parts.append(f"{histories} histories of {what} ({per_minute(histories, seconds)} a minute of one core)")
     broken = sum(len(one.failures) for one in found)
     promise = f"{broken} broken" if broken else "no promise was broken"
-    met = f"{missing} kinds of mishap never happened" if missing else "every kind of mishap happened"
+    met = f"{missing} kinds of fault never happened" if missing else "every kind of fault happened"
     return f"{', '.join(parts)}: {promise}; {met}"

@@ -9,7 +9,7 @@ from processors.saga.invariants import Effect
 from processors.saga.plan import StepPlan
 
 
-class Kind(StrEnum):
+class EffectKind(StrEnum):
     """How an effect is addressed, and what protects it from a command that comes too late."""
 
     PAGE = "page"
@@ -24,26 +24,32 @@ class Kind(StrEnum):
     """Nothing outside."""
 
     @property
-    def told(self) -> str:
+    def described(self) -> str:
         """The kind in words."""
-        return _TOLD[self]
+        return _DESCRIPTIONS[self]
 
 
-_TOLD = {
-    Kind.PAGE: "an effect by idempotency key, without a fence",
-    Kind.PAID: "a paid call, by idempotency key and with a fence",
-    Kind.ROW: "a row by job, with a version",
-    Kind.RECORD: "a published record by job, without a fence",
-    Kind.NONE: "nothing outside",
+_DESCRIPTIONS = {
+    EffectKind.PAGE: "an effect by idempotency key, without a fence",
+    EffectKind.PAID: "a paid call, by idempotency key and with a fence",
+    EffectKind.ROW: "a row by job, with a version",
+    EffectKind.RECORD: "a published record by job, without a fence",
+    EffectKind.NONE: "nothing outside",
 }
-_KINDS = {"fetch": Kind.PAGE, "parse": Kind.NONE, "enrich": Kind.PAID, "load": Kind.ROW, "notify": Kind.RECORD}
+_KINDS = {
+    "fetch": EffectKind.PAGE,
+    "parse": EffectKind.NONE,
+    "enrich": EffectKind.PAID,
+    "load": EffectKind.ROW,
+    "notify": EffectKind.RECORD,
+}
 
 
-def kind_of(planned: StepPlan) -> Kind:
+def kind_of(planned: StepPlan) -> EffectKind:
     """Return what a step does outside: by the built-in step it uses, else a page of its own if it can be undone."""
     if planned.use.startswith("sim:"):
-        return Kind(planned.use[4:])
-    return _KINDS.get(planned.use, Kind.PAGE if planned.undoable else Kind.NONE)
+        return EffectKind(planned.use[4:])
+    return _KINDS.get(planned.use, EffectKind.PAGE if planned.undoable else EffectKind.NONE)
 
 
 class Paid(NamedTuple):
@@ -54,7 +60,7 @@ class Paid(NamedTuple):
     fence: int = 0
 
 
-class Row(NamedTuple):
+class EffectRow(NamedTuple):
     """A warehouse row, or its delete marker."""
 
     version: int
@@ -63,80 +69,82 @@ class Row(NamedTuple):
     deleted: bool
 
 
-Thing = int | Paid | Row
+Thing = int | Paid | EffectRow
 #: Everything outside, by address. Replaced, never changed.
-Outside = dict[str, Thing]
+Effects = dict[str, Thing]
 
 
-class Refused(Exception):
+class EffectRefused(Exception):
     """The outside knows a newer command for this effect."""
 
 
-def execute(outside: Outside, kind: Kind, key: str, step: str, run: int, seq: int, confirms: bool) -> Outside:
+def execute(effects: Effects, kind: EffectKind, key: str, step: str, run: int, seq: int, confirms: bool) -> Effects:
     """Return the outside after an action. Raises Refused."""
     match kind:
-        case Kind.PAGE:
-            return {**outside, key: seq}
-        case Kind.RECORD:
-            return {**outside, step: run}
-        case Kind.PAID:
-            paid = outside.get(key, Paid())
+        case EffectKind.PAGE:
+            return {**effects, key: seq}
+        case EffectKind.RECORD:
+            return {**effects, step: run}
+        case EffectKind.PAID:
+            paid = effects.get(key, Paid())
             if not isinstance(paid, Paid) or seq < paid.fence:
-                raise Refused
+                raise EffectRefused
             # Charged once under a key; a result that lies about unused is taken up again.
-            return {**outside, key: Paid(max(paid.charged, 1), True, seq)}
-        case Kind.ROW:
-            return _write(outside, step, Row(seq, run, not confirms, False))
-        case Kind.NONE:
-            return outside
+            return {**effects, key: Paid(max(paid.charged, 1), True, seq)}
+        case EffectKind.ROW:
+            return _write(effects, step, EffectRow(seq, run, not confirms, False))
+        case EffectKind.NONE:
+            return effects
 
 
-def confirm(outside: Outside, kind: Kind, step: str, run: int, seq: int) -> Outside:
+def confirm(effects: Effects, kind: EffectKind, step: str, run: int, seq: int) -> Effects:
     """Return the outside after a confirmation: the row becomes visible."""
-    return _write(outside, step, Row(seq, run, True, False)) if kind is Kind.ROW else outside
+    return _write(effects, step, EffectRow(seq, run, True, False)) if kind is EffectKind.ROW else effects
 
 
-def compensate(outside: Outside, kind: Kind, key: str, step: str, run: int, seq: int) -> Outside:
+def compensate(effects: Effects, kind: EffectKind, key: str, step: str, run: int, seq: int) -> Effects:
     """Return the outside after a compensation; it finds nothing to undo, or leaves a mark for what comes late."""
     match kind:
-        case Kind.PAGE | Kind.RECORD:
-            address = key if kind is Kind.PAGE else step
-            return {name: thing for name, thing in outside.items() if name != address}
-        case Kind.PAID:
-            paid = outside.get(key, Paid())
+        case EffectKind.PAGE | EffectKind.RECORD:
+            address = key if kind is EffectKind.PAGE else step
+            return {name: thing for name, thing in effects.items() if name != address}
+        case EffectKind.PAID:
+            paid = effects.get(key, Paid())
             charged = paid.charged if isinstance(paid, Paid) else 0
             fence = max(seq, paid.fence) if isinstance(paid, Paid) else seq
-            return {**outside, key: Paid(charged, False, fence)}
-        case Kind.ROW:
-            return _write(outside, step, Row(seq, run, False, True))
-        case Kind.NONE:
-            return outside
+            return {**effects, key: Paid(charged, False, fence)}
+        case EffectKind.ROW:
+            return _write(effects, step, EffectRow(seq, run, False, True))
+        case EffectKind.NONE:
+            return effects
 
 
-def _write(outside: Outside, step: str, row: Row) -> Outside:
-    standing = outside.get(step)
-    if isinstance(standing, Row) and standing.version >= row.version:
-        return outside
-    return {**outside, step: row}
+def _write(effects: Effects, step: str, row: EffectRow) -> Effects:
+    standing = effects.get(step)
+    if isinstance(standing, EffectRow) and standing.version >= row.version:
+        return effects
+    return {**effects, step: row}
 
 
-def effect_of(outside: Outside, kind: Kind, key: str, step: str, run: int, since_run: int, ended_well: bool) -> Effect:
+def effect_of(
+    effects: Effects, kind: EffectKind, key: str, step: str, run: int, since_run: int, ended_well: bool
+) -> Effect:
     """Return what stands for a step of a run; after a failed one also what earlier runs since `since_run` left."""
     match kind:
-        case Kind.PAGE:
-            return Effect(int(key in outside))
-        case Kind.PAID:
-            paid = outside.get(key)
+        case EffectKind.PAGE:
+            return Effect(int(key in effects))
+        case EffectKind.PAID:
+            paid = effects.get(key)
             return Effect(int(paid.used), paid.charged) if isinstance(paid, Paid) else Effect(0)
-        case Kind.ROW:
-            row = outside.get(step)
-            if not isinstance(row, Row) or row.deleted:
+        case EffectKind.ROW:
+            row = effects.get(step)
+            if not isinstance(row, EffectRow) or row.deleted:
                 return Effect(0)
             return Effect(int(row.run == run and row.live) if ended_well else int(row.run >= since_run))
-        case Kind.RECORD:
-            at = outside.get(step)
+        case EffectKind.RECORD:
+            at = effects.get(step)
             if not isinstance(at, int):
                 return Effect(0)
             return Effect(int(at == run) if ended_well else int(at >= since_run))
-        case Kind.NONE:
+        case EffectKind.NONE:
             return Effect(1 if ended_well else 0)

@@ -55,7 +55,7 @@ class SpendEntry:
     version: int
     pipeline: str
     step: str
-    content: str
+    content_hash: str
     cost: Decimal
     cap: Decimal | None
     state: SpendState
@@ -165,15 +165,15 @@ class SpendBook:
         """Whether the reservation that stands for a key was within its cap at its place."""
         return self._granted.get(key, False)
 
-    def claimable(self, content: str) -> SpendEntry | None:
+    def claimable(self, content_hash: str) -> SpendEntry | None:
         """Return the first unused result for a content."""
-        key = next(iter(self._unused.get(content, ())), None)
+        key = next(iter(self._unused.get(content_hash, ())), None)
         return None if key is None else self._entries[key]
 
-    def of_an_earlier_run(self, key: str, content: str) -> SpendEntry | None:
+    def of_an_earlier_run(self, key: str, content_hash: str) -> SpendEntry | None:
         """Return the known result that an earlier run of the same job and step holds for a content."""
         job, run, step = parts(key)
-        entry = self._entries.get(self._held.get((job, step, content), ""))
+        entry = self._entries.get(self._held.get((job, step, content_hash), ""))
         return entry if entry is not None and parts(entry.claimed_by or entry.key)[1] < run else None
 
     def used_by(self, key: str) -> SpendEntry | None:
@@ -201,10 +201,10 @@ class SpendBook:
         if self._held.get(_holder(entry)) == entry.key:
             del self._held[_holder(entry)]
         if entry.state is SpendState.UNUSED:
-            keys = self._unused[entry.content]
+            keys = self._unused[entry.content_hash]
             keys.pop(entry.key, None)
             if not keys:
-                del self._unused[entry.content]
+                del self._unused[entry.content_hash]
 
     def _put_in(self, offset: int, entry: SpendEntry) -> None:
         self._entries[entry.key] = entry
@@ -217,7 +217,7 @@ class SpendBook:
             case SpendState.RESERVED:
                 self._granted[entry.key] = entry.cap is None or self._totals[entry.pipeline] <= entry.cap
             case SpendState.UNUSED:
-                self._unused[entry.content][entry.key] = None
+                self._unused[entry.content_hash][entry.key] = None
             case SpendState.USED:
                 self._sources[entry.claimed_by] = entry.key
             case SpendState.PAID | SpendState.CANCELLED | SpendState.RELEASED:
@@ -233,4 +233,4 @@ def parts(key: str) -> tuple[str, int, str]:
 
 def _holder(entry: SpendEntry) -> tuple[str, str, str]:
     job, _run, step = parts(entry.claimed_by or entry.key)
-    return job, step, entry.content
+    return job, step, entry.content_hash

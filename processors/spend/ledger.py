@@ -28,7 +28,7 @@ from processors.step import Log
 
 Clock = Callable[[], datetime]
 #: Has the API take back what it did under an idempotency key; nothing to take back is fine.
-Cancel = Callable[[str], Awaitable[None]]
+CancelCall = Callable[[str], Awaitable[None]]
 
 #: How often a worker that lost a race tries again; each round some other worker has won, so more is a broken log.
 ROUNDS = 32
@@ -42,7 +42,7 @@ class Order:
     seq: int
     pipeline: str
     step: str
-    content: str
+    content_hash: str
     cost: Decimal
     cap: Decimal | None = None
 
@@ -133,7 +133,7 @@ class SpendLedger:
         elif entry.state is SpendState.RESERVED and entry.seq <= order.seq and not sent.again:
             await self._write(self._own(order, SpendState.RELEASED))
 
-    async def compensate(self, order: Order, cancel: Cancel | None) -> str:
+    async def compensate(self, order: Order, cancel: CancelCall | None) -> str:
         """Undo what was done, or may have been done, for an order's key; return what that was, for the audit trail.
 
         With `cancel`, the API takes back the idempotency key that it is called with. Without, the result is marked
@@ -165,7 +165,7 @@ class SpendLedger:
                 pass
         source = self._book.used_by(order.key)
         # The job's own first: a redrive that took another's would leave what the job has paid for to nobody.
-        spare = self._book.of_an_earlier_run(order.key, order.content) or self._book.claimable(order.content)
+        spare = self._book.of_an_earlier_run(order.key, order.content_hash) or self._book.claimable(order.content_hash)
         if source is None and reuse and (source := spare) is not None:
             claim = self._replacing(source, order.key, SpendState.USED, claim_seq=order.seq)
             if not await self._write(claim):
@@ -202,7 +202,7 @@ class SpendLedger:
         await self._write(self._own(order, SpendState.RELEASED))
         return refusal
 
-    async def _try_to_compensate(self, order: Order, cancel: Cancel | None) -> str | None:
+    async def _try_to_compensate(self, order: Order, cancel: CancelCall | None) -> str | None:
         """Undo what the current view shows; None if another worker was faster."""
         mine = self._book.entry(order.key)
         source = self._book.used_by(order.key)
@@ -249,7 +249,7 @@ class SpendLedger:
             version=1 if current is None else current.version + 1,
             pipeline=order.pipeline,
             step=order.step,
-            content=order.content,
+            content_hash=order.content_hash,
             cost=order.cost,
             cap=order.cap,
             state=state,

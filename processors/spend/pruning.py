@@ -77,7 +77,7 @@ def carry(carried: SpendEntry | None, pipeline: str, going: Sequence[SpendEntry]
         version=1,
         pipeline=pipeline,
         step="",
-        content="",
+        content_hash="",
         cost=cost,
         cap=None,
         state=SpendState.PAID,

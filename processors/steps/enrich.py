@@ -180,7 +180,7 @@ class Enrich(Step):
             raise RetryLater(f"{host}: {describe_failure(error)}", effect_unknown=True) from error
         except TimeoutError as error:
             raise RetryLater(f"{host}: no answer within {seconds:.3g} s", effect_unknown=True) from error
-        return answer, credentials.hide_in(content)
+        return answer, credentials.redact(content)
 
     async def _content(self, answer: httpx.Response) -> bytes:
         try:
@@ -209,7 +209,7 @@ class Enrich(Step):
             seq=call.seq,
             pipeline=call.pipeline,
             step=call.step,
-            content=hashlib.sha256(asked).hexdigest(),
+            content_hash=hashlib.sha256(asked).hexdigest(),
             cost=self.params.cost,
             cap=self.params.cap,
         )

@@ -34,7 +34,7 @@ from processors.http.hosts import Hosts
 from processors.http.request import check_header, url_objection
 from processors.http.retry_after import retry_after
 from processors.http.secrets import Auth, Credentials
-from processors.redaction import shown_url
+from processors.redaction import sanitised_url
 from processors.step import Host, Step, StepCall, StepOutput, StepParams
 
 PAGES = "pages"
@@ -136,12 +136,12 @@ class Fetch(Step):
             async with asyncio.timeout_at(until):
                 page = await self._fetch(_parsed(call.url), until, credentials)
         except TimeoutError as error:
-            raise RetryLater(f"{shown_url(call.url)}: not read within {seconds:.3g} s") from error
+            raise RetryLater(f"{sanitised_url(call.url)}: not read within {seconds:.3g} s") from error
         except StepError as error:
             # A site may redirect to a URL that has what it was sent in its path.
-            error.reason = credentials.hide_in_text(error.reason)
+            error.reason = credentials.redact_text(error.reason)
             raise
-        return await self._archive(call, page, credentials.hide_in_text)
+        return await self._archive(call, page, credentials.redact_text)
 
     async def compensate(self, call: StepCall) -> None:
         """Delete the archived page, if there is one."""
@@ -157,16 +157,16 @@ class Fetch(Step):
             request = self._request(url, cookies, credentials, same_origin=_same_origin(origin, url))
             state = (str(url), request.headers.get("cookie", ""))
             if state in seen:
-                raise StepFailed(f"{shown_url(origin)}: redirects in a loop, by way of {shown_url(url)}")
+                raise StepFailed(f"{sanitised_url(origin)}: redirects in a loop, by way of {sanitised_url(url)}")
             seen.add(state)
             answer = await self._visit(request, until)
             if isinstance(answer, tuple):
                 response, body = answer
-                return _Page(response, credentials.hide_in(body), tuple(passed))
+                return _Page(response, credentials.redact(body), tuple(passed))
             passed.append(str(url))
             if len(passed) > self.params.max_redirects:
                 raise StepFailed(
-                    f"{shown_url(origin)}: more than {self.params.max_redirects} redirects; raise max_redirects"
+                    f"{sanitised_url(origin)}: more than {self.params.max_redirects} redirects; raise max_redirects"
                 )
             cookies.extract_cookies(answer)
             url = _target(url, answer)
@@ -187,9 +187,9 @@ class Fetch(Step):
                 finally:
                     await response.aclose()
             except (BodyTooLarge, UnknownCoding) as error:
-                raise StepFailed(f"{shown_url(request.url)}: {error}") from error
+                raise StepFailed(f"{sanitised_url(request.url)}: {error}") from error
             except (httpx.HTTPError, BodyGarbled) as error:
-                raise RetryLater(f"{shown_url(request.url)}: {describe_failure(error)}") from error
+                raise RetryLater(f"{sanitised_url(request.url)}: {describe_failure(error)}") from error
 
     def _request(
         self, url: httpx.URL, cookies: httpx.Cookies, credentials: Credentials, *, same_origin: bool
@@ -218,7 +218,7 @@ class Fetch(Step):
     def _refuse(self, response: httpx.Response) -> None:
         """Raise what an answer that is no page means; return for a page."""
         status = response.status_code
-        reason = f"{shown_url(response.request.url)} answered {describe_status(status)}"
+        reason = f"{sanitised_url(response.request.url)} answered {describe_status(status)}"
         # Accepted: what bot walls and slow renderers say while there is no page yet.
         if is_transient(status) or status == 202:
             raise RetryLater(reason, after=retry_after(response.headers, datetime.now(UTC)))
@@ -227,17 +227,17 @@ class Fetch(Step):
         content_type = _media_type(response.headers)
         if not any(fnmatchcase(content_type, pattern.lower()) for pattern in self.params.accept):
             raise StepFailed(
-                f"{shown_url(response.request.url)} is {content_type}; accepted: {', '.join(self.params.accept)}"
+                f"{sanitised_url(response.request.url)} is {content_type}; accepted: {', '.join(self.params.accept)}"
             )
 
-    async def _archive(self, call: StepCall, page: _Page, hidden: Callable[[str], str]) -> StepOutput:
+    async def _archive(self, call: StepCall, page: _Page, redacted: Callable[[str], str]) -> StepOutput:
         response, body = page.response, page.body
         fetched_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        final_url = hidden(str(response.request.url.copy_with(fragment=None)))
-        content_type = hidden(response.headers.get("content-type", ""))
+        final_url = redacted(str(response.request.url.copy_with(fragment=None)))
+        content_type = redacted(response.headers.get("content-type", ""))
         headers = {
             "content-type": content_type.encode("latin-1", "replace"),
-            "content-encoding": hidden(response.headers.get("content-encoding", "")).encode("latin-1", "replace"),
+            "content-encoding": redacted(response.headers.get("content-encoding", "")).encode("latin-1", "replace"),
             "url": call.url.encode(),
             "final-url": final_url.encode(),
             "status": str(response.status_code).encode(),
@@ -259,10 +259,10 @@ class Fetch(Step):
                 "final_url": final_url,
                 "status": response.status_code,
                 "content_type": content_type,
-                "redirects": [hidden(url) for url in page.redirects],
+                "redirects": [redacted(url) for url in page.redirects],
                 "size_bytes": len(body),
-                "etag": hidden(response.headers.get("etag", "")),
-                "last_modified": hidden(response.headers.get("last-modified", "")),
+                "etag": redacted(response.headers.get("etag", "")),
+                "last_modified": redacted(response.headers.get("last-modified", "")),
                 "fetched_at": fetched_at,
             },
             note=f"{response.http_version} {response.status_code}, {len(body)} bytes{hops}",
@@ -301,21 +301,25 @@ def _parsed(text: str) -> httpx.URL:
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
-        raise StepFailed(f"{shown_url(text)!r} is no URL: {error}") from error
+        raise StepFailed(f"{sanitised_url(text)!r} is no URL: {error}") from error
     objection = url_objection(url)
     if objection is not None:
-        raise StepFailed(f"{shown_url(url)}: the URL {objection}")
+        raise StepFailed(f"{sanitised_url(url)}: the URL {objection}")
     return url
 
 
 def _target(url: httpx.URL, response: httpx.Response) -> httpx.URL:
     location = response.headers.get("location", "")
     if not location:
-        raise StepFailed(f"{shown_url(url)} answered {describe_status(response.status_code)} without saying where to")
+        raise StepFailed(
+            f"{sanitised_url(url)} answered {describe_status(response.status_code)} without saying where to"
+        )
     try:
         return _parsed(str(url.join(location)))
     except httpx.InvalidURL as error:
-        raise StepFailed(f"{shown_url(url)} redirects to {shown_url(location)!r}, which is no URL: {error}") from error
+        raise StepFailed(
+            f"{sanitised_url(url)} redirects to {sanitised_url(location)!r}, which is no URL: {error}"
+        ) from error
 
 
 def _same_origin(one: httpx.URL, other: httpx.URL) -> bool:

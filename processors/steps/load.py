@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from processors.clickhouse.client import Row, Server, Warehouse
+from processors.clickhouse.client import RowValues, Server, Warehouse
 from processors.clickhouse.errors import may_be_one_row
 from processors.clickhouse.insert_batcher import Batches
 from processors.clickhouse.table import TableLayout, TableMismatch, is_table_name, table_name
@@ -47,7 +47,7 @@ class Load(Step):
         super().__init__(name, params, host)
         self._server: Server | None = None
         self._warehouse: Warehouse | None = None
-        self._batches: dict[tuple[TableLayout, bool], Batches[Row]] = {}
+        self._batches: dict[tuple[TableLayout, bool], Batches[RowValues]] = {}
         self._layouts: dict[tuple[str, str], TableLayout] = {}
 
     @classmethod
@@ -128,7 +128,7 @@ class Load(Step):
             self._layouts[call.pipeline, schema.text] = known
         return known
 
-    def _batch(self, layout: TableLayout, *, markers: bool) -> Batches[Row]:
+    def _batch(self, layout: TableLayout, *, markers: bool) -> Batches[RowValues]:
         # Markers have batches of their own: a compensation never queues behind new rows.
         batches = self._batches.get((layout, markers))
         if batches is None:

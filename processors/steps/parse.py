@@ -14,7 +14,7 @@ from processors.errors import PipelineError, RecordGone, StepFailed
 from processors.extraction.charset import decode
 from processors.extraction.extract import FieldMissing, extract
 from processors.extraction.fields import FieldError, Fields, compile_fields
-from processors.redaction import shown_url
+from processors.redaction import sanitised_url
 from processors.step import NOTHING_TO_UNDO, Address, Host, Json, Step, StepCall, StepOutput, StepParams
 from processors.steps.record import record_schema_of
 from schemas.record import RecordMismatch, RecordSchema
@@ -100,7 +100,7 @@ class Parse(Step):
                 found = {"url": address, **found}
             record = schema.to_json(schema.conform({**call.record, **found}))
         except (FieldMissing, RecordMismatch) as error:
-            raise StepFailed(f"step {call.step}, page {shown_url(address)}: {error}") from error
+            raise StepFailed(f"step {call.step}, page {sanitised_url(address)}: {error}") from error
         # Only what was found: a default here would hide what a step before this one has said.
         return {name: record[name] for name in found}, encoding
 

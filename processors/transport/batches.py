@@ -32,7 +32,7 @@ async def batches(stream: StreamT[Any], max_records: int = MAX_RECORDS) -> Async
     """
     consumer = stream.app.consumer
     if isinstance(consumer, FastConsumer):
-        async for batch in consumer.inbox(_only_topic(stream)).batches(max_records):
+        async for batch in consumer.record_queue(_only_topic(stream)).batches(max_records):
             yield batch
     else:
         async for batch in _faust_batches(stream, max_records):
@@ -109,7 +109,7 @@ class _Events:
         self._generation = self._app.consumer_generation_id
 
     @property
-    def open(self) -> bool:
+    def owned(self) -> bool:
         return self._app.consumer_generation_id == self._generation
 
     def inherited(self, offset: int) -> bool:
@@ -119,7 +119,7 @@ class _Events:
     def done(self, offset: int) -> None:
         event = self._events.pop(offset, None)
         # Faust would take an acknowledgement of an earlier assignment for one of the present.
-        if event is not None and self.open:
+        if event is not None and self.owned:
             event.ack()
 
     def done_run(self, offsets: Sequence[int]) -> None:

@@ -29,8 +29,8 @@ from mode.types import ServiceT
 from processors.kafka.closing import close_consumer
 from processors.saga_table.recovery import BulkTables
 from processors.transport.driver import LoopConsumer
-from processors.transport.inbox import Inbox
-from processors.transport.progress import Progress
+from processors.transport.offset_tracker import OffsetTracker
+from processors.transport.record_queue import RecordQueue
 
 # Bounds the time that one turn of the loop takes: ~5 ms.
 _RECORDS_A_TURN = 2_000
@@ -68,8 +68,8 @@ class FastConsumer(LoopConsumer):
 
     def __post_init__(self) -> None:
         self._limits = cast(FastTransport, self.transport).limits
-        self._inboxes: dict[str, Inbox] = {}
-        self._progress: dict[TP, Progress] = {}
+        self._record_queues: dict[str, RecordQueue] = {}
+        self._trackers: dict[TP, OffsetTracker] = {}
         self._committing = asyncio.Lock()
         # Where each partition ended when it was assigned.
         self._ends: dict[TP, int] = {}
@@ -86,21 +86,21 @@ class FastConsumer(LoopConsumer):
 
     # What agents and health checks use.
 
-    def inbox(self, topic: str) -> Inbox:
+    def record_queue(self, topic: str) -> RecordQueue:
         """The inbox of a topic; made by whoever asks first, agent or fetch."""
-        if topic not in self._inboxes:
-            self._inboxes[topic] = Inbox()
-        return self._inboxes[topic]
+        if topic not in self._record_queues:
+            self._record_queues[topic] = RecordQueue()
+        return self._record_queues[topic]
 
     @property
     def in_flight(self) -> int:
         """Records that agents have and have not acknowledged."""
-        return sum(progress.in_flight for progress in self._progress.values())
+        return sum(tracker.in_flight for tracker in self._trackers.values())
 
     @property
     def oldest_in_flight_s(self) -> float:
         """For how long an agent has had the record that it has had longest."""
-        handed = [progress.oldest_handed_at for progress in self._progress.values()]
+        handed = [tracker.oldest_handed_at for tracker in self._trackers.values()]
         return max((monotonic() - at for at in handed if at is not None), default=0.0)
 
     def missing_topics(self) -> list[str]:
@@ -113,8 +113,8 @@ class FastConsumer(LoopConsumer):
     async def on_stop(self) -> None:
         """Commit what is done and leave the group; agents have ended by now."""
         await self.commit()
-        for inbox in self._inboxes.values():
-            inbox.close()
+        for record_queue in self._record_queues.values():
+            record_queue.close()
         if self._kafka is not None:
             try:
                 await asyncio.wait_for(close_consumer(self._kafka), _LEAVE_WITHIN_S)
@@ -164,15 +164,17 @@ class FastConsumer(LoopConsumer):
             return set()
         active = self._get_active_partitions()
         full = {
-            topic for topic, inbox in self._inboxes.items() if self._undone(topic, inbox) >= self._limits.max_undone
+            topic
+            for topic, record_queue in self._record_queues.items()
+            if self._undone(topic, record_queue) >= self._limits.max_undone
         }
         self._held_back = bool(full)
         if not self._positioned:
             return {tp for tp in active if self._is_changelog_tp(tp)}
         return {tp for tp in active if tp.topic not in full} if full else active
 
-    def _undone(self, topic: str, inbox: Inbox) -> int:
-        return inbox.queued + sum(p.in_flight for tp, p in self._progress.items() if tp.topic == topic)
+    def _undone(self, topic: str, record_queue: RecordQueue) -> int:
+        return record_queue.queued + sum(p.in_flight for tp, p in self._trackers.items() if tp.topic == topic)
 
     async def _deliver(self, fetched: Mapping[TopicPartition, list[Any]]) -> None:
         changelogs = self.app.tables.changelog_topics
@@ -181,10 +183,10 @@ class FastConsumer(LoopConsumer):
             if tp.topic in changelogs:
                 await self._deliver_changelog(tp, records)
                 continue
-            progress = self._progress.get(tp)
-            if progress is None:
-                progress = self._progress[tp] = Progress(self._note_done, self._ends.get(tp, sys.maxsize))
-            self.inbox(tp.topic).put(progress, records)
+            tracker = self._trackers.get(tp)
+            if tracker is None:
+                tracker = self._trackers[tp] = OffsetTracker(self._note_done, self._ends.get(tp, sys.maxsize))
+            self.record_queue(tp.topic).put(tracker, records)
 
     async def _deliver_changelog(self, tp: TP, records: list[Any]) -> None:
         """Give records of a Faust table to Faust, one by one as it wants them."""
@@ -293,13 +295,13 @@ class FastConsumer(LoopConsumer):
             return {}
 
     def _drop_queued(self) -> None:
-        for inbox in self._inboxes.values():
-            inbox.drop()
+        for record_queue in self._record_queues.values():
+            record_queue.drop()
 
     def _forget(self) -> None:
-        for progress in self._progress.values():
-            progress.close()
-        self._progress.clear()
+        for tracker in self._trackers.values():
+            tracker.close()
+        self._trackers.clear()
 
     async def _settle(self) -> None:
         """Wait until agents have acknowledged what they have, within the bound."""
@@ -322,8 +324,8 @@ class FastConsumer(LoopConsumer):
         # Again in on_stop(), unless the stop is cut short.
         await self.commit()
         if self.app.should_stop:
-            for inbox in self._inboxes.values():
-                inbox.close()
+            for record_queue in self._record_queues.values():
+                record_queue.close()
 
     def resume_flow(self) -> None:
         """Allow fetching."""
@@ -340,14 +342,14 @@ class FastConsumer(LoopConsumer):
     async def commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:
         """Commit what is done of all partitions; what can't be committed now is tried again, or delivered again."""
         async with self._committing:
-            pending = {tp: (p, p.committable) for tp, p in self._progress.items()}
+            pending = {tp: (p, p.committable) for tp, p in self._trackers.items()}
             offsets = {tp: (p, offset) for tp, (p, offset) in pending.items() if offset is not None}
             if not offsets or self._kafka is None:
                 return False
             if not await self._commit({tp: offset for tp, (_, offset) in offsets.items()}):
                 return False
-            for progress, offset in offsets.values():
-                progress.committed = offset
+            for tracker, offset in offsets.values():
+                tracker.committed = offset
             return True
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:

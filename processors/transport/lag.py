@@ -41,11 +41,11 @@ async def lag_of(app: faust.App) -> dict[tuple[str, int], int]:
 
 
 def _first_undone(consumer: FastConsumer, tp: TP) -> int | None:
-    progress = consumer._progress.get(tp)
-    if progress is not None:
-        offset = progress.committable
+    tracker = consumer._trackers.get(tp)
+    if tracker is not None:
+        offset = tracker.committable
         if offset is None:
-            offset = progress.committed
+            offset = tracker.committed
         if offset is not None:
             return offset
     # Nothing was handed out since the assignment: the position is where the broker said to begin.

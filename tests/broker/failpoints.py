@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from processors.kafka.producer import Outbox, Outgoing
+from processors.kafka.producer import Outgoing, Producer
 
 FOLDER = "FAILPOINTS_FOLDER"
 
@@ -36,7 +36,7 @@ def install() -> None:
     if folder is None:
         return
     file = Path(folder) / sys.argv[-1]
-    send = Outbox.send
+    send = Producer.send
 
     def die_if_armed(moment: str, items: Sequence[Outgoing]) -> None:
         try:
@@ -47,10 +47,10 @@ def install() -> None:
             file.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    async def send_or_die(self: Outbox, items: Sequence[Outgoing]) -> list[int]:
+    async def send_or_die(self: Producer, items: Sequence[Outgoing]) -> list[int]:
         die_if_armed("before", items)
         offsets = await send(self, items)
         die_if_armed("after", items)
         return offsets
 
-    Outbox.send = send_or_die  # type: ignore[method-assign]  # that is the point
+    Producer.send = send_or_die  # type: ignore[method-assign]  # that is the point

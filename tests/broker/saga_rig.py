@@ -16,8 +16,8 @@ from confluent_kafka import KafkaException, Producer
 
 from processors.demo import observations as outside
 from processors.demo.demo import STEPS, demo_pipeline
-from processors.demo.observations import Place
-from processors.demo.sample_servers import World
+from processors.demo.observations import LogPosition
+from processors.demo.sample_servers import SampleServers
 from processors.errors import ConfigurationError
 from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
@@ -51,11 +51,11 @@ class Rig:
         self.failpoints = folder / "failpoints"
         for one in (self.unruly, self.failpoints):
             one.mkdir(parents=True)
-        self.world = World(folder / "world", seed=11, products=10_000)
+        self.world = SampleServers(folder / "world", seed=11, products=10_000)
         self._folder = folder
         self._products = 0
-        self._poison: set[Place] = set()
-        self._known_letters: set[Place] = set()
+        self._poison: set[LogPosition] = set()
+        self._known_letters: set[LogPosition] = set()
 
     def __enter__(self) -> Self:
         self.world.start()
@@ -127,7 +127,7 @@ class Rig:
         self._products += 1
         return self.world.url(self._products)
 
-    def produce(self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]) -> list[Place]:
+    def produce(self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]) -> list[LogPosition]:
         """Produce (key, value) pairs; return where they lie."""
         producer = Producer(
             {
@@ -138,12 +138,12 @@ class Rig:
                 "log_level": 0,
             }
         )
-        places: list[Place] = []
+        places: list[LogPosition] = []
         errors: list[object] = []
 
         def delivered(error: object, message: Any) -> None:
             if error is None:
-                places.append(Place(message.topic(), message.partition(), message.offset()))
+                places.append(LogPosition(message.topic(), message.partition(), message.offset()))
             else:
                 errors.append(error)
 
@@ -158,7 +158,7 @@ class Rig:
         event = encode_event(Cancelled(job, "a test", reason), request_id=uuid.uuid4().hex)
         self.produce(f"{PREFIX}.events", [(job.encode(), event)])
 
-    def poison(self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]) -> list[Place]:
+    def poison(self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]) -> list[LogPosition]:
         """Produce what nobody can read, and remember it for the verdicts."""
         places = self.produce(f"{PREFIX}.{topic}", records)
         self._poison.update(places)
@@ -169,7 +169,7 @@ class Rig:
         return scrapesaga(self.engine, *arguments)
 
     @property
-    def poisoned(self) -> frozenset[Place]:
+    def poisoned(self) -> frozenset[LogPosition]:
         """Return where the poison lies."""
         return frozenset(self._poison)
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from processors.auditor.conservation import count
 from processors.auditor.follow import Beginning, Follower
-from processors.auditor.violations import Promise
+from processors.auditor.violations import Invariant
 from processors.cli.app import app
 from processors.cli.errors import Exit
 from processors.cli.records import decode
@@ -115,8 +115,8 @@ def test_an_audit_from_a_time_on_breaks_no_promise(run: Run) -> None:
 def test_a_tampered_copy_breaks_what_was_tampered_with(run: Run, tampered: Catalogue) -> None:
     """A forged and a lost state, a lost command, a second payment, a missing tombstone: each one promise, and no other."""
     follower = audited(run, tampered)
-    expected = {Promise.FOLD, Promise.NO_GAPS, Promise.SENT, Promise.PAID_ONCE, Promise.RECORD_GONE}
-    assert dict(follower.auditor.broken) == dict.fromkeys(expected, 1), follower.auditor.examples
+    expected = {Invariant.FOLD, Invariant.NO_GAPS, Invariant.SENT, Invariant.PAID_ONCE, Invariant.RECORD_GONE}
+    assert dict(follower.auditor.violations) == dict.fromkeys(expected, 1), follower.auditor.examples
     assert all(one.place.topic.startswith("tampered.") for one in follower.auditor.examples)
     follower.close()
 

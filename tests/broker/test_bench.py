@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.load import Outcome
-from bench.rows import Row, earlier, medians, save
-from bench.scenarios import Load, _check
+from bench.load import LoadResult
+from bench.rows import ResultRow, earlier, medians, save
+from bench.scenarios import SagaLoad, _check
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,16 +49,16 @@ def test_the_benchmark_reports_every_scenario_that_it_was_asked_for(tmp_path: Pa
 
 def test_a_run_that_is_not_complete_is_no_result() -> None:
     """A saga that ended otherwise than it was made to is an error, not a slower figure."""
-    load = Load(5, fails_every=5)
+    load = SagaLoad(5, fails_every=5)
     phases = {f"j{number}": "COMPLETED" for number in range(4)}
-    _check(Outcome(phases={**phases, "j4": "COMPENSATED"}), load)
+    _check(LoadResult(phases={**phases, "j4": "COMPENSATED"}), load)
     with pytest.raises(RuntimeError, match="of 5 sagas 1 had to be compensated; 5 were completed"):
-        _check(Outcome(phases={**phases, "j4": "COMPLETED"}), load)
+        _check(LoadResult(phases={**phases, "j4": "COMPLETED"}), load)
 
 
 def test_several_runs_are_shown_by_their_median() -> None:
     """One slow run on a busy machine doesn't make the figure."""
-    rows = [Row("e", "S1", sagas_per_s=rate, cpu={"broker": rate / 10}) for rate in (100.0, 900.0, 110.0)]
+    rows = [ResultRow("e", "S1", sagas_per_s=rate, cpu={"broker": rate / 10}) for rate in (100.0, 900.0, 110.0)]
     (middle,) = medians(rows)
     assert (middle.sagas_per_s, middle.cpu, middle.settings["runs"]) == (110.0, {"broker": 11.0}, 3)
 
@@ -66,8 +66,12 @@ def test_several_runs_are_shown_by_their_median() -> None:
 def test_a_run_of_some_scenarios_keeps_the_rows_of_the_others(tmp_path: Path) -> None:
     """An hour's S5 is not lost to a minute's S1; what was measured again is replaced; a file of somebody else is none."""
     path = tmp_path / "results.json"
-    old = [Row("e", "S1", sagas_per_s=1.0), Row("e", "S5 10,000 memory"), Row("peer", "S1", python="another")]
+    old = [
+        ResultRow("e", "S1", sagas_per_s=1.0),
+        ResultRow("e", "S5 10,000 memory"),
+        ResultRow("peer", "S1", python="another"),
+    ]
     save(path, old)
-    assert earlier(path, [Row("e", "S1", sagas_per_s=2.0)]) == old[1:]
+    assert earlier(path, [ResultRow("e", "S1", sagas_per_s=2.0)]) == old[1:]
     path.write_text('{"rows": [{"colour": "blue"}]}')
     assert earlier(path, []) == []

@@ -94,7 +94,7 @@ def test_a_cancellation_is_answered(engine: Engine, run: Run, job: str) -> None:
     reaches(engine, job, "RUNNING")
     answer = state(run("cancel", job, "--reason", "enough", "--json"))
     assert answer["phase"] in ("COMPENSATING", "COMPENSATED")
-    assert any("enough" in act for act in answer["acts"])
+    assert any("enough" in act for act in answer["operator_actions"])
     reaches(engine, job, "COMPENSATED")
     assert "COMPENSATED: only a running or parked job" in run("cancel", job, ends=Exit.REFUSED).output
 
@@ -107,7 +107,7 @@ def test_a_parked_job_is_resumed_or_skipped(engine: Engine, run: Run, job: str) 
     assert state(run("resume", job, "--json"))["seq"] > parked
     until(lambda: engine.states()[job]["phase"] == "PARKED" and engine.states()[job]["seq"] > parked, "parked again")
     assert "done, it is COMPENSATED" in run("resume", job, "--skip", "--reason", "gone anyway").stderr
-    assert any("gone anyway" in act for act in state(run("status", job, "--json"))["acts"])
+    assert any("gone anyway" in act for act in state(run("status", job, "--json"))["operator_actions"])
 
 
 def test_a_finished_job_is_redriven_from_a_step(engine: Engine, run: Run, job: str) -> None:

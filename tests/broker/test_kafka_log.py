@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from processors.kafka.log import KafkaLog, PageReader
-from processors.kafka.producer import Outbox, Outgoing
+from processors.kafka.producer import Outgoing, Producer
 from processors.local.kafka import EmbeddedKafka
 from processors.step import Address
 from tests.broker.transport_world import World
@@ -21,9 +21,9 @@ async def test_readers_close_while_the_broker_is_away(tmp_path: Path, caplog: py
     """A process that stops because Kafka is gone ends in order, without a traceback of a client that it closes."""
     with EmbeddedKafka(tmp_path) as broker, World(broker.bootstrap_servers, "fast") as world:
         world.create(1)
-        async with Outbox(world.bootstrap) as outbox:
-            await outbox.send([Outgoing(world.source, 0, b"k", b"v")])
-            log = KafkaLog(world.source, outbox, world.bootstrap, {})
+        async with Producer(world.bootstrap) as producer:
+            await producer.send([Outgoing(world.source, 0, b"k", b"v")])
+            log = KafkaLog(world.source, producer, world.bootstrap, {})
             pages = PageReader(world.bootstrap, {})
             assert await log.catch_up() == [(0, b"k", b"v")]
             digest = "4c94485e0c21ae6c41ce1dfe7b6bfaceea5ab68e40a2476f50208e526f506080"

@@ -31,7 +31,7 @@ def test_a_running_job_is_cancelled(rig: Rig) -> None:
     ask(rig, "cancel", "cancelled", "--reason", "the shop asked us to stop")
     state = rig.ended(["cancelled"])["cancelled"]
     assert (state["phase"], state["failed_step"]) == ("COMPENSATED", "load")
-    assert any("the shop asked us to stop" in act for act in state["acts"])
+    assert any("the shop asked us to stop" in act for act in state["operator_actions"])
     rig.check(["cancelled"])
 
 
@@ -45,7 +45,7 @@ def test_a_parked_job_tells_where_it_stands_and_goes_on_when_resumed(rig: Rig) -
     ask(rig, "resume", "resumed", "--reason", "ClickHouse is well again")
     state = rig.ended(["resumed"])["resumed"]
     assert state["phase"] == "COMPENSATED"
-    assert any("ClickHouse is well again" in act for act in state["acts"])
+    assert any("ClickHouse is well again" in act for act in state["operator_actions"])
     rig.check(["resumed"])
 
 
@@ -57,7 +57,7 @@ def test_a_parked_job_can_go_on_without_what_cannot_be_undone(rig: Rig) -> None:
     ask(rig, "resume", "skipped", "--skip", "--reason", "the table is gone")
     state = rig.ended(["skipped"])["skipped"]
     assert state["phase"] == "COMPENSATED"
-    assert any("the table is gone" in act for act in state["acts"])
+    assert any("the table is gone" in act for act in state["operator_actions"])
     load = [step["undo"] for step in state["steps"]][4]
     assert load == "SKIPPED"
     assert not any("page" in promise or "paid" in promise for promise in rig.broken(["skipped"]))

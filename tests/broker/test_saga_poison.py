@@ -70,7 +70,7 @@ def test_poison_is_set_aside_with_where_it_lay_and_why(poisoned: Rig, topic: str
     mine = {place for place in poisoned.poisoned if place.topic == f"{PREFIX}.{topic}"}
     assert len(mine) == len(INPUTS[topic])
 
-    def letters() -> dict[outside.Place, str]:
+    def letters() -> dict[outside.LogPosition, str]:
         found = outside.dead_letters(poisoned.reader, f"{PREFIX}.dead-letters")
         return {place: reason for place, reason in found.items() if place in mine}
 

@@ -38,7 +38,7 @@ CASES = tuple(
     for case in (
         Case(step, "fail", "told to fail"),
         Case(step, "fail-after", "told to fail, too late"),
-        Case(step, "raise-after", "surprise: ValueError('told to raise')"),
+        Case(step, "raise-after", "unexpected error: ValueError('told to raise')"),
         Case(step, "hang", "ran out of time", hasty=True),
         Case(step, "hang-after", "ran out of time", hasty=True),
         Case(step, "hang", CANCELLED, cancelled=True),

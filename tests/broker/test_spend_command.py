@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from processors.auditor.spend import SpendAudit
 from processors.cli.app import app
 from processors.cli.context import Context
-from processors.kafka.sync_producer import Sender
+from processors.kafka.sync_producer import SyncProducer
 from processors.messages.wire import encode_saga
 from processors.process.provisioning import apply_topics
 from processors.settings.settings import Settings
@@ -46,7 +46,7 @@ def environment(kafka_servers: str, request: pytest.FixtureRequest) -> dict[str,
     settings = Settings.from_env(environment)
     catalogue = settings.catalogue(("enrich",))
     apply_topics(settings, catalogue)
-    sender = Sender({"bootstrap.servers": kafka_servers})
+    sender = SyncProducer({"bootstrap.servers": kafka_servers})
     entries = [entry(f"old-{number}", LONG_AGO) for number in range(4)]
     entries += [
         entry("undone", LONG_AGO, SpendState.CANCELLED),
@@ -106,7 +106,7 @@ def test_a_run_that_broke_off_is_finished(environment: dict[str, str], monkeypat
     context = Context()
     going = [entry("old-0", LONG_AGO), entry("old-1", LONG_AGO)]
     carried = carry(None, "p", going, datetime.now(UTC))
-    sender = Sender(context.client)
+    sender = SyncProducer(context.client)
     sender.send(context.catalogue.spend.name, carried.encode(), key=carried.key.encode(), partition=0)
     sender.finish()
     assert shown(environment) == ("4.0", 8) and carried.key == carried_key("p")

@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from faust.types import TP
 
 from processors.errors import ConfigurationError, DeliveryFailed, ProtocolViolation
-from processors.kafka.producer import Outbox, Outgoing
+from processors.kafka.producer import Outgoing, Producer
 from processors.local.kafka import EmbeddedKafka
 from processors.saga_table.changelog_reader import ChangelogReader, LogRecord
 from processors.saga_table.fencing import OwnershipLost
@@ -83,7 +83,7 @@ class World:
 
     async def write(self, *items: tuple[bytes, bytes | None] | tuple[bytes, None, int], partition: int = 0) -> None:
         """Write as somebody else."""
-        async with Outbox(self.servers) as zombie:
+        async with Producer(self.servers) as zombie:
             await zombie.send([written(self.sagas, partition, *item) for item in items])
 
 
@@ -105,7 +105,7 @@ class Running:
 
     app: StreamApp
     table: SagaTable
-    outbox: Outbox
+    producer: Producer
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     restored: list[tuple[int, dict[bytes, bytes]]] = field(default_factory=list)
@@ -134,13 +134,13 @@ def new_app(
     *,
     folder: str = "data",
     group: str | None = None,
-    outbox: Outbox | None = None,
+    producer: Producer | None = None,
     standbys: int = 0,
     **settings: Any,
 ) -> Running:
     restored: list[tuple[int, dict[bytes, bytes]]] = []
     revoked: list[int] = []
-    outbox = outbox or Outbox(world.servers)
+    producer = producer or Producer(world.servers)
     app = create_faust_app(
         group or f"group-{uuid4().hex[:8]}",
         bootstrap_servers=world.servers,
@@ -159,7 +159,7 @@ def new_app(
     settings.setdefault("look_every", timedelta(hours=1))
     table = add_saga_table(
         app,
-        outbox=outbox,
+        producer=producer,
         client=world.client,
         topic=world.sagas,
         bulk=transport == "fast",
@@ -175,7 +175,7 @@ def new_app(
         async for _ in stream.noack().events():
             pass
 
-    return Running(app, table, outbox, restored=restored, revoked=revoked)
+    return Running(app, table, producer, restored=restored, revoked=revoked)
 
 
 @asynccontextmanager
@@ -184,7 +184,7 @@ async def serving(run: Running) -> AsyncIterator[Running]:
         await run.app.tables.wait_until_recovery_completed()
         run.ready.set()
 
-    run.serving = asyncio.create_task(serve([run.app], run.stop, resources=[run.outbox], on_ready=on_ready))
+    run.serving = asyncio.create_task(serve([run.app], run.stop, resources=[run.producer], on_ready=on_ready))
     try:
         yield run
     finally:
@@ -299,8 +299,8 @@ def test_the_groups_consumer_fetches_nothing_of_the_log(world: World) -> None:
         async with running(world) as run:
             consumer = run.app._consumer
             assert isinstance(consumer, FastConsumer)
-            await run.outbox.send([Outgoing(world.events, 0, b"a", b"an event")])
-            await until(lambda: TP(world.events, 0) in consumer._progress, "an event")
+            await run.producer.send([Outgoing(world.events, 0, b"a", b"an event")])
+            await until(lambda: TP(world.events, 0) in consumer._trackers, "an event")
             assert [tp for tp in consumer.kafka._fetcher._records if tp.topic == world.sagas] == []
 
     run_async(body())
@@ -340,18 +340,18 @@ def test_a_zombie_that_is_one_event_ahead_is_caught_up_with(world: World) -> Non
         async with running(world, patience=timedelta(seconds=30)) as run:
             await run.table.save(0, [(b"a", state(1))])
             await world.write((b"a", state(2)))
-            await run.table.look_for_foreign_writes()
+            await run.table.fence_other_writers()
             assert run.table.known_offset(0) == 0
             await run.table.save(0, [(b"a", state(2))])
-            await run.table.look_for_foreign_writes()
+            await run.table.fence_other_writers()
             assert run.table.known_offset(0) == 2
             assert len(world.log()) == 3
 
     run_async(body())
 
 
-class DiesAfterAcknowledgement(Outbox):
-    """An outbox whose process is gone once Kafka has the records."""
+class DiesAfterAcknowledgement(Producer):
+    """A producer whose process is gone once Kafka has the records."""
 
     async def send(self, items: Sequence[Outgoing]) -> list[int]:
         await super().send(items)
@@ -365,7 +365,7 @@ def test_a_crash_before_the_table_was_written_loses_nothing(world: World, transp
     async def body() -> None:
         async with running(world, transport, store) as run:
             await run.table.save(0, [(b"a", state(1))])
-        async with running(world, transport, store, outbox=DiesAfterAcknowledgement(world.servers)) as run:
+        async with running(world, transport, store, producer=DiesAfterAcknowledgement(world.servers)) as run:
             with pytest.raises(DeliveryFailed):
                 await run.table.save(0, [(b"a", state(2)), (b"b", state(1))])
             assert run.states == {b"a": state(1)}
@@ -381,7 +381,7 @@ def test_nothing_is_applied_that_kafka_did_not_take(world: World) -> None:
     async def body() -> None:
         async with running(world) as run:
             await run.table.save(0, [(b"a", state(1))])
-            await run.outbox.stop()
+            await run.producer.stop()
             with pytest.raises(DeliveryFailed):
                 await run.table.save(0, [(b"a", state(2))])
             assert run.states == {b"a": state(1)}

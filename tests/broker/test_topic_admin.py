@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from processors.errors import ConfigurationError
-from processors.errors import TopicMismatch as RefusedToStart
+from processors.errors import TopicsDiffer as RefusedToStart
 from processors.local.kafka import EmbeddedKafka
 from processors.process.provisioning import apply_topics, plan_topics, verify_topics, wait_for_topics
 from processors.settings.settings import Settings
@@ -23,7 +23,7 @@ from topics import admin
 from topics.catalogue import Catalogue, Retention, Topic
 from topics.changes import AddPartitions, AlterConfig, CreateTopic, Refused
 from topics.cluster import Cluster
-from topics.errors import BrokerUnusable, TopicMismatch
+from topics.errors import BrokerUnusable, TopicsDiffer
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
@@ -162,7 +162,7 @@ def test_nothing_is_changed_when_not_all_can_be(broker: Broker, catalogue: Catal
     cluster = broker.cluster()
     admin.apply(catalogue, cluster)
     more = with_(catalogue, partitions=8, steps=("fetch", "load", "extra"))
-    with pytest.raises(TopicMismatch) as caught:
+    with pytest.raises(TopicsDiffer) as caught:
         admin.apply(more, cluster)
     message = str(caught.value)
     assert f"{catalogue.sagas.name} has 4 partitions, not 8." in message
@@ -178,7 +178,7 @@ def test_verify_lists_each_difference_with_its_command(broker: Broker, catalogue
     cluster = broker.cluster()
     admin.apply(catalogue, cluster)
     configure(cluster, catalogue.records.name, {"cleanup.policy": "delete"})
-    with pytest.raises(TopicMismatch) as caught:
+    with pytest.raises(TopicsDiffer) as caught:
         admin.verify(with_(catalogue, steps=("fetch", "load", "extra")), cluster)
     message = str(caught.value)
     assert f"- {catalogue.records.name}: cleanup.policy is delete, not compact." in message

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from processors.errors import ConfigurationError
-from processors.kafka.producer import Outbox, Outgoing
+from processors.kafka.producer import Outgoing, Producer
 from processors.kafka.record import Batch
 from processors.transport.app import StreamApp, alive, create_faust_app, raw_topic, ready, serve
 from processors.transport.batches import batches
@@ -111,13 +111,13 @@ async def test_fetching_pauses_while_too_much_is_undone(world: World, tmp_path: 
     keep(app, world.sink, others)
     async with running(app):
         consumer = app.consumer
-        await until(lambda: consumer._held_back and not consumer.inbox(world.source).queued)
+        await until(lambda: consumer._held_back and not consumer.record_queue(world.source).queued)
         in_hand = len(handed(kept))
         # One fetch may exceed the limit, not two.
         assert 500 <= in_hand <= 500 + 2_000
-        async with Outbox(world.bootstrap) as outbox:
+        async with Producer(world.bootstrap) as producer:
             for offset in range(3):
-                await outbox.send([Outgoing(world.sink, 0, b"k", b"v")])
+                await producer.send([Outgoing(world.sink, 0, b"k", b"v")])
                 await until(lambda offset=offset: handed(others) == list(range(offset + 1)))  # type: ignore[misc]
         assert len(handed(kept)) == in_hand
         # aiokafka leaves the group when nothing was polled for max.poll.interval.
@@ -237,8 +237,8 @@ async def test_a_faust_table_is_recovered_before_the_agents_get_records(world: W
         world.sink, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", partitions=2
     )
     table = app.Table("kept", key_type=bytes, value_type=bytes, partitions=2, changelog_topic=changelog)
-    async with Outbox(world.bootstrap) as outbox:
-        await outbox.send([Outgoing(world.sink, 0, str(i).encode(), b"v") for i in range(1_000)])
+    async with Producer(world.bootstrap) as producer:
+        await producer.send([Outgoing(world.sink, 0, str(i).encode(), b"v") for i in range(1_000)])
 
     @app.agent(raw_topic(app, world.source))
     async def look(stream: Any) -> None:
@@ -270,8 +270,8 @@ async def test_a_crash_of_one_app_stops_them_all(world: World, tmp_path: Path) -
 
     async with running(well, ill, code=1):
         world.produce([(0, b"x")] * 3)
-        async with Outbox(world.bootstrap) as outbox:
-            await outbox.send([Outgoing(world.sink, 0, b"k", b"v")])
+        async with Producer(world.bootstrap) as producer:
+            await producer.send([Outgoing(world.sink, 0, b"k", b"v")])
         await until(lambda: bool(alive(ill)))
         assert "told to fail" in alive(ill)[0]
         await until(lambda: ready(well) == ["stopping"])

@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from processors.kafka.producer import Outbox, Outgoing
+from processors.kafka.producer import Outgoing, Producer
 from processors.transport.app import create_faust_app, raw_topic, run_apps
 from processors.transport.batches import batches
 
@@ -50,7 +50,7 @@ def copy(options: argparse.Namespace) -> int:
         commit_interval=timedelta(milliseconds=options.commit_ms),
         settle=timedelta(milliseconds=options.settle_ms),
     )
-    outbox = Outbox(options.bootstrap)
+    producer = Producer(options.bootstrap)
     pid = (("pid", str(os.getpid()).encode()),)
 
     @app.agent(raw_topic(app, options.source))
@@ -65,18 +65,18 @@ def copy(options: argparse.Namespace) -> int:
                 if value == options.fail_at:
                     raise ValueError(f"told to fail at {record}")
                 if options.fail_at or options.hang_at:
-                    await outbox.send([Outgoing(options.sink, record.partition, record.key, record.value, pid)])
+                    await producer.send([Outgoing(options.sink, record.partition, record.key, record.value, pid)])
                     batch.done_one(record)
             if not (options.fail_at or options.hang_at):
                 await asyncio.sleep(options.pause_ms / 1000)
                 records = batch.records
-                await outbox.send([Outgoing(options.sink, r.partition, r.key, r.value, pid) for r in records])
+                await producer.send([Outgoing(options.sink, r.partition, r.key, r.value, pid) for r in records])
                 batch.done()
 
     async def tell_ready() -> None:
         print("ready", flush=True)
 
-    return run_apps([app], resources=[outbox], on_ready=tell_ready, stop_within=timedelta(seconds=15))
+    return run_apps([app], resources=[producer], on_ready=tell_ready, stop_within=timedelta(seconds=15))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from processors.demo.observations import Place
+from processors.demo.observations import LogPosition
 from processors.local.engine import LocalEngine
 from processors.process.apps import group_of
 from processors.process.process import COORDINATOR, INTAKE
@@ -40,7 +40,7 @@ def lags(engine: LocalEngine, steps: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def divergences(engine: LocalEngine, poison: Collection[Place]) -> tuple[str, ...]:
+def divergences(engine: LocalEngine, poison: Collection[LogPosition]) -> tuple[str, ...]:
     """Return what `scrapesaga audit verify` says, but for our own poison among the commands, which it finds, too."""
     answer = scrapesaga(engine, "audit", "verify", "--json")
     try:

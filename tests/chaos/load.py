@@ -9,7 +9,7 @@ from random import Random
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from processors.demo.sample_servers import World
+from processors.demo.sample_servers import SampleServers
 from processors.errors import BadRecord
 from processors.kafka.partitioner import partition_for
 from processors.kafka.reader import Reader
@@ -26,7 +26,7 @@ _TURN_S = 0.2
 class Load:
     """A thread that submits the shop's products, one job each, never more under way than `in_flight`."""
 
-    def __init__(self, engine: LocalEngine, world: World, pipeline: str, *, seed: int, in_flight: int) -> None:
+    def __init__(self, engine: LocalEngine, world: SampleServers, pipeline: str, *, seed: int, in_flight: int) -> None:
         self.accepted: dict[str, str] = {}
         """job_id -> how the shop and the API make it end: "completed" or "compensated"."""
         self.cancelled: set[str] = set()

@@ -21,19 +21,19 @@ from rich.table import Table
 
 from processors.demo import observations as outside
 from processors.demo.demo import PIPELINE, STEPS, demo_pipeline
-from processors.demo.sample_servers import World
+from processors.demo.sample_servers import SampleServers
 from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
 from processors.process.process import COORDINATOR, INTAKE
 from tests.chaos.asking import divergences, lags, scrapesaga
+from tests.chaos.faults import Committer
 from tests.chaos.load import Load
-from tests.chaos.mishaps import Committer
 from tests.chaos.schedule import KILLS, Kind, schedule
 from tests.chaos.verdict import Check, Seen, conservation, judge
 
 SESSION_S = 6.0
 PAID = ("enrich", "classify")
-# Faults of the shop and the API that are there all along, besides the mishaps.
+# Faults of the shop and the API that are there all along, besides the faults.
 FAULT_RATE, PERMANENT_RATE = 0.1, 0.03
 
 
@@ -56,7 +56,7 @@ def run(options: Options) -> int:
     folder = options.folder.absolute()
     folder.mkdir(parents=True)
     console.print(f"seed {options.seed}, {options.minutes:g} minutes; everything is in {folder}")
-    with World(
+    with SampleServers(
         folder / "world",
         seed=options.seed,
         # The load takes one after the other and never comes to the end.
@@ -82,7 +82,7 @@ def run(options: Options) -> int:
     (folder / "report.json").write_text(json.dumps(report, indent=2, default=str) + "\n", "utf-8")
     if report["broken"]:
         console.print(f"[red]FAILED[/red] seed {options.seed}; logs and topics are kept in {folder}")
-        console.print(f"the same mishaps again: make chaos MINUTES={options.minutes:g} SEED={options.seed}")
+        console.print(f"the same faults again: make chaos MINUTES={options.minutes:g} SEED={options.seed}")
         return 4
     shutil.rmtree(folder / "engine", ignore_errors=True)
     shutil.rmtree(folder / "world", ignore_errors=True)
@@ -101,7 +101,7 @@ def _impatient(pipeline: dict[str, Any]) -> dict[str, Any]:
     return pipeline
 
 
-def _under_chaos(console: Console, engine: LocalEngine, world: World, options: Options) -> dict[str, Any]:
+def _under_chaos(console: Console, engine: LocalEngine, world: SampleServers, options: Options) -> dict[str, Any]:
     seconds = options.minutes * 60
     roles = (COORDINATOR, INTAKE, *STEPS)
     load = Load(engine, world, PIPELINE, seed=options.seed, in_flight=options.in_flight)
@@ -146,14 +146,14 @@ def _drain(engine: LocalEngine, load: Load, within_s: float) -> int:
         for job in load.parked_jobs():
             if job not in resumed:
                 resumed.add(job)
-                scrapesaga(engine, "resume", job, "--reason", "the mishaps are over")
+                scrapesaga(engine, "resume", job, "--reason", "the faults are over")
         if not load.open_jobs() and not any(lags(engine, STEPS).values()):
             break
         time.sleep(1)
     return len(resumed)
 
 
-def _look(engine: LocalEngine, world: World, load: Load, committer: Committer) -> Seen:
+def _look(engine: LocalEngine, world: SampleServers, load: Load, committer: Committer) -> Seen:
     reader = Reader({"bootstrap.servers": engine.bootstrap_servers})
     prefix = engine.settings().topic_prefix
     return Seen(

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from tests.chaos.mishaps import CALL_OFF
-from tests.chaos.schedule import KILLS, Kind, Mishap, schedule
+from tests.chaos.faults import CALL_OFF
+from tests.chaos.schedule import KILLS, ChaosFault, Kind, schedule
 
 ROLES = ("coordinator", "intake", "fetch", "parse", "enrich", "load", "notify")
 
@@ -22,27 +22,27 @@ def test_the_same_seed_gives_the_same_schedule() -> None:
 @pytest.mark.parametrize("minutes", [1, 2, 6])
 def test_every_kind_of_mishap_comes_in_each_block_and_in_time(seed: int, minutes: int) -> None:
     """Nothing is left to luck: each kind, twenty kills and each role are in two minutes of any seed."""
-    mishaps = schedule(seed, minutes * 60, ROLES, 6)
-    counts = Counter(mishap.kind for mishap in mishaps)
+    faults = schedule(seed, minutes * 60, ROLES, 6)
+    counts = Counter(fault.kind for fault in faults)
     assert set(counts) == set(Kind)
     assert sum(counts[kind] for kind in KILLS) >= 20 * max(1, minutes // 2)
-    assert {mishap.target for mishap in mishaps if mishap.kind is Kind.KILL} == set(ROLES)
-    assert all(mishap.at_s > 0 and mishap.at_s + mishap.lasting_s <= minutes * 60 for mishap in mishaps)
-    assert [*mishaps] == sorted(mishaps)
+    assert {fault.target for fault in faults if fault.kind is Kind.KILL} == set(ROLES)
+    assert all(fault.at_s > 0 and fault.at_s + fault.lasting_s <= minutes * 60 for fault in faults)
+    assert [*faults] == sorted(faults)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_mishaps_of_one_place_do_not_overlap(seed: int) -> None:
     """What lasts at the API, at ClickHouse or in a process ends before the next begins: an end must not end another."""
-    mishaps = schedule(seed, 240, ROLES, 6)
+    faults = schedule(seed, 240, ROLES, 6)
 
-    def apart(places: list[Mishap]) -> bool:
+    def apart(places: list[ChaosFault]) -> bool:
         return all(a.at_s + a.lasting_s <= b.at_s for a, b in zip(places, places[1:], strict=False))
 
     for kinds in CALL_OFF:
-        assert apart([mishap for mishap in mishaps if mishap.kind in kinds])
+        assert apart([fault for fault in faults if fault.kind in kinds])
     for role in ROLES:
-        frozen = [mishap for mishap in mishaps if mishap.kind is Kind.FREEZE and mishap.target == role]
+        frozen = [fault for fault in faults if fault.kind is Kind.FREEZE and fault.target == role]
         assert apart(frozen), role
 
 

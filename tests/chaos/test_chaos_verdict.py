@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processors.demo.observations import Place
+from processors.demo.observations import LogPosition
 from tests.chaos.verdict import Seen, conservation, judge
 
 
@@ -15,7 +15,7 @@ def invoice(job: str, step: str, *, run: int = 1, status: str = "charged", times
     return {"key": f"{job}:{run}:{step}", "status": status, "charged_times": times}
 
 
-POISON = Place("x.urls", 0, 3)
+POISON = LogPosition("x.urls", 0, 3)
 COMPLETED, COMPENSATED = {"phase": "COMPLETED", "run": 1}, {"phase": "COMPENSATED", "run": 1}
 CLEAN = Seen(
     accepted={"a": "completed", "b": "compensated", "c": "completed"},
@@ -25,7 +25,7 @@ CLEAN = Seen(
     pages=frozenset({"a:1:fetch"}),
     invoices=(invoice("a", "enrich"), invoice("b", "enrich", status="cancelled")),
     paid_steps=("enrich",),
-    letters={POISON: "no URL", Place("x.events", 1, 7): "Cancelled makes no sense while job c is COMPENSATED"},
+    letters={POISON: "no URL", LogPosition("x.events", 1, 7): "Cancelled makes no sense while job c is COMPENSATED"},
     poison=frozenset({POISON}),
     cancelled=frozenset({"c"}),
     lags={"intake": 0},
@@ -43,14 +43,14 @@ def broken(seen: Seen) -> list[str]:
 
 
 def test_a_run_that_kept_its_promises_is_clean() -> None:
-    """Served jobs may be compensated when a mishap outlasted them; refused cancels and poison are set aside."""
+    """Served jobs may be compensated when a fault outlasted them; refused cancels and poison are set aside."""
     assert broken(CLEAN) == []
     assert conservation(CLEAN) == "3 accepted = 2 compensated + 1 completed"
 
 
 def test_a_cancellation_that_came_too_late_is_no_fault() -> None:
     """A job whose steps have all succeeded goes on to its end, and says so to whoever cancels it."""
-    late = {**CLEAN.letters, Place("x.events", 2, 5): too_late("c")}
+    late = {**CLEAN.letters, LogPosition("x.events", 2, 5): too_late("c")}
     assert broken(replace(CLEAN, letters=late)) == []
 
 
@@ -72,8 +72,8 @@ def test_a_cancellation_that_came_too_late_is_no_fault() -> None:
         ({"invoices": ()}, "nothing paid for"),
         ({"accepted": {**CLEAN.accepted, "a": "compensated"}}, "no job completed that had to fail"),
         ({"letters": {}}, "every poison record"),
-        ({"letters": {**CLEAN.letters, Place("x.events", 0, 9): "late effect"}}, "nothing else is set aside"),
-        ({"letters": {**CLEAN.letters, Place("x.events", 0, 9): too_late("b")}}, "nothing else is set aside"),
+        ({"letters": {**CLEAN.letters, LogPosition("x.events", 0, 9): "late effect"}}, "nothing else is set aside"),
+        ({"letters": {**CLEAN.letters, LogPosition("x.events", 0, 9): too_late("b")}}, "nothing else is set aside"),
         ({"lags": {"intake": 2}}, "no lag remains"),
         ({"lags": {"intake": -1}}, "no lag remains"),
         ({"divergences": ("state seq 4 of job a",)}, "every state and command"),

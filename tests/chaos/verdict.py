@@ -1,4 +1,4 @@
-"""Judges a run from outside, once the mishaps are over: what the API billed, what ClickHouse and the topics show."""
+"""Judges a run from outside, once the faults are over: what the API billed, what ClickHouse and the topics show."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from processors.demo.observations import Place
+from processors.demo.observations import LogPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Seen:
     """What was seen outside. Jobs by job_id; invoices and pages by idempotency key, `job_id:run:step`.
 
     `accepted` says how the shop and the API make each job end: a job that they make fail never completes; one that they
-    serve may all the same be compensated, if a mishap outlasted its retries or somebody cancelled it.
+    serve may all the same be compensated, if a fault outlasted its retries or somebody cancelled it.
     """
 
     accepted: Mapping[str, str]
@@ -25,8 +25,8 @@ class Seen:
     pages: frozenset[str]
     invoices: tuple[Mapping[str, Any], ...]
     paid_steps: tuple[str, ...]
-    letters: Mapping[Place, str]
-    poison: frozenset[Place]
+    letters: Mapping[LogPosition, str]
+    poison: frozenset[LogPosition]
     cancelled: frozenset[str]
     lags: Mapping[str, int]
     divergences: tuple[str, ...]
@@ -66,7 +66,7 @@ def judge(seen: Seen) -> tuple[Check, ...]:
         check("no job completed that had to fail",
               (job for job in completed & accepted if seen.accepted[job] == "compensated")),
         check("every poison record is set aside", map(str, seen.poison - seen.letters.keys())),
-        check("nothing else is set aside", _unexplained(seen)),
+        check("nothing else is set aside", _orphan_records(seen)),
         check("no lag remains", (f"{group}: {lag}" for group, lag in seen.lags.items() if lag)),
         check("every state and command follows from the log", seen.divergences),
     )  # fmt: skip
@@ -109,7 +109,7 @@ def _unsettled(seen: Seen, completed: set[str]) -> Iterable[str]:
         yield f"{step} of {job} is not charged, and the job completed"
 
 
-def _unexplained(seen: Seen) -> Iterable[str]:
+def _orphan_records(seen: Seen) -> Iterable[str]:
     for place, reason in seen.letters.items():
         # A cancellation that came too late is refused, visibly: that is how it should be.
         refused = any(

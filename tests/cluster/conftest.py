@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from processors.demo import observations as outside
-from processors.demo.paid_faults import Faults
-from processors.demo.shop_products import Catalogue
+from processors.demo.paid_faults import PaidFaults
+from processors.demo.shop_products import ProductCatalogue
 from processors.kafka.reader import Reader
 from processors.messages.scrape_request import canonical_url, derived_job_id
 from tests.cluster.kubernetes import Namespace, free_port, manifest
@@ -39,13 +39,13 @@ class Ground:
     api_token: str
 
     @property
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> ProductCatalogue:
         """What the sample shop sells, and how each product misbehaves."""
-        return Catalogue(SEED, PRODUCTS, FAULT_RATE)
+        return ProductCatalogue(SEED, PRODUCTS, FAULT_RATE)
 
     def jobs(self, numbers: range) -> dict[str, str]:
         """Return the jobs over some products, each with the outcome that shop and API give it."""
-        faults = Faults.spread(FAULT_RATE, permanent_rate=PERMANENT_RATE)
+        faults = PaidFaults.spread(FAULT_RATE, permanent_rate=PERMANENT_RATE)
         found = {}
         for number in numbers:
             url = SHOP + self.catalogue.product(number).path

@@ -12,10 +12,10 @@ import sys
 from aiohttp import web
 
 from processors.demo.paid_api import PaidApi
-from processors.demo.paid_faults import Faults
-from processors.demo.paid_ledger import Ledger
+from processors.demo.paid_faults import PaidFaults
+from processors.demo.paid_ledger import InvoiceLedger
 from processors.demo.shop import Shop
-from processors.demo.shop_products import Catalogue
+from processors.demo.shop_products import ProductCatalogue
 
 SHOP_PORT, API_PORT = 8001, 8002
 # Longer than the pipeline's patience with the API, so that late answers are late indeed.
@@ -26,9 +26,9 @@ async def serve(seed: int, products: int, fault_rate: float, permanent_rate: flo
     """Run both servers until SIGTERM; the invoices are kept in memory."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    faults = Faults.spread(fault_rate, permanent_rate=permanent_rate, hang_seconds=SLOW_S)
-    shop = Shop(Catalogue(seed, products, fault_rate), slow_seconds=SLOW_S)
-    api = PaidApi(Ledger(), token=token, seed=seed, faults=faults)
+    faults = PaidFaults.spread(fault_rate, permanent_rate=permanent_rate, hang_seconds=SLOW_S)
+    shop = Shop(ProductCatalogue(seed, products, fault_rate), slow_seconds=SLOW_S)
+    api = PaidApi(InvoiceLedger(), token=token, seed=seed, faults=faults)
     for app, port in ((shop.application(), SHOP_PORT), (api.application(), API_PORT)):
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await runner.setup()

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from processors.demo import observations as outside
 from processors.demo.demo import PRICE
-from processors.demo.verdict import Observed, Verdict, judge
+from processors.demo.verdict import DemoVerdict, Observed, judge
 from processors.messages.scrape_request import ScrapeRequest, encode_request
 from tests.cluster.conftest import API, IMAGE, PIPELINE, PREFIX, Ground
 from tests.cluster.kubernetes import CommandFailed
@@ -122,7 +122,7 @@ def running(ground: Ground, numbers: range) -> int:
     return sum(job in jobs and state["phase"] not in ENDED for job, state in ground.states().items())
 
 
-def judged(ground: Ground, numbers: range) -> Verdict:
+def judged(ground: Ground, numbers: range) -> DemoVerdict:
     """Wait for the end of a batch; judge it by the topics and by the API's invoices."""
     wait_for_progress(ground, numbers, accepted=len(numbers), ended=len(numbers))
     jobs = ground.jobs(numbers)

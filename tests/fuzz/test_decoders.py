@@ -30,6 +30,8 @@ from processors.pipeline.pipeline import read_pipeline
 from processors.pipeline.plan_store import PlanBook, UnknownPlan
 from processors.saga.events import (
     Cancelled,
+    Compensated,
+    CompensationFailed,
     Confirmed,
     ConfirmFailed,
     Event,
@@ -40,8 +42,6 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    UndoFailed,
-    Undone,
 )
 from processors.saga.plan import Plan, decode_plan, encode_plan
 from processors.saga.state import Origin
@@ -60,7 +60,7 @@ ENTRY = SpendEntry(
     version=1,
     pipeline="p",
     step="enrich",
-    content="c",
+    content_hash="c",
     cost=Decimal("0.002"),
     cap=Decimal(5),
     state=SpendState.PAID,
@@ -74,8 +74,8 @@ EVENTS: tuple[Event, ...] = (
     Submitted("j", PLAN, "http://x/", b'{"a":1}', "c", Origin(0, 1), "batch", "trace"),
     Succeeded("j", 1, "a", 2, b'{"data":{}}'),
     Failed("j", 1, "a", 2, "no", True, True, 5),
-    Undone("j", 1, "a", 2),
-    UndoFailed("j", 1, "a", 2, "no", True, 5),
+    Compensated("j", 1, "a", 2),
+    CompensationFailed("j", 1, "a", 2, "no", True, 5),
     Confirmed("j", 1, "a", 2),
     ConfirmFailed("j", 1, "a", 2, "no", True, 5),
     TimedOut("j", 2),

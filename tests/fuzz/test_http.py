@@ -256,14 +256,14 @@ async def enriched(url: str) -> StepOutput:
 @given(answer=damaged(st.sampled_from(ANSWERS)))
 @settings(FUZZ, max_examples=EXAMPLES // 2)
 def test_fetch_bears_any_answer(answer: bytes) -> None:
-    """A page is archived, or the attempt ends in StepFailed or RetryLater: never in a surprise."""
+    """A page is archived, or the attempt ends in StepFailed or RetryLater: never in an unexpected error."""
     asyncio.run(answered(answer, fetched))
 
 
 @given(answer=damaged(st.sampled_from(JSON_ANSWERS)))
 @settings(FUZZ, max_examples=EXAMPLES // 2)
 def test_enrich_bears_any_answer(answer: bytes) -> None:
-    """Fields are merged, or the attempt ends in StepFailed or RetryLater: never in a surprise."""
+    """Fields are merged, or the attempt ends in StepFailed or RetryLater: never in an unexpected error."""
     asyncio.run(answered(answer, enriched))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import zstandard
 
-from processors.cli.verify import Audit, Kept, Report, Topics
+from processors.cli.verify import Audit, Kept, Topics, VerifyReport
 from processors.kafka.reader import plan_book
 from processors.kafka.record import Record
 
@@ -52,9 +52,9 @@ def topics(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}")))
 
 
-def replay(folder: Path) -> Report:
+def replay(folder: Path) -> VerifyReport:
     """Decide the events again by the rules of this checkout, and compare each state and command byte for byte."""
-    report = Report()
+    report = VerifyReport()
     found = Topics(report)
     for record in read(folder, SAGAS):
         found.add_state(record, 0)

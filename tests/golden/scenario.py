@@ -19,9 +19,9 @@ import yaml
 
 from processors.auditor.follow import Beginning
 from processors.demo.observations import saga_states
-from processors.demo.sample_servers import World
+from processors.demo.sample_servers import SampleServers
 from processors.kafka.reader import Reader, read_plans
-from processors.kafka.sync_producer import Sender
+from processors.kafka.sync_producer import SyncProducer
 from processors.local.engine import LocalEngine
 from processors.messages.scrape_request import ScrapeRequest, encode_request
 from processors.messages.wire import encode_event
@@ -41,7 +41,7 @@ QUERY = "hunter2-query"
 ENDED = frozenset({"COMPLETED", "COMPENSATED"})
 
 
-def pipelines(world: World) -> list[dict[str, Any]]:
+def pipelines(world: SampleServers) -> list[dict[str, Any]]:
     """Return the pipelines: the ordinary one, and one for each thing that seldom happens."""
     retry = {"attempts": 6, "base": "100ms", "cap": "500ms"}
     fetch = {"use": "fetch", "timeout": "5s", "retry": retry}
@@ -82,7 +82,7 @@ class Run:
     """A running engine, and how to look at it and to ask it for things."""
 
     engine: LocalEngine
-    world: World
+    world: SampleServers
     reader: Reader
     settings: Settings
     catalogue: Catalogue
@@ -98,7 +98,7 @@ class Run:
 
     def send(self, topic: str, value: bytes | None, **where: Any) -> None:
         """Append a record to a topic by its short name."""
-        sender = Sender(self.client)
+        sender = SyncProducer(self.client)
         sender.send(self.catalogue.topic(topic).name, value, **where)
         sender.finish()
 
@@ -141,7 +141,7 @@ class Run:
 @contextmanager
 def started(folder: Path) -> Iterator[Run]:
     """Start the shop, the API and the engine; stop them in the end."""
-    with World(folder / "world", seed=7, products=PRODUCTS, fault_rate=0.2, permanent_rate=0.1) as world:
+    with SampleServers(folder / "world", seed=7, products=PRODUCTS, fault_rate=0.2, permanent_rate=0.1) as world:
         files = folder / "pipelines"
         files.mkdir(parents=True)
         for one in pipelines(world):
@@ -188,7 +188,8 @@ def play(run: Run) -> None:
     run.wait_for(lambda states: states["parks"]["phase"] == "PARKED", "parking")
     run.send("events", encode_event(Resumed("parks", ResumeMode.RETRY, "ann")), key=b"parks")
     run.wait_for(
-        lambda states: states["parks"]["phase"] == "PARKED" and len(states["parks"]["acts"]) == 1, "parking again"
+        lambda states: states["parks"]["phase"] == "PARKED" and len(states["parks"]["operator_actions"]) == 1,
+        "parking again",
     )
     run.send("events", encode_event(Resumed("parks", ResumeMode.SKIP, "ann", "cancelled by hand")), key=b"parks")
     run.wait_for(lambda states: states["parks"]["phase"] == "COMPENSATED", "skipping")

@@ -61,7 +61,7 @@ def judge(engine: Engine) -> tuple[int, int]:
             except UnknownPlan:
                 auditor.unreadable(record)
         auditor.settle(engine.now)
-    return auditor.events, sum(auditor.broken.values())
+    return auditor.events, sum(auditor.violations.values())
 
 
 def on_kafka(engine: Engine, jobs: int, folder: Path) -> int:
@@ -78,7 +78,7 @@ def on_kafka(engine: Engine, jobs: int, folder: Path) -> int:
             follower = Follower(Reader(client), Beginning(catalogue, 0, KEPT, KEPT))
             follower.to_end()
             follower.close()
-            return follower.auditor.events, sum(follower.auditor.broken.values())
+            return follower.auditor.events, sum(follower.auditor.violations.values())
 
         def decide_again() -> tuple[int, int]:
             context = Context()

@@ -1,4 +1,4 @@
-"""The plans that are walked and simulated, and their budgets of mishaps."""
+"""The plans that are walked and simulated, and their budgets of faults."""
 
 from __future__ import annotations
 

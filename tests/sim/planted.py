@@ -66,7 +66,7 @@ Found = Iterator[tuple[int, list[str]]]
 def _rules(histories: int, plans: Sequence[Plan]) -> Found:
     for seed in range(histories):
         found, _ = history(seed, plans[seed // 10 % len(plans)])
-        yield seed + 1, [one.rule for one in found.broken]
+        yield seed + 1, [one.rule for one in found.violations]
 
 
 def _whole(histories: int, plans: Sequence[Plan]) -> Found:

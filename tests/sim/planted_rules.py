@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from processors.saga import events as ev
 from processors.saga import handlers, moves, protocol
 from processors.saga.commands import Note
-from processors.saga.handlers import Answer
-from processors.saga.state import Action, Phase, Saga, Status, Undo
+from processors.saga.handlers import Transition
+from processors.saga.state import Action, Phase, Saga, StepStatus, Undo
 from tests.sim.planting import Bug, everywhere, handler, swapped
 
 RUNNING, COMPENSATING, PARKED = Phase.RUNNING, Phase.COMPENSATING, Phase.PARKED
@@ -26,26 +26,26 @@ def key_per_attempt(saga: Saga) -> Any:
     return tuple(replace(one, key=f"{one.key}:{one.attempt}") for one in outstanding(saga))
 
 
-def any_timer(saga: Saga, event: ev.TimedOut, now: int) -> Answer:
+def any_timer(saga: Saga, event: ev.TimedOut, now: int) -> Transition:
     return handlers.timed_out(saga, ev.TimedOut(event.job_id, saga.seq), now)
 
 
-def impatient(saga: Saga, event: ev.TimedOut, now: int) -> Answer:
+def impatient(saga: Saga, event: ev.TimedOut, now: int) -> Transition:
     return handlers.timed_out(saga, event, max(now, saga.due_ms))
 
 
-def keeps_no_time(saga: Saga, event: ev.TimedOut, now: int) -> Answer:
+def keeps_no_time(saga: Saga, event: ev.TimedOut, now: int) -> Transition:
     return handlers.expire(saga, event, max(now, saga.due_ms))
 
 
-def harmless_timeout(saga: Saga, event: ev.TimedOut, now: int) -> Answer:
+def harmless_timeout(saga: Saga, event: ev.TimedOut, now: int) -> Transition:
     """A timeout counts as a failure without effect."""
     if event.seq != saga.seq or now < saga.due_ms or saga.action is not Action.EXECUTE or not saga.command_seq:
         return handlers.timed_out(saga, event, now)
-    forgot = with_step(saga, saga.cursor, open=())
+    forgot = with_step(saga, saga.cursor, unanswered=())
     if again := retry(forgot, now, 0):
-        return Answer(again, Note.RETRYING)
-    return Answer(abort(with_step(forgot, saga.cursor, status=Status.FAILED), "timed out", now), Note.ABORTED)
+        return Transition(again, Note.RETRYING)
+    return Transition(abort(with_step(forgot, saga.cursor, status=StepStatus.FAILED), "timed out", now), Note.ABORTED)
 
 
 def first_first(saga: Saga, now: int) -> Saga:
@@ -55,40 +55,40 @@ def first_first(saga: Saga, now: int) -> Saga:
     return end(saga, COMPENSATED, now)
 
 
-def restarts(saga: Saga, event: ev.Submitted, now: int) -> Answer:
+def restarts(saga: Saga, event: ev.Submitted, now: int) -> Transition:
     fresh = handlers.start(event, event.plan, saga.run + 1, saga.seq, now)
-    return Answer(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
+    return Transition(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
 
 
-def tries_again(saga: Saga, event: ev.Failed, now: int) -> Answer:
+def tries_again(saga: Saga, event: ev.Failed, now: int) -> Transition:
     if not event.retryable:
         return handlers.late_failure(saga, event, now)
     place = saga.plan.index(event.step)
-    return Answer(issue(replace(saga, phase=RUNNING), Action.EXECUTE, place, 1, now), Note.RETRYING)
+    return Transition(issue(replace(saga, phase=RUNNING), Action.EXECUTE, place, 1, now), Note.RETRYING)
 
 
-def cancel_forgets(saga: Saga, event: ev.Cancelled, now: int) -> Answer:
+def cancel_forgets(saga: Saga, event: ev.Cancelled, now: int) -> Transition:
     """What is under way at a cancel isn't undone."""
-    if saga.action is not Action.EXECUTE or saga.steps[saga.cursor].status is Status.SUCCEEDED:
+    if saga.action is not Action.EXECUTE or saga.steps[saga.cursor].status is StepStatus.SUCCEEDED:
         return handlers.cancel(saga, event, now)
-    return handlers.cancel(with_step(saga, saga.cursor, open=(), unsure=False), event, now)
+    return handlers.cancel(with_step(saga, saga.cursor, unanswered=(), outcome_unknown=False), event, now)
 
 
-def gives_up(saga: Saga, event: Any, now: int) -> Answer:
+def gives_up(saga: Saga, event: Any, now: int) -> Transition:
     """A compensation whose budget is spent is dropped."""
     answer = handlers.retry_or_park(saga, event, now)
     if answer.note is not Note.PARKED or saga.action is not Action.COMPENSATE:
         return answer
-    return Answer(undo_next(with_step(saga, saga.cursor, undo=Undo.DONE), now), Note.UNDONE)
+    return Transition(undo_next(with_step(saga, saga.cursor, undo=Undo.DONE), now), Note.STEP_COMPENSATED)
 
 
 def amnesiac_park(saga: Saga, reason: str) -> Saga:
     return replace(park(saga, reason), action=Action.EXECUTE)
 
 
-def deadline_wins(saga: Saga, event: ev.TimedOut, now: int) -> Answer:
+def deadline_wins(saga: Saga, event: ev.TimedOut, now: int) -> Transition:
     if event.seq == saga.seq and saga.action is Action.COMPENSATE and now >= saga.deadline_ms:
-        return Answer(end(saga, COMPENSATED, now), Note.COMPENSATED)
+        return Transition(end(saga, COMPENSATED, now), Note.COMPENSATED)
     return handlers.timed_out(saga, event, now)
 
 
@@ -106,14 +106,14 @@ def deaf_to_unknown(saga: Saga, place: int, event: ev.Failed) -> Saga:
     return moves.answered(saga, place, event.seq)
 
 
-def reuses_anything(saga: Saga, event: ev.Redriven, now: int) -> Answer:
-    kind = Status.SUCCEEDED
+def reuses_anything(saga: Saga, event: ev.Redriven, now: int) -> Transition:
+    kind = StepStatus.SUCCEEDED
     whole = tuple(replace(step, undo=Undo.NONE, status=kind) for step in saga.steps)
     return handlers.redrive(replace(saga, steps=whole), event, now)
 
 
-def hasty_redrive(saga: Saga, event: ev.Redriven, now: int) -> Answer:
-    answered = tuple(replace(step, open=()) for step in saga.steps)
+def hasty_redrive(saga: Saga, event: ev.Redriven, now: int) -> Transition:
+    answered = tuple(replace(step, unanswered=()) for step in saga.steps)
     return handlers.redrive(replace(saga, steps=answered), event, now)
 
 
@@ -127,27 +127,27 @@ def any_run(saga: Saga | None, event: ev.Event) -> Any:
     return misaddressed(saga, event)
 
 
-def any_undone(saga: Saga, event: ev.Undone, now: int) -> Answer:
+def any_compensated(saga: Saga, event: ev.Compensated, now: int) -> Transition:
     """An answer to any compensation of the step counts, however early it was."""
     if not handlers.is_current(saga, event, Action.COMPENSATE):
-        return Answer(saga, Note.IGNORED)
-    return Answer(undo_next(with_step(saga, saga.cursor, undo=Undo.DONE), now), Note.UNDONE)
+        return Transition(saga, Note.IGNORED)
+    return Transition(undo_next(with_step(saga, saga.cursor, undo=Undo.DONE), now), Note.STEP_COMPENSATED)
 
 
-def settles_whatever(saga: Saga, event: ev.Succeeded, now: int) -> Answer:
+def settles_whatever(saga: Saga, event: ev.Succeeded, now: int) -> Transition:
     if saga.action is not Action.EXECUTE:
         return handlers.settle(saga, event, now)
     return handlers.settle(saga, replace(event, step=saga.current.name), now)
 
 
-def believes_old_failures(saga: Saga, event: ev.Failed, now: int) -> Answer:
+def believes_old_failures(saga: Saga, event: ev.Failed, now: int) -> Transition:
     place = saga.plan.index(event.step)
     if saga.action is not Action.EXECUTE or place != saga.cursor:
         return handlers.retry_or_compensate(saga, event, now)
     noted = handlers.note_failure(saga, place, event)
     if event.retryable and (again := retry(noted, now, event.retry_after_ms)):
-        return Answer(again, Note.RETRYING)
-    return Answer(abort(with_step(noted, place, status=Status.FAILED), event.reason, now), Note.ABORTED)
+        return Transition(again, Note.RETRYING)
+    return Transition(abort(with_step(noted, place, status=StepStatus.FAILED), event.reason, now), Note.ABORTED)
 
 
 def attempt_one(saga: Saga, action: Action, place: int, attempt: int, now: int) -> Saga:
@@ -162,34 +162,36 @@ def unrecorded(saga: Saga, what: str, by: str, reason: str, now: int) -> Saga:
     return saga
 
 
-def resume_as_done(saga: Saga, event: ev.Resumed, now: int) -> Answer:
+def resume_as_done(saga: Saga, event: ev.Resumed, now: int) -> Transition:
     if saga.action is Action.COMPENSATE and event.mode is ev.ResumeMode.RETRY:
-        noted = moves.acted(saga, "resumed", event.by, event.reason, now)
-        return Answer(undo_next(with_step(noted, saga.cursor, undo=Undo.DONE), now), Note.RESUMED)
+        noted = moves.with_operator_action(saga, "resumed", event.by, event.reason, now)
+        return Transition(undo_next(with_step(noted, saga.cursor, undo=Undo.DONE), now), Note.RESUMED)
     return handlers.resume(saga, event, now)
 
 
-def resume_from_the_start(saga: Saga, event: ev.Resumed, now: int) -> Answer:
-    noted = moves.acted(saga, "resumed", event.by, event.reason, now)
-    return Answer(issue(replace(noted, phase=RUNNING), Action.EXECUTE, 0, 1, now), Note.RESUMED)
+def resume_from_the_start(saga: Saga, event: ev.Resumed, now: int) -> Transition:
+    noted = moves.with_operator_action(saga, "resumed", event.by, event.reason, now)
+    return Transition(issue(replace(noted, phase=RUNNING), Action.EXECUTE, 0, 1, now), Note.RESUMED)
 
 
-def cancels_the_completed(saga: Saga, event: ev.Cancelled, now: int) -> Answer:
-    return Answer(abort(moves.acted(saga, "cancelled", event.by, "", now), "cancelled", now), Note.ABORTED)
+def cancels_the_completed(saga: Saga, event: ev.Cancelled, now: int) -> Transition:
+    return Transition(
+        abort(moves.with_operator_action(saga, "cancelled", event.by, "", now), "cancelled", now), Note.ABORTED
+    )
 
 
-def same_run(saga: Saga, event: ev.Submitted, now: int) -> Answer:
+def same_run(saga: Saga, event: ev.Submitted, now: int) -> Transition:
     answer = handlers.resubmit(saga, event, now)
     if answer.note is Note.STARTED and answer.saga is not None:
-        return Answer(replace(answer.saga, run=saga.run), Note.STARTED)
+        return Transition(replace(answer.saga, run=saga.run), Note.STARTED)
     return answer
 
 
-def numbers_from_one(saga: Saga, event: ev.Submitted, now: int) -> Answer:
+def numbers_from_one(saga: Saga, event: ev.Submitted, now: int) -> Transition:
     answer = handlers.resubmit(saga, event, now)
     if answer.note is Note.STARTED and answer.saga is not None:
         fresh = handlers.start(event, event.plan, saga.run + 1, 0, now)
-        return Answer(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
+        return Transition(issue(fresh, Action.EXECUTE, 0, 1, now), Note.STARTED)
     return answer
 
 
@@ -197,22 +199,22 @@ def unnumbered(saga: Saga, seq: int) -> Saga:
     return saga
 
 
-def run_one(saga: None, event: ev.Submitted, now: int) -> Answer:
-    return Answer(issue(handlers.start(event, event.plan, 1, 0, now), Action.EXECUTE, 0, 1, now), Note.STARTED)
+def run_one(saga: None, event: ev.Submitted, now: int) -> Transition:
+    return Transition(issue(handlers.start(event, event.plan, 1, 0, now), Action.EXECUTE, 0, 1, now), Note.STARTED)
 
 
-def only_the_latest(saga: Saga, event: ev.Succeeded, now: int) -> Answer:
+def only_the_latest(saga: Saga, event: ev.Succeeded, now: int) -> Transition:
     """Only the latest attempt may succeed; an earlier one is taken as answered."""
     if event.seq != saga.command_seq:
         noted = moves.answered(saga, saga.plan.index(event.step), event.seq)
-        return Answer(noted, Note.IGNORED)
+        return Transition(noted, Note.IGNORED)
     return handlers.settle(saga, event, now)
 
 
-def resurrects(saga: Saga, event: ev.Succeeded, now: int) -> Answer:
+def resurrects(saga: Saga, event: ev.Succeeded, now: int) -> Transition:
     place = saga.plan.index(event.step)
-    done = with_step(replace(saga, phase=RUNNING, cursor=place), place, status=Status.SUCCEEDED)
-    return Answer(proceed(done, now), Note.ADVANCED)
+    done = with_step(replace(saga, phase=RUNNING, cursor=place), place, status=StepStatus.SUCCEEDED)
+    return Transition(proceed(done, now), Note.ADVANCED)
 
 
 def forgetful(saga: Saga, event: ev.Submitted) -> Saga:
@@ -223,19 +225,19 @@ def no_retry_after(saga: Saga, now: int, after_ms: int) -> Saga | None:
     return retry(saga, now, 0)
 
 
-def cancels_confirmations(saga: Saga, event: ev.Cancelled, now: int) -> Answer:
+def cancels_confirmations(saga: Saga, event: ev.Cancelled, now: int) -> Transition:
     if saga.action is Action.CONFIRM:
         return cancels_the_completed(saga, event, now)
     return handlers.cancel(saga, event, now)
 
 
 def forgets_open_attempts(saga: Saga, action: Action, place: int, attempt: int, now: int) -> Saga:
-    bare = with_step(saga, place, open=(), unsure=False) if action is Action.EXECUTE else saga
+    bare = with_step(saga, place, unanswered=(), outcome_unknown=False) if action is Action.EXECUTE else saga
     return issue(bare, action, place, attempt, now)
 
 
 def undoes_the_reused(saga: Saga, reason: str, now: int) -> Saga:
-    mine = tuple(replace(s, status=Status.SUCCEEDED) if s.status is Status.REUSED else s for s in saga.steps)
+    mine = tuple(replace(s, status=StepStatus.SUCCEEDED) if s.status is StepStatus.REUSED else s for s in saga.steps)
     return abort(replace(saga, steps=mine), reason, now)
 
 
@@ -249,30 +251,30 @@ def lets_seq_stand(saga: Saga | None, event: ev.Event, now: int) -> Any:
 decide = protocol.decide
 
 
-def undoes_once(saga: Saga, event: ev.Succeeded, now: int) -> Answer:
+def undoes_once(saga: Saga, event: ev.Succeeded, now: int) -> Transition:
     """A late success of a step that was undone already changes nothing."""
     if saga.steps[saga.plan.index(event.step)].undo is Undo.DONE:
-        return Answer(moves.answered(saga, saga.plan.index(event.step), event.seq), Note.IGNORED)
+        return Transition(moves.answered(saga, saga.plan.index(event.step), event.seq), Note.IGNORED)
     return handlers.late_effect(saga, event, now)
 
 
-def abandons_the_wait(saga: Saga, event: ev.TimedOut, now: int) -> Answer:
+def abandons_the_wait(saga: Saga, event: ev.TimedOut, now: int) -> Transition:
     """A retry whose time has come is forgotten: it waits once more, for ever."""
     if event.seq == saga.seq and now >= saga.due_ms and not saga.command_seq:
-        return Answer(replace(saga, due_ms=now + 1), Note.RETRYING)
+        return Transition(replace(saga, due_ms=now + 1), Note.RETRYING)
     return handlers.timed_out(saga, event, now)
 
 
-def stops_at_the_first(saga: Saga, event: ev.Undone, now: int) -> Answer:
+def stops_at_the_first(saga: Saga, event: ev.Compensated, now: int) -> Transition:
     """One compensation, and the saga is over."""
     if not handlers.is_current(saga, event, Action.COMPENSATE):
-        return Answer(saga, Note.IGNORED)
-    return Answer(end(with_step(saga, saga.cursor, undo=Undo.DONE), COMPENSATED, now), Note.COMPENSATED)
+        return Transition(saga, Note.IGNORED)
+    return Transition(end(with_step(saga, saga.cursor, undo=Undo.DONE), COMPENSATED, now), Note.COMPENSATED)
 
 
-def wrong_undone(saga: Saga, event: ev.Undone, now: int) -> Answer:
+def wrong_compensated(saga: Saga, event: ev.Compensated, now: int) -> Transition:
     """An answer to another step's compensation passes for the current one's."""
-    return handlers.undone(saga, replace(event, step=saga.current.name), now)
+    return handlers.compensated(saga, replace(event, step=saga.current.name), now)
 
 
 TIMERS = [(RUNNING, ev.TimedOut), (COMPENSATING, ev.TimedOut)]
@@ -286,15 +288,15 @@ IN_THE_RULES = [
         "an ended saga forgotten early", handler([(COMPLETED, ev.TimedOut), (COMPENSATED, ev.TimedOut)], keeps_no_time)
     ),
     Bug("a timeout taken for a failure without effect", handler(TIMERS, harmless_timeout)),
-    Bug("only what succeeded is compensated", everywhere("maybe_happened", lambda s: s.status is Status.SUCCEEDED)),
-    Bug("only what is unsure is compensated", everywhere("maybe_happened", lambda s: s.unsure)),
+    Bug("only what succeeded is compensated", everywhere("maybe_happened", lambda s: s.status is StepStatus.SUCCEEDED)),
+    Bug("only what is unsure is compensated", everywhere("maybe_happened", lambda s: s.outcome_unknown)),
     Bug(
         "compensation of the unanswered skipped",
-        everywhere("maybe_happened", lambda s: maybe_happened(replace(s, open=()))),
+        everywhere("maybe_happened", lambda s: maybe_happened(replace(s, unanswered=()))),
     ),
     Bug("compensations in the order of the steps", everywhere("undo_next", first_first)),
-    Bug("compensation ends with the first step", handler([(COMPENSATING, ev.Undone)], stops_at_the_first)),
-    Bug("another step's Undone accepted", handler([(COMPENSATING, ev.Undone)], wrong_undone)),
+    Bug("compensation ends with the first step", handler([(COMPENSATING, ev.Compensated)], stops_at_the_first)),
+    Bug("another step's Compensated accepted", handler([(COMPENSATING, ev.Compensated)], wrong_compensated)),
     Bug("late success after the end ignored", handler([(COMPENSATED, ev.Succeeded)], handlers.ignore)),
     Bug("late success while undoing ignored", handler([(COMPENSATING, ev.Succeeded)], handlers.ignore)),
     Bug("late success of an undone step ignored", handler([(COMPENSATING, ev.Succeeded)], undoes_once)),
@@ -303,7 +305,7 @@ IN_THE_RULES = [
     Bug(
         "late unknown outcome ignored", handler([(COMPENSATED, ev.Failed), (COMPENSATING, ev.Failed)], handlers.ignore)
     ),
-    Bug("an Undone of an earlier round counts", handler([(COMPENSATING, ev.Undone)], any_undone)),
+    Bug("an Compensated of an earlier round counts", handler([(COMPENSATING, ev.Compensated)], any_compensated)),
     Bug("a duplicate starts a second run", swapped(handlers, "seen", lambda saga, event: False)),
     Bug("a duplicate restarts the running saga", handler([(RUNNING, ev.Submitted)], restarts)),
     Bug("a submission is decided twice", swapped(handlers, "remembered", forgetful)),
@@ -311,11 +313,11 @@ IN_THE_RULES = [
     Bug("cancel loses the running step", handler([(RUNNING, ev.Cancelled)], cancel_forgets)),
     Bug("cancel undoes a completed saga", handler([(COMPLETED, ev.Cancelled)], cancels_the_completed)),
     Bug("cancel accepted while confirming", handler([(RUNNING, ev.Cancelled)], cancels_confirmations)),
-    Bug("a compensation vanishes after its budget", handler([(COMPENSATING, ev.UndoFailed)], gives_up)),
+    Bug("a compensation vanishes after its budget", handler([(COMPENSATING, ev.CompensationFailed)], gives_up)),
     Bug("parked forgets its action", everywhere("park", amnesiac_park)),
     Bug("resume takes the compensation as done", handler([(PARKED, ev.Resumed)], resume_as_done)),
     Bug("resume starts the saga over", handler([(PARKED, ev.Resumed)], resume_from_the_start)),
-    Bug("manual acts not recorded", everywhere("acted", unrecorded)),
+    Bug("manual acts not recorded", everywhere("with_operator_action", unrecorded)),
     Bug("the deadline ends a compensation", handler([(COMPENSATING, ev.TimedOut)], deadline_wins)),
     Bug("confirmed before the end", everywhere("proceed", confirms_at_once)),
     Bug("never confirmed", everywhere("confirm_next", never_confirms)),

@@ -11,10 +11,10 @@ from processors.saga import protocol
 from processors.saga.replies import failed
 from processors.saga.state import Action, Saga
 from processors.simulation import effects as outside
-from processors.simulation.effects import Kind, Paid
+from processors.simulation.effects import EffectKind, Paid
 from processors.simulation.rules import moves as choices
 from processors.simulation.rules import world
-from processors.simulation.rules.faults import Fault
+from processors.simulation.rules.faults import RuleFault
 from processors.simulation.rules.values import succeeded
 from tests.sim.planting import Bug, swapped
 
@@ -56,44 +56,44 @@ def vouches(again: bool) -> bool:
     return False
 
 
-def no_tombstone(things: Any, kind: Kind, key: str, step: str, run: int, seq: int) -> Any:
-    return things if kind is Kind.RECORD else outside.compensate(things, kind, key, step, run, seq)
+def no_tombstone(things: Any, kind: EffectKind, key: str, step: str, run: int, seq: int) -> Any:
+    return things if kind is EffectKind.RECORD else outside.compensate(things, kind, key, step, run, seq)
 
 
-def keeps_pages(things: Any, kind: Kind, key: str, step: str, run: int, seq: int) -> Any:
-    return things if kind is Kind.PAGE else outside.compensate(things, kind, key, step, run, seq)
+def keeps_pages(things: Any, kind: EffectKind, key: str, step: str, run: int, seq: int) -> Any:
+    return things if kind is EffectKind.PAGE else outside.compensate(things, kind, key, step, run, seq)
 
 
 def unversioned(things: Any, step: str, row: Any) -> Any:
     return {**things, step: row}
 
 
-def pays_each_time(things: Any, kind: Kind, key: str, step: str, run: int, seq: int, confirms: bool) -> Any:
+def pays_each_time(things: Any, kind: EffectKind, key: str, step: str, run: int, seq: int, confirms: bool) -> Any:
     after = outside.execute(things, kind, key, step, run, seq, confirms)
-    if kind is Kind.PAID:
+    if kind is EffectKind.PAID:
         paid, before = after[key], things.get(key, Paid())
         return {**after, key: paid._replace(charged=before.charged + 1)}
     return after
 
 
-def marks_version_zero(things: Any, kind: Kind, key: str, step: str, run: int, seq: int) -> Any:
+def marks_version_zero(things: Any, kind: EffectKind, key: str, step: str, run: int, seq: int) -> Any:
     """A delete that carries no version of its own: the late insert comes back, the delete never takes."""
-    return outside.compensate(things, kind, key, step, run, 0 if kind is Kind.ROW else seq)
+    return outside.compensate(things, kind, key, step, run, 0 if kind is EffectKind.ROW else seq)
 
 
 _time, _do_work = choices._time, choices._do_work
 
 
 def timers_die_with_the_owner(world_: world.World, moves_: list[Any], ordinary: bool) -> None:
-    if Fault.UNACKNOWLEDGED not in world_.hit:
+    if RuleFault.UNACKNOWLEDGED not in world_.hit:
         _time(world_, moves_, ordinary)
 
 
-def lies_about_the_unknown(command: Any, reason: str, *, unknown: bool = False, **how: Any) -> Any:
+def lies_about_the_unknown(command: Any, reason: str, *, outcome_unknown: bool = False, **how: Any) -> Any:
     return failed(command, reason, **how)
 
 
-def skips_the_undo(world_: world.World, place: int, fault: Fault | None) -> None:
+def skips_the_undo(world_: world.World, place: int, fault: RuleFault | None) -> None:
     """A worker that hasn't seen the action answers its compensation without doing it."""
     topic = world_.commands[place]
     if fault is None and topic[0].command.action is Action.COMPENSATE and not topic[0].command.output:

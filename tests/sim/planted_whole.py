@@ -13,13 +13,13 @@ from processors.errors import DeliveryFailed
 from processors.kafka.record import Batch
 from processors.roles.attempts import Attempts
 from processors.roles.coordinator import Coordinator
-from processors.roles.reply_batcher import Answers
-from processors.roles.step_worker import Job, Lane, StepRunner
-from processors.saga.events import Reply, Undone
+from processors.roles.reply_batcher import ReplyBatcher
+from processors.roles.step_worker import JobQueue, ReceivedCommand, StepWorker
+from processors.saga.events import Compensated, Reply
 from processors.saga.state import Action
 from processors.saga_table import store as saga_store
 from processors.simulation.engine.table import SimulatedTable
-from processors.transport.progress import Progress
+from processors.transport.offset_tracker import OffsetTracker
 from tests.sim.planting import Bug, both, swapped
 
 # --- the coordinator --------------------------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ async def saves_before_it_sends(self: Coordinator, batch: Batch) -> None:
         await self._apply(record, sending, saving, changed)
     await asyncio.gather(*(self._save(p, items, changed[p]) for p, items in saving.items()))
     if sending:
-        await self._outbox.send(sending)
+        await self._producer.send(sending)
     batch.done()
 
 
@@ -44,19 +44,19 @@ async def acknowledges_before_it_saves(self: Coordinator, batch: Batch) -> None:
 
 async def does_not_wait_for_kafka(self: Coordinator, batch: Batch) -> None:
     """Commands are sent, and nobody waits for their acknowledgement."""
-    outbox = self._outbox
+    producer = self._producer
     under_way = []
 
     class Hopeful:
         async def send(self, items: Sequence[Any]) -> list[int]:
-            under_way.append(asyncio.ensure_future(outbox.send(items)))
+            under_way.append(asyncio.ensure_future(producer.send(items)))
             return [0] * len(items)
 
-    self._outbox = Hopeful()
+    self._producer = Hopeful()
     try:
         await handle(self, batch)
     finally:
-        self._outbox = outbox
+        self._producer = producer
 
 
 def keeps_its_cache(self: Coordinator, partition: int, states: Any = ()) -> None:
@@ -94,62 +94,62 @@ apply = Coordinator._apply
 # --- the runner -------------------------------------------------------------------------------------------------------
 
 
-def cancels_without_an_answer(self: StepRunner, lane: Lane) -> None:
+def cancels_without_an_answer(self: StepWorker, queue: JobQueue) -> None:
     """A later command cuts off the task, not only its attempt."""
-    supersede(self, lane)
-    if lane.running is not None and lane.running.command.action is Action.EXECUTE and lane.task is not None:
-        lane.task.cancel()
+    supersede(self, queue)
+    if queue.running is not None and queue.running.command.action is Action.EXECUTE and queue.task is not None:
+        queue.task.cancel()
 
 
-def takes_surprises_for_failures(self: StepRunner, command: Any, reason: str, **how: Any) -> Reply:
+def takes_unexpected_errors_for_failures(self: StepWorker, command: Any, reason: str, **how: Any) -> Reply:
     """Whatever went wrong, it had no effect."""
-    return failed(self, command, reason, **{**how, "unknown": False})
+    return failed(self, command, reason, **{**how, "outcome_unknown": False})
 
 
-async def acknowledges_before_it_answers(self: StepRunner, job: Job, lane: Lane) -> None:
-    job.batch.done_one(job.record)
-    await work(self, job, lane)
+async def acknowledges_before_it_answers(self: StepWorker, received: ReceivedCommand, queue: JobQueue) -> None:
+    received.batch.done_one(received.record)
+    await work(self, received, queue)
 
 
-async def swallows_failed_answers(self: Answers) -> None:
+async def swallows_failed_replies(self: ReplyBatcher) -> None:
     """An answer that was not delivered is forgotten, and its command acknowledged."""
-    outbox = self._outbox
+    producer = self._producer
 
     class Hopeful:
         async def send(self, items: Sequence[Any]) -> list[int]:
             try:
-                return await outbox.send(items)
+                return await producer.send(items)
             except DeliveryFailed:
                 return [0] * len(items)
 
-    self._outbox = Hopeful()
+    self._producer = Hopeful()
     try:
         await send(self)
     finally:
-        self._outbox = outbox
+        self._producer = producer
 
 
-def drops_what_is_superseded(self: StepRunner, lane: Lane) -> None:
+def drops_what_is_superseded(self: StepWorker, queue: JobQueue) -> None:
     """What waits when a later command comes is dropped without an answer."""
-    for job in lane.waiting:
-        job.batch.done_one(job.record)
-    self._queued -= len(lane.waiting)
-    lane.waiting.clear()
+    for received in queue.waiting:
+        received.batch.done_one(received.record)
+    self._queued -= len(queue.waiting)
+    queue.waiting.clear()
 
 
-def goes_on_without_an_answer(self: StepRunner, error: Exception) -> None:
+def goes_on_without_an_answer(self: StepWorker, error: Exception) -> None:
     """A failed answer doesn't stop the worker."""
 
 
 async def undoes_only_what_it_knows(self: Attempts, step: Any, call: Any, command: Any) -> Reply:
     """A compensation without the action's output does nothing."""
     if command.action is Action.COMPENSATE and call.output is None:
-        return Undone(command.job_id, command.run, command.step, command.seq)
+        return Compensated(command.job_id, command.run, command.step, command.seq)
     return await perform(self, step, call, command)
 
 
-supersede, failed = StepRunner._supersede, StepRunner._failed
-work, send, perform = StepRunner._work, Answers._send, Attempts._perform
+supersede, failed = StepWorker._supersede, StepWorker._failed
+work, send, perform = StepWorker._work, ReplyBatcher._send, Attempts._perform
 
 # --- the table and the transport --------------------------------------------------------------------------------------
 
@@ -166,9 +166,9 @@ def last_write_wins(states: Any, memory: Any, changes: Any) -> None:
             states[key] = value
 
 
-def commits_what_was_handed_out(self: Progress) -> int | None:
+def commits_what_was_handed_out(self: OffsetTracker) -> int | None:
     """The offset after the last record that was handed out is committed, done or not."""
-    return self._after if self.open and self._after != self.committed else None
+    return self._after if self.owned and self._after != self.committed else None
 
 
 IN_THE_ENGINE = [
@@ -185,16 +185,20 @@ IN_THE_ENGINE = [
         both(swapped(Coordinator, "restored", keeps_its_cache), swapped(Coordinator, "revoked", keeps_its_cache)),
     ),
     Bug("coordinator: nothing is rebuilt on restore", swapped(Coordinator, "restored", rebuilds_nothing_on_restore)),
-    Bug("runner: a cancelled task leaves no answer", swapped(StepRunner, "_supersede", cancels_without_an_answer)),
-    Bug("runner: a surprise counts as no effect", swapped(StepRunner, "_failed", takes_surprises_for_failures)),
-    Bug("runner: acknowledged before answered", swapped(StepRunner, "_work", acknowledges_before_it_answers)),
-    Bug("runner: a failed answer doesn't stop the worker", swapped(StepRunner, "_stop_for", goes_on_without_an_answer)),
-    Bug("runner: a failed answer is only logged", swapped(Answers, "_send", swallows_failed_answers)),
-    Bug("runner: what is superseded is dropped", swapped(StepRunner, "_supersede", drops_what_is_superseded)),
+    Bug("runner: a cancelled task leaves no answer", swapped(StepWorker, "_supersede", cancels_without_an_answer)),
+    Bug(
+        "runner: an unexpected error counts as no effect",
+        swapped(StepWorker, "_failed", takes_unexpected_errors_for_failures),
+    ),
+    Bug("runner: acknowledged before answered", swapped(StepWorker, "_work", acknowledges_before_it_answers)),
+    Bug("runner: a failed answer doesn't stop the worker", swapped(StepWorker, "_stop_for", goes_on_without_an_answer)),
+    Bug("runner: a failed answer is only logged", swapped(ReplyBatcher, "_send", swallows_failed_replies)),
+    Bug("runner: what is superseded is dropped", swapped(StepWorker, "_supersede", drops_what_is_superseded)),
     Bug("runner: undo only with the action's output", swapped(Attempts, "_perform", undoes_only_what_it_knows)),
-    Bug("table: foreign writes are not healed", swapped(SimulatedTable, "look_for_foreign_writes", heals_nothing)),
+    Bug("table: foreign writes are not healed", swapped(SimulatedTable, "fence_other_writers", heals_nothing)),
     Bug("table: the last write wins on restore", swapped(saga_store, "fold", last_write_wins)),
     Bug(
-        "transport: committed when handed out", swapped(Progress, "committable", property(commits_what_was_handed_out))
+        "transport: committed when handed out",
+        swapped(OffsetTracker, "committable", property(commits_what_was_handed_out)),
     ),
 ]

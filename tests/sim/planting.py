@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 from processors.saga import handlers, moves, protocol
-from processors.saga.handlers import Answer
-from processors.saga.protocol import PROTOCOL, Row
+from processors.saga.handlers import Transition
+from processors.saga.protocol import PROTOCOL, ProtocolRow
 from processors.saga.state import Phase
 
 Patch = Callable[[], AbstractContextManager[None]]
@@ -36,13 +36,13 @@ def swapped(place: Any, name: str, value: Any) -> Patch:
     return planted
 
 
-def handler(rows: Sequence[tuple[Phase, type]], function: Callable[[Any, Any, int], Answer]) -> Patch:
+def handler(rows: Sequence[tuple[Phase, type]], function: Callable[[Any, Any, int], Transition]) -> Patch:
     """Plant by answering some rows of the protocol otherwise; the table then allows any phase."""
 
     @contextmanager
     def planted() -> Iterator[None]:
         kept = {row: PROTOCOL[row] for row in rows}
-        PROTOCOL.update({row: Row(function, frozenset(Phase)) for row in rows})
+        PROTOCOL.update({row: ProtocolRow(function, frozenset(Phase)) for row in rows})
         try:
             yield
         finally:

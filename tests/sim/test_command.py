@@ -92,11 +92,11 @@ def test_no_histories_prove_nothing() -> None:
 
 
 def test_a_mishap_that_never_happened_can_fail_the_command() -> None:
-    """In CI, histories that met not every kind of mishap prove too little; the command names the kinds."""
-    result = simulate(EXAMPLE, "--seeds", "2", "--whole", "1", "--every-mishap")
+    """In CI, histories that met not every kind of fault prove too little; the command names the kinds."""
+    result = simulate(EXAMPLE, "--seeds", "2", "--whole", "1", "--every-fault")
     assert result.exit_code == Exit.REFUSED
     assert "   never: an operator skips" in result.output
-    assert "kinds of mishap never happened" in result.output.strip().splitlines()[-1]
+    assert "kinds of fault never happened" in result.output.strip().splitlines()[-1]
 
 
 def test_time_bounds_the_histories() -> None:

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from processors.saga.plan import Plan, Resubmit, RetryPolicy, StepPlan
 from processors.simulation.rules.faults import GENEROUS
-from processors.simulation.rules.history import calm_down, check_told
+from processors.simulation.rules.history import calm_down, check_traced
 from processors.simulation.rules.moves import choices, perform
 from processors.simulation.rules.world import World
 from tests.sagas import plan, step
@@ -55,7 +55,7 @@ class Wandering(RuleBasedStateMachine):
     @initialize(plan=plans())
     def begin(self, plan: Plan) -> None:
         """Nothing has happened yet."""
-        self.world = World(plan, GENEROUS, told=True)
+        self.world = World(plan, GENEROUS, traced=True)
 
     @rule(which=st.integers(0, 10_000))
     def move(self, which: int) -> None:
@@ -70,18 +70,18 @@ class Wandering(RuleBasedStateMachine):
             perform(self.world, moves[which % len(moves)])
 
     @invariant()
-    def no_promise_is_broken(self) -> None:
+    def no_invariant_is_violated(self) -> None:
         """Whatever happened."""
-        assert not self.world.broken, "\n".join([*self.world.trace, *map(str, self.world.broken)])
+        assert not self.world.violations, "\n".join([*self.world.trace, *map(str, self.world.violations)])
 
     def teardown(self) -> None:
-        """When the mishaps stop, the saga ends or parks, and the log tells the same story."""
+        """When the faults stop, the saga ends or parks, and the log tells the same story."""
         if not hasattr(self, "world"):
             return
         calm_down(self.world, random.Random(0), [])
-        if not self.world.broken:
-            check_told(self.world)
-        self.no_promise_is_broken()
+        if not self.world.violations:
+            check_traced(self.world)
+        self.no_invariant_is_violated()
 
 
 TestWandering = Wandering.TestCase

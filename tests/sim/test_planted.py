@@ -43,7 +43,7 @@ def test_nothing_is_left_planted() -> None:
         with bug.plant():
             pass
     for seed in range(100):
-        assert not history(seed, PLANS[seed % len(PLANS)])[0].broken
+        assert not history(seed, PLANS[seed % len(PLANS)])[0].violations
 
 
 def test_there_are_enough_and_each_has_a_name() -> None:

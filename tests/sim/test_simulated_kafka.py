@@ -13,7 +13,7 @@ import pytest
 from processors.errors import DeliveryFailed, RecordGone, StepFailed
 from processors.kafka.producer import Outgoing
 from processors.simulation.engine.event_loop import Process, VirtualLoop
-from processors.simulation.engine.faults import Trouble
+from processors.simulation.engine.faults import EngineFault
 from processors.simulation.engine.kafka import Broker, SimulatedHost, SimulatedLog, Wire
 from processors.simulation.engine.records import sample_record
 from schemas.record import RecordSchema
@@ -26,7 +26,7 @@ class Surroundings:
     def __init__(self) -> None:
         self.loop = VirtualLoop()
         self.broker = Broker(self.loop, random.Random(1))
-        self.meets: dict[int, Trouble] = {}
+        self.meets: dict[int, EngineFault] = {}
         self.wire = Wire(self.broker, Process(self.loop, "p"), lambda number: self.meets.get(number))
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -66,11 +66,13 @@ def test_records_of_a_partition_keep_the_order_of_the_calls(around: Surroundings
 
 @pytest.mark.parametrize(
     ("trouble", "written"),
-    [(Trouble.NOT_WRITTEN, []), (Trouble.HALF_WRITTEN, [b"1"]), (Trouble.UNACKNOWLEDGED, [b"1", b"2"])],
+    [(EngineFault.NOT_WRITTEN, []), (EngineFault.HALF_WRITTEN, [b"1"]), (EngineFault.UNACKNOWLEDGED, [b"1", b"2"])],
 )
-def test_what_is_not_acknowledged_may_be_written(around: Surroundings, trouble: Trouble, written: list[bytes]) -> None:
-    """Nothing, a part or all of it; and after that the outbox is broken, as the real one is."""
-    around.meets[1] = trouble
+def test_what_is_not_acknowledged_may_be_written(
+    around: Surroundings, fault: EngineFault, written: list[bytes]
+) -> None:
+    """Nothing, a part or all of it; and after that the producer is broken, as the real one is."""
+    around.meets[1] = fault
     with pytest.raises(DeliveryFailed):
         around.run(around.wire.send([out(0, b"1"), out(0, b"2")]))
     assert around.values("t", 0) == written

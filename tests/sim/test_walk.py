@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from processors.saga.plan import Plan
-from processors.simulation.rules.faults import GENEROUS, Fault, Limit
+from processors.simulation.rules.faults import GENEROUS, Limit, RuleFault
 from processors.simulation.rules.moves import APPLY, SUBMIT, Move, perform
 from processors.simulation.rules.world import World
 from tests.sim.plans import CI, PAIR
@@ -30,7 +30,7 @@ def test_worlds_that_differ_in_numbers_alone_are_one() -> None:
     for world in (short, long):
         perform(world, SUBMIT)
         perform(world, APPLY)
-    perform(long, Move("submit", 0, Fault.SUBMITTED_AGAIN))
+    perform(long, Move("submit", 0, RuleFault.SUBMITTED_AGAIN))
     perform(long, APPLY)
     for world in (short, long):
         perform(world, Move("work", 0))

@@ -10,7 +10,7 @@ import pytest
 from processors.saga.invariants import Violation
 from processors.saga.plan import Resubmit
 from processors.simulation.engine.event_loop import Process, Stalled, VirtualLoop
-from processors.simulation.engine.faults import NOTICED, WEIGHTS, Planned, Trouble, drawn
+from processors.simulation.engine.faults import NOTICED, WEIGHTS, EngineFault, Planned, drawn
 from processors.simulation.engine.history import shortened, whole_history
 from processors.simulation.engine.report import accusation, circumstances, run_whole, shrunk_whole, silence
 from tests.sim.plans import shop
@@ -22,7 +22,7 @@ PLAN = shop(Resubmit.ALWAYS)
 
 @pytest.fixture(autouse=True)
 def quiet() -> object:
-    """What the engine logs of its mishaps is no news here."""
+    """What the engine logs of its faults is no news here."""
     with silence():
         yield
 
@@ -33,7 +33,7 @@ def test_no_promise_is_broken() -> None:
     assert not report.failures, "\n".join((report.failures[0].sentence, *report.failures[0].story))
     assert report.histories == 120
     assert set(report.ends) >= {"COMPLETED", "COMPENSATED"}
-    assert len(report.troubles) > len(Trouble) * 0.8
+    assert len(report.faults) > len(EngineFault) * 0.8
 
 
 def test_without_mishaps_every_job_completes() -> None:
@@ -47,14 +47,14 @@ def test_without_mishaps_every_job_completes() -> None:
 def test_one_seed_is_one_history() -> None:
     """The same seed gives the same story to the last word, told twice."""
     for seed in (5, 16, 23):
-        first = whole_history(seed, PLAN, told=True)
-        again = whole_history(seed, PLAN, told=True)
+        first = whole_history(seed, PLAN, traced=True)
+        again = whole_history(seed, PLAN, traced=True)
         assert first.story == again.story
         assert first == again
 
 
 def test_a_story_is_short() -> None:
-    """Of a failing history only the mishaps are left that matter."""
+    """Of a failing history only the faults are left that matter."""
     (bug,) = (one for one in ALL_BUGS if one.name == "coordinator: acknowledged before saved")
     with bug.plant():
         found = next(one for seed in range(400) if (one := whole_history(seed, PLAN)).violations)
@@ -69,7 +69,7 @@ def test_every_kind_of_mishap_is_drawn() -> None:
     """What is never planned never happens."""
     kinds = Counter(one.kind for seed in range(2_000) for one in drawn(seed, PLAN))
     assert set(kinds) == set(WEIGHTS)
-    assert set(WEIGHTS) | NOTICED == set(Trouble)
+    assert set(WEIGHTS) | NOTICED == set(EngineFault)
 
 
 def test_shorter_times_make_another_plan() -> None:
@@ -100,7 +100,7 @@ def test_shorter_times_make_another_plan() -> None:
 )
 def test_a_failure_is_said_in_one_sentence(rule: str, detail: str, says: str) -> None:
     """Whose step, what is wrong with it, and when."""
-    planned = [Planned(Trouble.REPLY_LOST, "load", 1, 0.1), Planned(Trouble.REPLY_LOST, "load", 2, 0.1)]
+    planned = [Planned(EngineFault.REPLY_LOST, "load", 1, 0.1), Planned(EngineFault.REPLY_LOST, "load", 2, 0.1)]
     assert f"{accusation(Violation(rule, 'a', detail))} {circumstances(planned)}" == says
     assert circumstances([]) == "though nothing goes wrong"
 

@@ -1,4 +1,4 @@
-"""The exhaustive walk: every world that a small plan can reach within its budget of mishaps, breadth first.
+"""The exhaustive walk: every world that a small plan can reach within its budget of faults, breadth first.
 
     python -m tests.sim.walk [small|ci|large|figure] [--write docs/verification.md]
 
@@ -22,7 +22,7 @@ from processors.saga.events import Event, Failed, Submitted
 from processors.saga.invariants import Violation
 from processors.saga.plan import Plan
 from processors.saga.state import Saga
-from processors.simulation.effects import Paid, Row
+from processors.simulation.effects import EffectRow, Paid
 from processors.simulation.rules.faults import Limit
 from processors.simulation.rules.moves import Move, choices, perform
 from processors.simulation.rules.values import Applied, Delivery
@@ -44,7 +44,7 @@ class Numbers:
             runs.add(saga.run)
             for step in saga.steps:
                 seqs.add(step.evidence)
-                seqs.update(step.open)
+                seqs.update(step.unanswered)
         for command in _commands(world):
             seqs.add(command.seq)
             times.add(command.expires_ms)
@@ -54,10 +54,10 @@ class Numbers:
             runs.add(getattr(event, "run", 0))
         for memory in world.memories:
             seqs.add(memory.seq)
-        for thing in world.outside.values():
+        for thing in world.effects.values():
             if isinstance(thing, Paid):
                 seqs.add(thing.fence)
-            elif isinstance(thing, Row):
+            elif isinstance(thing, EffectRow):
                 seqs.add(thing.version)
                 runs.add(thing.run)
             else:
@@ -102,17 +102,17 @@ def canonical(world: World) -> tuple[Any, ...]:
     n = Numbers(world)
     seq, run = n.seq, n.run
     spent = {limit: left for limit, left in world.budget.items() if left > 0}
-    # What only a mishap would use is no difference once there is no budget for it.
+    # What only a fault would use is no difference once there is no budget for it.
     coordinated = Limit.COORDINATOR in spent
     repeatable = Limit.DUPLICATES in spent
 
     def event(one: Event) -> tuple[Any, ...]:
         where = (type(one).__name__, getattr(one, "step", ""), run[getattr(one, "run", 0)], seq[getattr(one, "seq", 0)])
         if isinstance(one, Failed):
-            return (*where, one.retryable, one.unknown, one.retry_after_ms)
+            return (*where, one.retryable, one.outcome_unknown, one.retry_after_ms)
         if isinstance(one, Submitted):
-            return (*where, one.content, one.origin.offset)
-        return (*where, getattr(one, "fatal", ""), getattr(one, "mode", ""), getattr(one, "from_step", ""))
+            return (*where, one.content_hash, one.origin.offset)
+        return (*where, getattr(one, "retryable", ""), getattr(one, "mode", ""), getattr(one, "from_step", ""))
 
     def state(saga: Saga | None) -> tuple[Any, ...] | None:
         if saga is None:
@@ -135,8 +135,8 @@ def canonical(world: World) -> tuple[Any, ...]:
                     one.status.value,
                     one.undo.value,
                     bool(one.attempts),
-                    one.unsure,
-                    tuple(seq[number] for number in one.open),
+                    one.outcome_unknown,
+                    tuple(seq[number] for number in one.unanswered),
                     seq[one.evidence],
                 )
                 for one in saga.steps
@@ -160,7 +160,7 @@ def canonical(world: World) -> tuple[Any, ...]:
     def thing(one: object) -> tuple[Any, ...]:
         if isinstance(one, Paid):
             return (one.charged, one.used, seq[one.fence])
-        if isinstance(one, Row):
+        if isinstance(one, EffectRow):
             return (seq[one.version], run[one.run], one.live, one.deleted)
         # Of a page only its presence matters, of a record whose it is.
         return (run.get(one, -1),)  # type: ignore[call-overload]
@@ -173,7 +173,7 @@ def canonical(world: World) -> tuple[Any, ...]:
         tuple(tuple(delivery(one) for one in topic) for topic in world.commands),
         tuple(sorted(delivery(one) for one in world.flights)),
         tuple((seq[one.seq], one.reply is not None) for one in world.memories),
-        tuple(sorted((name, thing(one)) for name, one in world.outside.items())),
+        tuple(sorted((name, thing(one)) for name, one in world.effects.items())),
         tuple(applied(one) for one in world.recent) if coordinated else (),
         state(world.old_write) if coordinated else None,
         applied(world.zombie) if world.zombie is not None else None,
@@ -235,8 +235,8 @@ def walk(name: str, plan: Plan, budget: Mapping[Limit, int], *, limit: int = 2_0
                 after = world.fork()
                 after.hit = ()
                 perform(after, move)
-                if after.broken:
-                    result.found = Found(after.broken, (*_way(came_from, number), move))
+                if after.violations:
+                    result.found = Found(after.violations, (*_way(came_from, number), move))
                     break
                 key = hash(canonical(after))
                 reached = numbers.get(key)
@@ -298,7 +298,7 @@ def main(argv: Sequence[str]) -> int:
         rows.append(f"| {name} | {len(plan.steps)} | {allowed} | {result.worlds:,} | {result.moves:,} | {outcome} |")
     last = f"{total:,} worlds in all"
     if chosen.write:
-        head = ["| walk | steps | mishaps allowed | worlds | moves | |", "|---|---:|---|---:|---:|---|"]
+        head = ["| walk | steps | faults allowed | worlds | moves | |", "|---|---:|---|---:|---:|---|"]
         put_table(chosen.write, "figure" if chosen.size == "figure" else "walks", [*head, *rows, "", last + "."])
     print(last)
     return int(failed)

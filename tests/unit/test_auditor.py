@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from processors.auditor.auditor import Auditor
 from processors.auditor.scope import Scope
-from processors.auditor.throttled_log import Told
-from processors.auditor.violations import Broken, Place, Promise, label_of
+from processors.auditor.throttled_log import ThrottledLog
+from processors.auditor.violations import Invariant, LogPosition, Violation, label_of
 from processors.kafka.record import Record
 from processors.messages.wire import (
     decode_command,
@@ -54,7 +54,7 @@ def audit(engine: Engine, order: int = 0, starts: Mapping[int, int] = FROM_THE_S
             del queues[place]
         auditor.settle(engine.now)
     for topic, partition in {*auditor.waits_for(), *((EVENTS, partition) for partition in starts)}:
-        auditor.frontier.at_end(topic, partition, auditor.frontier.arrivals)
+        auditor.watermark.at_end(topic, partition, auditor.watermark.records_read)
     auditor.settle(engine.now)
     return auditor
 
@@ -184,33 +184,35 @@ def stop_the_clock(engine: Engine) -> None:
     engine.now += 3_600_000
 
 
-WRONGS: list[tuple[Callable[[Engine], None], Promise]] = [
-    (forge_state, Promise.FOLD),
-    (forge_end, Promise.FOLD),
-    (invent_job, Promise.FOLD),
-    (lose_state, Promise.NO_GAPS),
-    (lose_command, Promise.SENT),
-    (forge_command, Promise.COMMAND),
-    (move_command, Promise.COMMAND),
-    (forget_early, Promise.FORGOTTEN),
-    (scribble, Promise.READABLE),
-    (lose_tombstone, Promise.RECORD_GONE),
-    (lose_record, Promise.RECORD_THERE),
-    (hide_letter, Promise.VISIBLE),
-    (lose_request, Promise.NOTHING_LOST),
-    (stop_the_clock, Promise.GOES_ON),
+WRONGS: list[tuple[Callable[[Engine], None], Invariant]] = [
+    (forge_state, Invariant.FOLD),
+    (forge_end, Invariant.FOLD),
+    (invent_job, Invariant.FOLD),
+    (lose_state, Invariant.NO_GAPS),
+    (lose_command, Invariant.SENT),
+    (forge_command, Invariant.COMMAND),
+    (move_command, Invariant.COMMAND),
+    (forget_early, Invariant.FORGOTTEN),
+    (scribble, Invariant.READABLE),
+    (lose_tombstone, Invariant.RECORD_GONE),
+    (lose_record, Invariant.RECORD_THERE),
+    (hide_letter, Invariant.VISIBLE),
+    (lose_request, Invariant.NOTHING_LOST),
+    (stop_the_clock, Invariant.GOES_ON),
 ]
 
 
 @pytest.mark.parametrize(("plant", "promise"), WRONGS, ids=lambda one: getattr(one, "__name__", ""))
 @pytest.mark.parametrize("order", range(3))
-def test_a_wrong_record_breaks_its_promise_alone(plant: Callable[[Engine], None], promise: Promise, order: int) -> None:
+def test_a_wrong_record_breaks_its_promise_alone(
+    plant: Callable[[Engine], None], promise: Invariant, order: int
+) -> None:
     """Each planted wrong is reported once, as what it is, with the place that shows it."""
     engine = Engine(7, failures=0.3)
     engine.run(jobs=30)
     plant(engine)
     auditor = audit(engine, order)
-    assert dict(auditor.broken) == {promise: 1}, auditor.examples
+    assert dict(auditor.violations) == {promise: 1}, auditor.examples
     assert auditor.examples[0].place.topic.startswith("scrape.")
 
 
@@ -223,7 +225,7 @@ def paid(engine: Engine, state: SpendState, version: int, **changes: object) -> 
         version=version,
         pipeline="shop",
         step="enrich",
-        content="c",
+        content_hash="c",
         cost=Decimal(2),
         cap=Decimal(3),
         state=state,
@@ -282,7 +284,7 @@ def lose_a_race(engine: Engine) -> None:
 
 def change_the_content(engine: Engine) -> None:
     paid(engine, SpendState.RESERVED, 1)
-    paid(engine, SpendState.PAID, 2, content="other")
+    paid(engine, SpendState.PAID, 2, content_hash="other")
 
 
 @pytest.mark.parametrize(
@@ -291,19 +293,19 @@ def change_the_content(engine: Engine) -> None:
         (pay_once, None),
         (give_the_cap_back, None),
         (lose_a_race, None),
-        (pay_twice, Promise.PAID_ONCE),
-        (pay_a_cancelled_call, Promise.PAID_ONCE),
-        (pay_and_use, Promise.PAID_ONCE),
-        (pay_beyond_the_cap, Promise.WITHIN_CAP),
-        (change_the_content, Promise.ONE_PAYLOAD),
+        (pay_twice, Invariant.PAID_ONCE),
+        (pay_a_cancelled_call, Invariant.PAID_ONCE),
+        (pay_and_use, Invariant.PAID_ONCE),
+        (pay_beyond_the_cap, Invariant.WITHIN_CAP),
+        (change_the_content, Invariant.ONE_PAYLOAD),
     ],
 )
-def test_the_ledger_is_audited(plant: Callable[[Engine], None], promise: Promise | None) -> None:
+def test_the_ledger_is_audited(plant: Callable[[Engine], None], promise: Invariant | None) -> None:
     """A second payment, one beyond the cap, or one for another content is reported; the same answer again isn't."""
     engine = Engine(1, failures=0.0)
     engine.run(jobs=2)
     plant(engine)
-    assert dict(audit(engine).broken) == ({} if promise is None else {promise: 1})
+    assert dict(audit(engine).violations) == ({} if promise is None else {promise: 1})
 
 
 # --- upgrades -----------------------------------------------------------------------------------------------------------
@@ -335,7 +337,7 @@ def test_what_an_earlier_version_wrote_is_judged_by_what_it_says(older_states: C
     record = states[0]
     fields = {**decode_saga_fields(record.value or b""), "label": "forged"}
     engine.append(SAGAS, record.key or b"", older_states.encode(fields))
-    assert dict(audit(engine).broken) == {Promise.FOLD: 1}
+    assert dict(audit(engine).violations) == {Invariant.FOLD: 1}
 
 
 # --- beginnings -----------------------------------------------------------------------------------------------------------
@@ -362,7 +364,7 @@ def test_a_job_that_was_taken_over_is_judged_from_there() -> None:
     forge_state(engine)
     job = engine.topics[SAGAS][-1].key
     assert job is not None
-    assert dict(audit(engine, 0, starts).broken) == {Promise.FOLD: 1}
+    assert dict(audit(engine, 0, starts).violations) == {Invariant.FOLD: 1}
 
 
 def test_ended_sagas_leave_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,11 +408,11 @@ def test_an_unknown_plan_is_asked_for() -> None:
 
 def test_a_broken_build_fills_no_disk(caplog: pytest.LogCaptureFixture) -> None:
     """Of each promise some lines a minute are logged; the next minute says how many were not."""
-    told = Told()
+    throttled = ThrottledLog()
     for second in range(100):
-        told.tell(Broken(Promise.FOLD, f"j{second}", Place("t", 0, second), "how"), second / 10)
-    told.tell(Broken(Promise.SENT, "j", Place("t", 0, 1), "how"), 10.0)
-    told.tell(Broken(Promise.FOLD, "j", Place("t", 0, 1), "how"), 61.0)
+        throttled.write(Violation(Invariant.FOLD, f"j{second}", LogPosition("t", 0, second), "how"), second / 10)
+    throttled.write(Violation(Invariant.SENT, "j", LogPosition("t", 0, 1), "how"), 10.0)
+    throttled.write(Violation(Invariant.FOLD, "j", LogPosition("t", 0, 1), "how"), 61.0)
     lines = [record for record in caplog.records if record.name.endswith("throttled_log")]
     assert len(lines) == 20 + 2
     assert lines[0].__dict__["offset"] == 0
@@ -419,8 +421,8 @@ def test_a_broken_build_fills_no_disk(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_labels_of_promises_are_plain() -> None:
     """A promise is a value of a metric's label: short, and of a closed set."""
-    assert label_of(Promise.PAID_ONCE) == "paid-at-most-once-per-key"
-    assert len({label_of(one) for one in Promise}) == len(Promise)
+    assert label_of(Invariant.PAID_ONCE) == "paid-at-most-once-per-key"
+    assert len({label_of(one) for one in Invariant}) == len(Invariant)
 
 
 def test_late_requests_are_not_lost() -> None:
@@ -433,5 +435,5 @@ def test_late_requests_are_not_lost() -> None:
     engine.now += timedelta(minutes=10) // timedelta(milliseconds=1)
     engine.coordinate(engine.append(EVENTS, b"late", encode_event(event)))
     auditor = audit(engine)
-    assert Promise.NOTHING_LOST not in auditor.broken
+    assert Invariant.NOTHING_LOST not in auditor.violations
     assert auditor.conservation()["waiting"] == 0

@@ -12,7 +12,7 @@ from processors.auditor.scope import Scope
 from processors.kafka.record import Record
 from processors.pipeline.plan_store import UnknownPlan
 from processors.saga.plan import Plan
-from processors.simulation.engine.faults import Trouble, drawn
+from processors.simulation.engine.faults import EngineFault, drawn
 from processors.simulation.engine.history import _History, shortened
 from tests.sim.plans import shop
 
@@ -23,7 +23,7 @@ LEFT_OUT = (".results", ".pages", ".plans")
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """The simulated processes log every mishap."""
+    """The simulated processes log every fault."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -39,7 +39,7 @@ def audited(history: _History) -> Auditor:
         return plan
 
     auditor = Auditor(Scope(history.catalogue, dict.fromkeys(range(events.partitions), 0)), plans)
-    logs = sorted(history.town.broker.logs.items(), key=lambda one: one[0][0] == events.name)
+    logs = sorted(history.environment.broker.logs.items(), key=lambda one: one[0][0] == events.name)
     for (topic, partition), log in logs:
         if topic.endswith(LEFT_OUT):
             continue
@@ -53,15 +53,15 @@ def audited(history: _History) -> Auditor:
             except UnknownPlan:
                 auditor.unreadable(record)
     for topic, partition in {*auditor.waits_for(), *((events.name, number) for number in range(events.partitions))}:
-        auditor.frontier.at_end(topic, partition, auditor.frontier.arrivals)
-    auditor.settle(history.town.broker.now_ms)
+        auditor.watermark.at_end(topic, partition, auditor.watermark.records_read)
+    auditor.settle(history.environment.broker.now_ms)
     return auditor
 
 
 def test_mishaps_that_the_engine_survives_are_no_broken_promise() -> None:
     """Of every history whose judge has nothing to say the auditor has nothing to say, whatever went wrong in it."""
     plan = shop()
-    hit: set[Trouble] = set()
+    hit: set[EngineFault] = set()
     events = 0
     for seed in range(HISTORIES):
         history = _History(seed, shortened(plan), {}, drawn(seed, plan), False)

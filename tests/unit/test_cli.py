@@ -13,15 +13,15 @@ from typer.testing import CliRunner
 
 from processors.cli.acts import not_reusable
 from processors.cli.app import app
-from processors.cli.asking import Place, refusal, state_after
+from processors.cli.asking import RequestPosition, refusal, state_after
 from processors.cli.context import environment
 from processors.cli.errors import Exit, exit_code, explain
 from processors.cli.jobs import PhaseName, chooser
 from processors.cli.records import decode
 from processors.cli.reference import reference
 from processors.cli.replay import read_start
-from processors.cli.submit import Defaults, identity, read_line, read_lines
-from processors.cli.verify import Audit, Kept, Report, Topics
+from processors.cli.submit import RequestDefaults, identity, read_line, read_lines
+from processors.cli.verify import Audit, Kept, Topics, VerifyReport
 from processors.errors import BadRecord, ConfigurationError, PipelineError
 from processors.kafka.reader import Newest, plan_book
 from processors.kafka.record import Record
@@ -82,8 +82,8 @@ class Log:
             self.saga = decision.saga
             self.states.append(record("sagas", len(self.states), encode_saga(decision.saga)))
 
-    def audit(self, starts: int = 0, kept: Kept = KEPT) -> Report:
-        report = Report()
+    def audit(self, starts: int = 0, kept: Kept = KEPT) -> VerifyReport:
+        report = VerifyReport()
         topics = Topics(report)
         for one in self.states:
             topics.add_state(one, starts)
@@ -241,7 +241,7 @@ def test_bad_lines_are_named_and_the_others_read() -> None:
         '{"url": "https://a.example/2", "label": "mine"}',
         '{"u": 1}',
     ]
-    asked = list(read_lines("urls.txt", lines, Defaults(label="batch")))
+    asked = list(read_lines("urls.txt", lines, RequestDefaults(label="batch")))
     assert [(one.place, one.request and one.request.label) for one in asked] == [
         ("urls.txt:3", "batch"),
         ("urls.txt:4", None),
@@ -253,12 +253,12 @@ def test_bad_lines_are_named_and_the_others_read() -> None:
 
 def test_url_that_intake_would_refuse_is_refused_before_it_is_sent() -> None:
     """A URL with a password never reaches Kafka, where it would be kept for days."""
-    assert "user name or password" in read_line("URL 1", "https://me:secret@a.example/", Defaults()).problem
+    assert "user name or password" in read_line("URL 1", "https://me:secret@a.example/", RequestDefaults()).problem
 
 
 def test_job_id_is_told_where_the_pipeline_is_known() -> None:
     """The id that intake will derive is printed: by the named pipeline, else by the only one; else none can be."""
-    request = read_line("URL 1", "https://a.example/?b=1&a=2", Defaults()).request
+    request = read_line("URL 1", "https://a.example/?b=1&a=2", RequestDefaults()).request
     assert request is not None
     assert identity(request, "shop") == derived_job_id("shop", "https://a.example/?a=2&b=1")
     assert identity(request, None) is None
@@ -396,7 +396,7 @@ def test_a_state_answers_a_request_by_its_offset(log: Log) -> None:
 
 def test_a_refusal_is_told_from_other_dead_letters() -> None:
     """Only the dead letter of the very record that was sent is its answer."""
-    place = Place("events", 1, 7, 1)
+    place = RequestPosition("events", 1, 7, 1)
     headers = (
         ("dead-letter-reason", b"no"),
         ("dead-letter-topic", b"events"),
@@ -405,7 +405,7 @@ def test_a_refusal_is_told_from_other_dead_letters() -> None:
     )
     letter = record("dead-letters", 0, b"x")._replace(headers=headers)
     assert refusal(letter, place) == "no"
-    assert refusal(letter, Place("events", 1, 8, 1)) is None
+    assert refusal(letter, RequestPosition("events", 1, 8, 1)) is None
     assert refusal(record("dead-letters", 0, b"x"), place) is None
 
 

@@ -13,7 +13,7 @@ from processors.kafka.record import Batch, Part, Record
 from processors.messages.wire import decode_saga, encode_event
 from processors.pipeline.plan_store import Plans
 from processors.roles.coordinator import Coordinator
-from processors.saga.events import Event, Failed, Submitted, Succeeded, TimedOut, Undone
+from processors.saga.events import Compensated, Event, Failed, Submitted, Succeeded, TimedOut
 from processors.saga.plan import Plan, encode_plan
 from processors.saga.state import Origin, Phase
 from tests.fakes import MemoryHost
@@ -24,7 +24,7 @@ PLAN = plan("ab")
 
 
 class Nowhere:
-    """An outbox that Kafka acknowledges at once."""
+    """A producer that Kafka acknowledges at once."""
 
     async def send(self, items: Sequence[Outgoing]) -> list[int]:
         """Acknowledge."""
@@ -57,7 +57,7 @@ class MemoryTable:
 class Ledger:
     """Acknowledges in vain."""
 
-    open = True
+    owned = True
 
     def inherited(self, offset: int) -> bool:
         """Nothing is."""
@@ -160,7 +160,7 @@ async def test_sagas_are_counted_from_their_start_until_they_are_forgotten(engin
     )
     assert shown() == engine.walked(0, 1)
     assert (shown()["COMPLETED"], shown()["COMPENSATING"]) == (1, 1)
-    await engine.on(Undone("undone", RUN, "a", engine.seq("undone")))
+    await engine.on(Compensated("undone", RUN, "a", engine.seq("undone")))
     assert shown() == engine.walked(0, 1) and shown()["COMPENSATED"] == 1
     expired = START_MS + PLAN.retention_ms + 1
     await engine.on(TimedOut("done", engine.seq("done")), TimedOut("undone", engine.seq("undone")), at_ms=expired)

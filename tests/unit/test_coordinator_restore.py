@@ -29,4 +29,4 @@ async def test_what_is_no_state_of_ours_stops_no_restore(key: bytes) -> None:
     saga = advance(None, 0, submitted, START_MS).saga
     assert saga is not None
     coordinator.restored(0, [(key, FOREIGN), (b"ours", encode_saga(saga))])
-    assert [timer for timer, _ in coordinator._deadlines[0].due(2**60)] == [b"ours"]
+    assert [timer for timer, _ in coordinator._timers[0].due(2**60)] == [b"ours"]

@@ -16,8 +16,8 @@ import pytest
 from aiohttp import web
 
 from processors.demo.paid_api import PaidApi
-from processors.demo.paid_faults import Faults, Mode
-from processors.demo.paid_ledger import Ledger, Status
+from processors.demo.paid_faults import Mode, PaidFaults
+from processors.demo.paid_ledger import InvoiceLedger, InvoiceStatus
 from processors.errors import (
     ConfigurationError,
     PipelineError,
@@ -57,10 +57,10 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def paid_api(**faults: Any) -> AsyncIterator[tuple[str, Ledger]]:
+async def paid_api(**faults: Any) -> AsyncIterator[tuple[str, InvoiceLedger]]:
     """The sample paid API, failing as told; yields its URL and its books."""
-    books = Ledger()
-    async with served(PaidApi(books, token=TOKEN, faults=Faults(**faults)).application()) as url:
+    books = InvoiceLedger()
+    async with served(PaidApi(books, token=TOKEN, faults=PaidFaults(**faults)).application()) as url:
         yield url, books
 
 
@@ -204,7 +204,7 @@ async def test_a_compensation_cancels_at_the_api() -> None:
                 await step.compensate(call(seq=seq))
             with pytest.raises(StepFailed, match="newer command"):
                 await step.run(call(seq=3))
-    assert [invoice.status for invoice in books.invoices] == [Status.CANCELLED]
+    assert [invoice.status for invoice in books.invoices] == [InvoiceStatus.CANCELLED]
     assert await SpendLedger(host.log("spend")).total("shop") == 0
 
 
@@ -218,7 +218,7 @@ async def test_a_compensation_cancels_a_call_whose_outcome_is_unknown() -> None:
             with pytest.raises(RetryLater):
                 await step.compensate(call(seq=9))
             await step.compensate(call(seq=9))
-    assert [invoice.status for invoice in books.invoices] == [Status.CANCELLED]
+    assert [invoice.status for invoice in books.invoices] == [InvoiceStatus.CANCELLED]
 
 
 async def test_a_compensation_without_a_call_keeps_a_late_one_from_being_made() -> None:
@@ -484,8 +484,8 @@ async def test_chaos_leaves_the_books_of_both_sides_right(seed: int, cancels: bo
     API charged, and the cap holds.
     """
     rng, host = random.Random(seed), worker()
-    faults = Faults.spread(0.5, permanent_rate=0.1, hang_seconds=0.05)
-    books = Ledger()
+    faults = PaidFaults.spread(0.5, permanent_rate=0.1, hang_seconds=0.05)
+    books = InvoiceLedger()
     cap = Decimal("0.05")
     app = PaidApi(books, token=TOKEN, seed=seed, faults=faults).application()
     async with served(app) as api:
@@ -528,7 +528,7 @@ async def test_chaos_leaves_the_books_of_both_sides_right(seed: int, cancels: bo
         )
         for step in steps:
             await step.close()
-    charged = [invoice for invoice in books.invoices if invoice.status is Status.CHARGED]
+    charged = [invoice for invoice in books.invoices if invoice.status is InvoiceStatus.CHARGED]
     assert all(invoice.charged_times == 1 for invoice in books.invoices)
     total = await SpendLedger(host.log("spend")).total("shop")
     assert len(charged) * Decimal("0.002") <= total <= cap

@@ -15,7 +15,7 @@ from processors.extraction.charset import decode
 from processors.extraction.currencies import CODES, code_of
 from processors.extraction.extract import FieldMissing, extract
 from processors.extraction.fields import compile_fields
-from processors.extraction.money import Money, Setting, read_money
+from processors.extraction.money import Money, PriceContext, read_money
 
 
 def read(text: str, kind: str, *, lang: str = "en", url: str = "https://shop.example/", **hints: object) -> object:
@@ -47,13 +47,13 @@ def read(text: str, kind: str, *, lang: str = "en", url: str = "https://shop.exa
 )
 def test_prices_are_read_as_shops_write_them(text: str, amount: str, currency: str | None) -> None:
     """Amounts are exact, the number at the currency is meant, words that happen to be codes are no currencies."""
-    assert read_money(text, Setting()) == Money(Decimal(amount), currency)
+    assert read_money(text, PriceContext()) == Money(Decimal(amount), currency)
 
 
 @pytest.mark.parametrize("text", ["", "call us", "AQUAFINESSE", "50% OFF", "9" * 40 + " €"])
 def test_text_without_a_price_is_no_money(text: str) -> None:
     """Nothing is made up where there is no amount, nor where digits are a number of another kind."""
-    assert read_money(text, Setting()) is None
+    assert read_money(text, PriceContext()) is None
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_a_price_without_a_sign_takes_the_declared_currency_or_none() -> None:
 
 def test_structured_prices_have_a_decimal_point_unless_the_currency_has_no_decimals() -> None:
     """JSON-LD's "1299.000" is 1299, but "24.990" Chilean pesos are thousands."""
-    assert read_money("1299.000", Setting(), structured=True, symbol="EUR") == Money(Decimal("1299.000"), "EUR")
-    assert read_money("24.990", Setting(), structured=True, symbol="CLP") == Money(Decimal("24990"), "CLP")
+    assert read_money("1299.000", PriceContext(), structured=True, symbol="EUR") == Money(Decimal("1299.000"), "EUR")
+    assert read_money("24.990", PriceContext(), structured=True, symbol="CLP") == Money(Decimal("24990"), "CLP")
 
 
 def test_small_cents_are_cents() -> None:
@@ -103,7 +103,7 @@ def test_small_cents_are_cents() -> None:
 def test_code_with_amount_reads_back(code: str, amount: Decimal, first: bool) -> None:
     """Any ISO 4217 code beside any amount, on either side, gives both back."""
     text = f"{code} {amount:.2f}" if first else f"{amount:.2f} {code}"
-    assert read_money(text, Setting()) == Money(amount, code)
+    assert read_money(text, PriceContext()) == Money(amount, code)
 
 
 def test_spellings_of_currencies_are_codes() -> None:

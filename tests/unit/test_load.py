@@ -12,7 +12,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from processors.clickhouse.client import Server
 from processors.clickhouse.errors import may_be_one_row
 from processors.clickhouse.insert_batcher import Batches
-from processors.clickhouse.table import Found, TableLayout, TableMismatch, holds, table_name
+from processors.clickhouse.table import ActualTable, TableLayout, TableMismatch, holds, table_name
 from processors.errors import ConfigurationError, PipelineError, RetryLater, StepFailed
 from processors.steps.load import Load, LoadParams
 from schemas.record import RecordSchema
@@ -25,7 +25,7 @@ ENGINE = "ReplacingMergeTree(_version, _deleted) ORDER BY job_id SETTINGS index_
 AN_HOUR = timedelta(hours=1)
 
 
-def found(**changes: object) -> Found:
+def found(**changes: object) -> ActualTable:
     """A table that is as it should be, with its view, but for the changes."""
     whole: dict[str, object] = {
         "engine": ENGINE,
@@ -35,7 +35,7 @@ def found(**changes: object) -> Found:
         "view_comment": "Kept by scrapesaga. Drop this comment to keep a view of your own under this name.",
         "view_columns": SHOWN,
     }
-    return Found(**{**whole, **changes})  # type: ignore[arg-type]  # a test's changes are of the field's type
+    return ActualTable(**{**whole, **changes})  # type: ignore[arg-type]  # a test's changes are of the field's type
 
 
 def test_a_table_that_is_as_it_should_be_is_left_alone() -> None:
@@ -45,7 +45,7 @@ def test_a_table_that_is_as_it_should_be_is_left_alone() -> None:
 
 def test_a_missing_table_is_made_of_the_records_columns() -> None:
     """The table holds one row a job, the highest version of it; the server stamps when it was loaded."""
-    (statement,) = LAYOUT.statements(Found())
+    (statement,) = LAYOUT.statements(ActualTable())
     assert statement.startswith("CREATE TABLE IF NOT EXISTS `shop`.`prices` (`job_id` String, ")
     assert "`amount` Nullable(Decimal(18, 4)), `_live` UInt8, `_version` UInt64, `_deleted` UInt8, " in statement
     assert statement.endswith("now64(3)) ENGINE = ReplacingMergeTree(_version, _deleted) ORDER BY job_id")

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from processors.errors import ConfigurationError
 from processors.kafka.credentials import Security
 from processors.observability import log_format as log_lines
-from processors.observability.log_format import blotted, configure_logging, hide_from_logs
+from processors.observability.log_format import configure_logging, redact_from_logs, redacted
 from processors.observability.tracing import begin_attempt
 from processors.process.host import EngineHost
 from processors.saga.commands import outstanding
@@ -139,13 +139,13 @@ def test_no_secret_is_in_a_line(lines: Lines, style: str) -> None:
 )
 def test_urls_are_shown_without_what_may_be_secret(text: str, shown: str) -> None:
     """Libraries quote the URL that they failed on."""
-    assert blotted(text) == shown
+    assert redacted(text) == shown
 
 
 def test_what_is_too_short_for_a_secret_is_left_alone(lines: Lines) -> None:
     """A password of two letters would blot out half of every line."""
-    hide_from_logs(["ab", "longer"])
-    assert blotted("abc longer") == "abc ***"
+    redact_from_logs(["ab", "longer"])
+    assert redacted("abc longer") == "abc ***"
 
 
 def test_text_lines_are_for_people(lines: Lines) -> None:

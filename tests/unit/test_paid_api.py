@@ -11,9 +11,9 @@ import httpx
 import msgspec
 import pytest
 
-from processors.demo.paid_faults import Fault, Faults
-from processors.demo.paid_ledger import Invoice, KeyCancelled, Ledger, LedgerCorrupt, Refund, Status
-from processors.demo.sample_servers import World
+from processors.demo.paid_faults import PaidFault, PaidFaults
+from processors.demo.paid_ledger import Invoice, InvoiceLedger, InvoiceStatus, KeyCancelled, LedgerCorrupt, Refund
+from processors.demo.sample_servers import SampleServers
 
 SEED = 5
 RECORD = {
@@ -23,13 +23,13 @@ RECORD = {
     "currency": "USD",
     "url": "http://127.0.0.1:1/p/1",
 }
-AFTER_THE_EFFECT = (Fault.ERROR_AFTER, Fault.HANG_AFTER, Fault.RESET_AFTER, Fault.MALFORMED_AFTER)
+AFTER_THE_EFFECT = (PaidFault.ERROR_AFTER, PaidFault.HANG_AFTER, PaidFault.RESET_AFTER, PaidFault.MALFORMED_AFTER)
 
 
 class Api:
     """The API's two sides: calls as a client makes them, and the books as an auditor reads them."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: SampleServers) -> None:
         self.http = httpx.Client(
             base_url=world.api_url, headers={"Authorization": f"Bearer {world.api_token}"}, timeout=5
         )
@@ -57,17 +57,17 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleServers]:
     """One running API for all tests here; each test uses keys of its own."""
-    with World(tmp_path_factory.mktemp("api"), seed=SEED, products=60, permanent_rate=0.2) as running:
+    with SampleServers(tmp_path_factory.mktemp("api"), seed=SEED, products=60, permanent_rate=0.2) as running:
         yield running
 
 
 @pytest.fixture
-def api(world: World) -> Iterator[Api]:
+def api(world: SampleServers) -> Iterator[Api]:
     """A client of an API without faults, whatever an earlier test changed."""
     opened = Api(world)
-    calm = {fault.value: 0.0 for fault in Fault}
+    calm = {fault.value: 0.0 for fault in PaidFault}
     calmed = opened.faults(
         mode="normal", permanent_rate=0, faulty_attempts=2, cancels_fail=True, hang_seconds=60, **calm
     )
@@ -174,33 +174,33 @@ def test_cancel_of_an_unknown_key_blocks_it(api: Api) -> None:
     assert "unknown" not in api.invoices()
 
 
-@pytest.mark.parametrize(("fault", "status"), [(Fault.RATE_LIMITED, 429), (Fault.UNAVAILABLE, 503)])
-def test_refusals_before_the_effect_cost_nothing(api: Api, fault: Fault, status: int) -> None:
+@pytest.mark.parametrize(("fault", "status"), [(PaidFault.RATE_LIMITED, 429), (PaidFault.UNAVAILABLE, 503)])
+def test_refusals_before_the_effect_cost_nothing(api: Api, fault: PaidFault, status: int) -> None:
     """Two attempts are refused without an invoice, the third is served."""
     api.faults(**{fault.value: 1})
     for _ in range(2):
         answer = api.enrich(f"before:{fault}")
         assert answer.status_code == status
-        assert (answer.headers.get("retry-after") == "1") is (fault is Fault.RATE_LIMITED)
+        assert (answer.headers.get("retry-after") == "1") is (fault is PaidFault.RATE_LIMITED)
         assert f"before:{fault}" not in api.invoices()
     assert api.enrich(f"before:{fault}").status_code == 200
 
 
 @pytest.mark.parametrize("fault", AFTER_THE_EFFECT)
-def test_failures_after_the_effect_are_charged(api: Api, fault: Fault) -> None:
+def test_failures_after_the_effect_are_charged(api: Api, fault: PaidFault) -> None:
     """The client learns nothing, yet the invoice stands; the retry that gets through pays nothing more."""
     key = f"after:{fault}"
     api.faults(**{fault.value: 1})
     for _ in range(2):
         match fault:
-            case Fault.ERROR_AFTER:
+            case PaidFault.ERROR_AFTER:
                 assert api.enrich(key).status_code == 500
-            case Fault.MALFORMED_AFTER:
+            case PaidFault.MALFORMED_AFTER:
                 answer = api.enrich(key)
                 assert answer.status_code == 200
                 with pytest.raises(json.JSONDecodeError):
                     answer.json()
-            case Fault.HANG_AFTER:
+            case PaidFault.HANG_AFTER:
                 with pytest.raises(httpx.ReadTimeout):
                     api.enrich(key, timeout=0.2)
             case _:
@@ -254,13 +254,13 @@ def test_cancel_fails_too(api: Api) -> None:
 
 def test_a_product_is_refused_under_each_of_its_addresses() -> None:
     """A page that redirects is enriched under the address that it ended at: how its saga ends must not depend on that."""
-    faults = Faults(permanent_rate=0.3)
+    faults = PaidFaults(permanent_rate=0.3)
     refused = [faults.refuses(1, f"http://127.0.0.1:1/p/{number}") for number in range(200)]
     assert refused == [faults.refuses(1, f"http://127.0.0.1:2/item/{number}") for number in range(200)]
     assert 30 < sum(refused) < 90
 
 
-def test_permanent_refusals_are_those_expected(world: World, api: Api) -> None:
+def test_permanent_refusals_are_those_expected(world: SampleServers, api: Api) -> None:
     """Exactly the products that `expected` calls refused get 422, on every attempt, uncharged."""
     api.faults(permanent_rate=0.2)
     refused = set()
@@ -329,7 +329,7 @@ def test_stats_count_money(api: Api) -> None:
 
 def test_ledger_survives_a_kill(tmp_path: Path) -> None:
     """After a crash, paid keys stay paid, cancelled ones cancelled, blocked ones blocked."""
-    world = World(tmp_path, products=3)
+    world = SampleServers(tmp_path, products=3)
     with world:
         api = Api(world)
         bought = api.enrich("paid").json()
@@ -349,7 +349,7 @@ def test_ledger_survives_a_kill(tmp_path: Path) -> None:
 
 def test_stop_does_not_wait_for_hanging_requests(tmp_path: Path) -> None:
     """SIGTERM ends the API in an orderly way, well before the force that follows after five seconds."""
-    world = World(tmp_path, products=3).start()
+    world = SampleServers(tmp_path, products=3).start()
     api = Api(world)
     api.faults(mode="hang", hang_seconds=60)
     with pytest.raises(httpx.ReadTimeout):
@@ -368,49 +368,49 @@ def invoice(key: str) -> Invoice:
 def test_torn_line_is_cut_off(tmp_path: Path) -> None:
     """A line that a crash tore is forgotten, and the next entry starts on a line of its own."""
     path = tmp_path / "ledger.jsonl"
-    ledger = Ledger(path)
+    ledger = InvoiceLedger(path)
     ledger.charge(invoice("a"))
     ledger.close()
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:20])
-    reopened = Ledger(path)
+    reopened = InvoiceLedger(path)
     assert [entry.key for entry in reopened.invoices] == ["a"]
     reopened.charge(invoice("b"))
     reopened.close()
-    assert [entry.key for entry in Ledger(path).invoices] == ["a", "b"]
+    assert [entry.key for entry in InvoiceLedger(path).invoices] == ["a", "b"]
 
 
 @pytest.mark.parametrize("line", ["nonsense", "[]", '{"entry": "stolen"}', '{"entry": "cancelled", "key": "z"}'])
 def test_foreign_line_is_named(tmp_path: Path, line: str) -> None:
     """A line that the API can't have written stops it and is named."""
     path = tmp_path / "ledger.jsonl"
-    ledger = Ledger(path)
+    ledger = InvoiceLedger(path)
     ledger.charge(invoice("a"))
     ledger.close()
     with path.open("a") as file:
         file.write(line + "\n")
     with pytest.raises(LedgerCorrupt, match="line 2"):
-        Ledger(path)
+        InvoiceLedger(path)
 
 
 def test_two_charges_in_the_file_are_told(tmp_path: Path) -> None:
     """Should the file ever hold two charges of one key, `charged_times` says so."""
     path = tmp_path / "ledger.jsonl"
-    ledger = Ledger(path)
+    ledger = InvoiceLedger(path)
     ledger.charge(invoice("a"))
     ledger.close()
     path.write_bytes(path.read_bytes() * 2)
-    assert [entry.charged_times for entry in Ledger(path).invoices] == [2]
+    assert [entry.charged_times for entry in InvoiceLedger(path).invoices] == [2]
 
 
 def test_ledger_without_file() -> None:
     """The books work in memory too: charge, refund, block."""
-    ledger = Ledger()
+    ledger = InvoiceLedger()
     assert ledger.charge(invoice("a")) == ledger.charge(invoice("a"))
     assert ledger.cancel("a", "now") is Refund.CANCELLED
     assert ledger.cancel("b", "now") is Refund.NOTHING_TO_CANCEL
     assert ledger.blocked == {"b"}
-    assert [entry.status for entry in ledger.invoices] == [Status.CANCELLED]
+    assert [entry.status for entry in ledger.invoices] == [InvoiceStatus.CANCELLED]
     for key in ("a", "b"):
         with pytest.raises(KeyCancelled):
             ledger.charge(invoice(key))
@@ -418,11 +418,11 @@ def test_ledger_without_file() -> None:
 
 def test_faults_are_drawn_by_key_and_attempt() -> None:
     """The same seed, key and attempt always fail the same way; the shares are as asked; patience always wins."""
-    faults = Faults.spread(0.8)
+    faults = PaidFaults.spread(0.8)
     draws = [faults.drawn(SEED, f"key-{n}", attempt) for n in range(4000) for attempt in (1, 2)]
     assert draws == [faults.drawn(SEED, f"key-{n}", attempt) for n in range(4000) for attempt in (1, 2)]
     counts = Counter(draws)
-    assert all(700 < counts[fault] < 900 for fault in Fault)
+    assert all(700 < counts[fault] < 900 for fault in PaidFault)
     assert 1450 < counts[None] < 1750
     assert {faults.drawn(SEED, f"key-{n}", 3) for n in range(200)} == {None}
     assert draws != [faults.drawn(SEED + 1, f"key-{n}", attempt) for n in range(4000) for attempt in (1, 2)]
@@ -431,6 +431,6 @@ def test_faults_are_drawn_by_key_and_attempt() -> None:
 def test_too_high_rates_are_refused() -> None:
     """Rates above 1, alone or together, are named."""
     with pytest.raises(ValueError, match="sum up to"):
-        Faults(late=0.9, unavailable=0.2)
+        PaidFaults(late=0.9, unavailable=0.2)
     with pytest.raises(msgspec.ValidationError, match="permanent_rate"):
-        Faults.spread(0.1, permanent_rate=3)
+        PaidFaults.spread(0.1, permanent_rate=3)

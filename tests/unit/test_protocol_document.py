@@ -9,7 +9,7 @@ import pytest
 from processors.saga import diagram, handlers
 from processors.saga.diagram import mermaid, render, table, transitions
 from processors.saga.events import Succeeded
-from processors.saga.protocol import PROTOCOL, Row
+from processors.saga.protocol import PROTOCOL, ProtocolRow
 from processors.saga.state import Phase
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -33,6 +33,6 @@ def test_the_diagram_follows_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that leads elsewhere changes the diagram."""
     assert "    COMPLETED --> RUNNING: Submitted, Redriven" in mermaid()
     assert (Phase.COMPENSATED, Phase.COMPENSATING) in transitions()
-    row = Row(handlers.ignore, frozenset({Phase.COMPENSATED}))
+    row = ProtocolRow(handlers.ignore, frozenset({Phase.COMPENSATED}))
     monkeypatch.setitem(diagram.PROTOCOL, (Phase.COMPENSATED, Succeeded), row)
     assert "    COMPENSATED --> COMPENSATING: Failed" in mermaid()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from processors.saga.commands import Note
 from processors.saga.events import ResumeMode
-from processors.saga.state import Action, Phase, Status, Undo
+from processors.saga.state import Action, Phase, StepStatus, Undo
 from tests.sagas import ALWAYS, RUN, compensated, compensating, completed, new, parked, plan, running, step
 
 
@@ -12,10 +12,10 @@ def test_success_of_a_superseded_attempt_settles() -> None:
     """The first attempt's success settles the step while the second is under way: both have the same key."""
     job = running()
     first = job.state.command_seq
-    job.ring()
+    job.fire()
     job.succeed("a", first)
     assert job.asked == ("EXECUTE", "b")
-    assert job.of("a").status is Status.SUCCEEDED
+    assert job.of("a").status is StepStatus.SUCCEEDED
 
 
 def test_success_while_a_retry_waits_settles() -> None:
@@ -31,11 +31,11 @@ def test_failure_of_a_superseded_attempt_is_ignored() -> None:
     """The first attempt's failure says nothing about the second; only that it was answered."""
     job = running()
     first = job.state.command_seq
-    job.ring()
+    job.fire()
     second = job.state.command_seq
     job.fail("a", first)
     assert (job.phase, job.note, job.state.command_seq) == (Phase.RUNNING, Note.ANSWERED, second)
-    assert job.of("a").open == (second,)
+    assert job.of("a").unanswered == (second,)
 
 
 def test_repeated_failure_takes_one_attempt() -> None:
@@ -60,24 +60,24 @@ def test_unknown_failure_is_compensated() -> None:
     """Unknown means undo: the step that failed with an unknown outcome is undone first."""
     job = compensating()
     assert job.asked == ("COMPENSATE", "b")
-    job.undone("b")
+    job.compensated("b")
     assert job.asked == ("COMPENSATE", "a")
-    job.undone("a")
+    job.compensated("a")
     assert job.phase is Phase.COMPENSATED
 
 
 def test_timed_out_step_is_compensated() -> None:
     """A step that ran out of attempts by time may have worked: it is undone."""
     job = running()
-    job.ring()
-    job.ring()
+    job.fire()
+    job.fire()
     assert (job.phase, job.asked) == (Phase.COMPENSATING, ("COMPENSATE", "a"))
 
 
 def test_an_unknown_attempt_counts_after_a_certain_one() -> None:
     """The first attempt's unknown outcome is not forgotten when the second fails for sure."""
     job = running()
-    job.fail("a", retryable=True, unknown=True)
+    job.fail("a", retryable=True, outcome_unknown=True)
     job.fail("a")
     assert job.asked == ("COMPENSATE", "a")
 
@@ -86,10 +86,10 @@ def test_an_unanswered_attempt_counts_after_a_certain_one() -> None:
     """While the first attempt has no answer, a certain failure of the second doesn't settle the step."""
     job = running()
     first = job.state.command_seq
-    job.ring()
+    job.fire()
     job.fail("a")
     assert job.asked == ("COMPENSATE", "a")
-    assert job.of("a").open == (first,)
+    assert job.of("a").unanswered == (first,)
 
 
 def test_late_success_during_its_compensation() -> None:
@@ -97,9 +97,9 @@ def test_late_success_during_its_compensation() -> None:
     job = compensating()
     early = job.state.command_seq
     job.succeed("b", early - 1)
-    job.undone("b", early)
+    job.compensated("b", early)
     assert (job.phase, job.asked) == (Phase.COMPENSATING, ("COMPENSATE", "b"))
-    job.undone("b")
+    job.compensated("b")
     assert job.asked == ("COMPENSATE", "a")
 
 
@@ -107,9 +107,9 @@ def test_retried_undo_after_a_late_success_counts() -> None:
     """An undo commanded after the late success is late enough, whichever attempt it is."""
     job = compensating()
     job.succeed("b", job.state.command_seq - 1)
-    job.undo_failed("b", seq=job.state.command_seq)
+    job.compensation_failed("b", seq=job.state.command_seq)
     assert job.asked == ("COMPENSATE", "b")
-    job.undone("b")
+    job.compensated("b")
     assert job.asked == ("COMPENSATE", "a")
 
 
@@ -118,9 +118,9 @@ def test_early_undo_of_a_retried_one_is_ignored() -> None:
     job = compensating()
     early = job.state.command_seq
     job.succeed("b", early - 1)
-    job.ring()
+    job.fire()
     later = job.state.command_seq
-    job.undone("b", early)
+    job.compensated("b", early)
     assert (job.note, job.state.command_seq, job.of("b").undo) == (Note.IGNORED, later, Undo.NEEDED)
 
 
@@ -128,10 +128,10 @@ def test_late_success_of_a_step_undone_before() -> None:
     """A success of a step that was undone already is undone again, before those that come before it."""
     job = compensating()
     execute = job.state.command_seq - 1
-    job.undone("b")
+    job.compensated("b")
     job.succeed("b", execute)
     assert job.of("b").undo is Undo.NEEDED
-    job.undone("a")
+    job.compensated("a")
     assert job.asked == ("COMPENSATE", "b")
 
 
@@ -140,7 +140,7 @@ def test_late_success_after_the_end() -> None:
     job = compensated()
     job.succeed("a", 2)
     assert (job.phase, job.asked) == (Phase.COMPENSATING, ("COMPENSATE", "a"))
-    job.undone("a")
+    job.compensated("a")
     assert (job.phase, job.note) == (Phase.COMPENSATED, Note.COMPENSATED)
 
 
@@ -150,11 +150,11 @@ def test_repeated_undone_of_an_earlier_round_is_ignored() -> None:
     job.succeed("a")
     job.fail("b")
     first_round = job.state.command_seq
-    job.undone("a")
+    job.compensated("a")
     job.succeed("a", 2)
-    job.undone("a", first_round)
+    job.compensated("a", first_round)
     assert (job.phase, job.note) == (Phase.COMPENSATING, Note.IGNORED)
-    job.undone("a")
+    job.compensated("a")
     assert job.phase is Phase.COMPENSATED
 
 
@@ -162,11 +162,11 @@ def test_late_unknown_failure_is_undone_again() -> None:
     """ "Outcome unknown" after the compensation may be an effect after the compensation: it is undone again."""
     job = running()
     first = job.state.command_seq
-    job.ring()
-    job.ring()
-    job.undone("a")
+    job.fire()
+    job.fire()
+    job.compensated("a")
     assert job.phase is Phase.COMPENSATED
-    job.fail("a", first, unknown=True)
+    job.fail("a", first, outcome_unknown=True)
     assert (job.phase, job.note, job.asked) == (Phase.COMPENSATING, Note.LATE_EFFECT, ("COMPENSATE", "a"))
 
 
@@ -174,19 +174,19 @@ def test_late_success_of_a_step_without_undo() -> None:
     """A late success of a step that has nothing to undo is only recorded."""
     job = running(steps=(step("a", undoable=False), step("b")))
     first = job.state.command_seq
-    job.ring()
-    job.ring()
+    job.fire()
+    job.fire()
     assert job.phase is Phase.COMPENSATED
     job.succeed("a", first)
-    assert (job.phase, job.note, job.of("a").status) == (Phase.COMPENSATED, Note.ANSWERED, Status.SUCCEEDED)
+    assert (job.phase, job.note, job.of("a").status) == (Phase.COMPENSATED, Note.ANSWERED, StepStatus.SUCCEEDED)
 
 
 def test_parked_saga_hears_a_late_undone() -> None:
     """The undo that was given up reports success after all: the saga goes on by itself."""
     job = compensating()
     given_up = job.state.command_seq
-    job.undo_failed("b", fatal=True)
-    job.undone("b", given_up)
+    job.compensation_failed("b", retryable=False)
+    job.compensated("b", given_up)
     assert (job.phase, job.asked) == (Phase.COMPENSATING, ("COMPENSATE", "a"))
 
 
@@ -196,7 +196,7 @@ def test_skip_does_not_cover_an_effect_reported_since() -> None:
     job.succeed("b", 4)
     job.resume(ResumeMode.SKIP, "refunded by phone")
     assert job.asked == ("COMPENSATE", "b")
-    job.undo_failed("b", fatal=True)
+    job.compensation_failed("b", retryable=False)
     job.resume(ResumeMode.SKIP, "refunded by phone")
     assert job.asked == ("COMPENSATE", "a")
     assert job.of("b").undo is Undo.SKIPPED
@@ -207,11 +207,11 @@ def test_reverse_order() -> None:
     job = running(steps="abc")
     job.succeed("a")
     job.succeed("b")
-    job.fail("c", unknown=True)
+    job.fail("c", outcome_unknown=True)
     order = []
     while job.phase is Phase.COMPENSATING:
         order.append(job.asked[1])
-        job.undone(order[-1])
+        job.compensated(order[-1])
     assert order == ["c", "b", "a"]
 
 
@@ -221,9 +221,9 @@ def test_a_failed_run_withdraws_the_completed_one() -> None:
     job.submit(offset=2)
     job.fail("a")
     assert job.asked == ("COMPENSATE", "b")
-    job.undone("b")
+    job.compensated("b")
     assert job.asked == ("COMPENSATE", "a")
-    job.undone("a")
+    job.compensated("a")
     assert job.phase is Phase.COMPENSATED
 
 
@@ -275,7 +275,7 @@ def test_late_effect_of_a_withdrawn_run_is_visible() -> None:
 def test_unknown_failure_of_a_forgotten_job_is_visible() -> None:
     """A forgotten job's attempt that may have had an effect is kept for a person."""
     job = new()
-    job.fail("a", unknown=True)
+    job.fail("a", outcome_unknown=True)
     assert (job.note, bool(job.refusal)) == (Note.ORPHANED, True)
 
 
@@ -310,7 +310,7 @@ def test_a_confirmation_is_given_up_only_by_a_person() -> None:
     job.succeed("a")
     job.succeed("b")
     seq = job.state.command_seq
-    job.confirm_failed("a", fatal=True)
+    job.confirm_failed("a", retryable=False)
     assert (job.phase, job.state.action) == (Phase.PARKED, Action.CONFIRM)
     job.cancel()
     assert "can't be cancelled any more" in job.refusal
@@ -362,10 +362,10 @@ def test_what_a_failed_redrive_left_is_withdrawn_by_the_next_failure() -> None:
     job = completed(steps="abc")
     job.redrive("c")
     job.fail("c")
-    job.undone("c")
-    assert (job.phase, job.of("b").status) == (Phase.COMPENSATED, Status.REUSED)
+    job.compensated("c")
+    assert (job.phase, job.of("b").status) == (Phase.COMPENSATED, StepStatus.REUSED)
     job.redrive("b")
     job.fail("b")
     assert job.asked == ("COMPENSATE", "c")
-    job.undone("c")
+    job.compensated("c")
     assert job.asked == ("COMPENSATE", "b")

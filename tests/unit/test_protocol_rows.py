@@ -11,7 +11,7 @@ from processors.errors import ProtocolViolation
 from processors.saga import protocol
 from processors.saga.commands import Note
 from processors.saga.events import EVENTS, ResumeMode
-from processors.saga.protocol import PROTOCOL, Row, decide
+from processors.saga.protocol import PROTOCOL, ProtocolRow, decide
 from processors.saga.state import Phase
 from tests.sagas import (
     ALWAYS,
@@ -47,9 +47,11 @@ EXAMPLES = [
     Example("starts the first step", new, lambda j: j.submit(), R, Note.STARTED, "EXECUTE a"),
     Example("is kept visible: an effect", new, lambda j: j.succeed("a"), N, Note.ORPHANED, refused="isn't known"),
     Example("without effect is nothing", new, lambda j: j.fail("a"), N, Note.STALE),
-    Example("is nothing: the saga is gone", new, lambda j: j.ring(5), N, Note.STALE),
-    Example("is nothing", new, lambda j: j.undone("a"), N, Note.STALE),
-    Example("is kept visible: not undone", new, lambda j: j.undo_failed("a"), N, Note.ORPHANED, refused="known"),
+    Example("is nothing: the saga is gone", new, lambda j: j.fire(5), N, Note.STALE),
+    Example("is nothing", new, lambda j: j.compensated("a"), N, Note.STALE),
+    Example(
+        "is kept visible: not undone", new, lambda j: j.compensation_failed("a"), N, Note.ORPHANED, refused="known"
+    ),
     Example("is nothing", new, lambda j: j.confirmed("a"), N, Note.STALE),
     Example("is nothing", new, lambda j: j.confirm_failed("a"), N, Note.STALE),
     Example("is refused: there is no such job", new, lambda j: j.cancel(), N, Note.ORPHANED, refused="isn't known"),
@@ -59,9 +61,9 @@ EXAMPLES = [
     Example("again is a duplicate", running, lambda j: j.submit(offset=2), R, Note.DUPLICATE),
     Example("commands the next step", running, lambda j: j.succeed("a"), R, Note.ADVANCED, "EXECUTE b"),
     Example("tries again", running, lambda j: j.fail("a", retryable=True), R, Note.RETRYING, "EXECUTE a"),
-    Example("tries again", running, lambda j: j.ring(), R, Note.RETRYING, "EXECUTE a"),
-    Example("is ignored: nothing is being undone", running, lambda j: j.undone("a"), R, Note.IGNORED),
-    Example("is ignored: nothing is being undone", running, lambda j: j.undo_failed("a"), R, Note.IGNORED),
+    Example("tries again", running, lambda j: j.fire(), R, Note.RETRYING, "EXECUTE a"),
+    Example("is ignored: nothing is being undone", running, lambda j: j.compensated("a"), R, Note.IGNORED),
+    Example("is ignored: nothing is being undone", running, lambda j: j.compensation_failed("a"), R, Note.IGNORED),
     Example("completes", confirming, lambda j: j.confirmed("a"), C, Note.COMPLETED),
     Example("confirms again", confirming, lambda j: j.confirm_failed("a"), R, Note.RETRYING, "CONFIRM a"),
     Example("undoes what may have happened", running, lambda j: j.cancel(), G, Note.ABORTED, "COMPENSATE a"),
@@ -71,9 +73,16 @@ EXAMPLES = [
     Example("again is a duplicate", compensating, lambda j: j.submit(offset=2), G, Note.DUPLICATE),
     Example("is noted for another undo", compensating, lambda j: j.succeed("b", j.state.seq - 1), G, Note.LATE_EFFECT),
     Example("of a clear kind is noted", compensating, lambda j: j.fail("b", j.state.seq - 1), G, Note.IGNORED),
-    Example("undoes again", compensating, lambda j: j.ring(), G, Note.RETRYING, "COMPENSATE b"),
-    Example("undoes the step before it", compensating, lambda j: j.undone("b"), G, Note.UNDONE, "COMPENSATE a"),
-    Example("undoes again", compensating, lambda j: j.undo_failed("b"), G, Note.RETRYING, "COMPENSATE b"),
+    Example("undoes again", compensating, lambda j: j.fire(), G, Note.RETRYING, "COMPENSATE b"),
+    Example(
+        "undoes the step before it",
+        compensating,
+        lambda j: j.compensated("b"),
+        G,
+        Note.STEP_COMPENSATED,
+        "COMPENSATE a",
+    ),
+    Example("undoes again", compensating, lambda j: j.compensation_failed("b"), G, Note.RETRYING, "COMPENSATE b"),
     Example("is ignored", compensating, lambda j: j.confirmed("b"), G, Note.IGNORED),
     Example("is ignored", compensating, lambda j: j.confirm_failed("b"), G, Note.IGNORED),
     Example("is ignored: it is being done", compensating, lambda j: j.cancel(), G, Note.IGNORED),
@@ -83,9 +92,9 @@ EXAMPLES = [
     Example("again is a duplicate", parked, lambda j: j.submit(offset=2), P, Note.DUPLICATE),
     Example("is noted for another undo", parked, lambda j: j.succeed("b", 4), P, Note.LATE_EFFECT),
     Example("is ignored", parked, lambda j: j.fail("b", 4), P, Note.IGNORED),
-    Example("is ignored: no timer runs", parked, lambda j: j.ring(), P, Note.IGNORED),
-    Example("goes on undoing", parked, lambda j: j.undone("b"), G, Note.UNDONE, "COMPENSATE a"),
-    Example("is ignored: it is known", parked, lambda j: j.undo_failed("b"), P, Note.IGNORED),
+    Example("is ignored: no timer runs", parked, lambda j: j.fire(), P, Note.IGNORED),
+    Example("goes on undoing", parked, lambda j: j.compensated("b"), G, Note.STEP_COMPENSATED, "COMPENSATE a"),
+    Example("is ignored: it is known", parked, lambda j: j.compensation_failed("b"), P, Note.IGNORED),
     Example("is ignored", parked, lambda j: j.confirmed("b"), P, Note.IGNORED),
     Example("is ignored", parked, lambda j: j.confirm_failed("b"), P, Note.IGNORED),
     Example("is refused", parked, lambda j: j.cancel(), P, Note.REFUSED, refused="resume it instead"),
@@ -95,9 +104,9 @@ EXAMPLES = [
     Example("again is a duplicate", completed, lambda j: j.submit(offset=2), C, Note.DUPLICATE),
     Example("again is nothing new", completed, lambda j: j.succeed("b", j.state.seq - 1), C, Note.IGNORED),
     Example("is nothing any more", completed, lambda j: j.fail("b", j.state.seq - 1), C, Note.IGNORED),
-    Example("forgets the saga", completed, lambda j: j.ring(), N, Note.FORGOTTEN),
-    Example("is ignored", completed, lambda j: j.undone("b"), C, Note.IGNORED),
-    Example("is ignored", completed, lambda j: j.undo_failed("b"), C, Note.IGNORED),
+    Example("forgets the saga", completed, lambda j: j.fire(), N, Note.FORGOTTEN),
+    Example("is ignored", completed, lambda j: j.compensated("b"), C, Note.IGNORED),
+    Example("is ignored", completed, lambda j: j.compensation_failed("b"), C, Note.IGNORED),
     Example("is ignored", completed, lambda j: j.confirmed("b"), C, Note.IGNORED),
     Example("is ignored", completed, lambda j: j.confirm_failed("b"), C, Note.IGNORED),
     Example("is refused: it is done", completed, lambda j: j.cancel(), C, Note.REFUSED, refused="makes no sense"),
@@ -107,9 +116,9 @@ EXAMPLES = [
     Example("starts a run", lambda: compensated(**ALWAYS), lambda j: j.submit(offset=2), R, Note.STARTED, "EXECUTE a"),
     Example("is undone again", compensated, lambda j: j.succeed("a", 2), G, Note.LATE_EFFECT, "COMPENSATE a"),
     Example("of a clear kind is nothing", compensated, lambda j: j.fail("a", 2), U, Note.IGNORED),
-    Example("forgets the saga", compensated, lambda j: j.ring(), N, Note.FORGOTTEN),
-    Example("is ignored", compensated, lambda j: j.undone("a"), U, Note.IGNORED),
-    Example("is ignored", compensated, lambda j: j.undo_failed("a"), U, Note.IGNORED),
+    Example("forgets the saga", compensated, lambda j: j.fire(), N, Note.FORGOTTEN),
+    Example("is ignored", compensated, lambda j: j.compensated("a"), U, Note.IGNORED),
+    Example("is ignored", compensated, lambda j: j.compensation_failed("a"), U, Note.IGNORED),
     Example("is ignored", compensated, lambda j: j.confirmed("a"), U, Note.IGNORED),
     Example("is ignored", compensated, lambda j: j.confirm_failed("a"), U, Note.IGNORED),
     Example("is refused", compensated, lambda j: j.cancel(), U, Note.REFUSED, refused="makes no sense"),
@@ -145,7 +154,7 @@ def test_a_row_allows_no_other_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     """A transition outside its row raises, whatever led to it."""
     job = running()
     key = Phase.RUNNING, type(job.inbox[0][1])
-    monkeypatch.setitem(protocol.PROTOCOL, key, Row(PROTOCOL[key].handler, frozenset({Phase.PARKED})))
+    monkeypatch.setitem(protocol.PROTOCOL, key, ProtocolRow(PROTOCOL[key].handler, frozenset({Phase.PARKED})))
     with pytest.raises(ProtocolViolation, match="must not lead to RUNNING"):
         decide(job.saga, job.inbox[0][1], job.now)
 
@@ -155,7 +164,7 @@ def test_a_row_allows_no_other_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (running, lambda j: j.fail("a"), U, " "),
         (lambda: running(steps="a"), lambda j: j.succeed("a"), C, " "),
-        (lambda: compensated(), lambda j: j.fail("a", 2, unknown=True), G, "COMPENSATE a"),
+        (lambda: compensated(), lambda j: j.fail("a", 2, outcome_unknown=True), G, "COMPENSATE a"),
         (lambda: completed(**ALWAYS), lambda j: j.submit(offset=2), R, "EXECUTE a"),
         (parked, lambda j: j.resume(SKIP, "by hand"), G, "COMPENSATE a"),
         (lambda: parked(steps="ab"), lambda j: j.succeed("a", 2), P, " "),

@@ -10,7 +10,7 @@ from processors.saga.commands import Note
 from processors.saga.events import ResumeMode
 from processors.saga.plan import Resubmit
 from processors.saga.protocol import advance, poisoned
-from processors.saga.state import Origin, Phase, Status, Undo
+from processors.saga.state import Origin, Phase, StepStatus, Undo
 from tests.sagas import ALWAYS, RUN, Driven, compensated, completed, parked, plan, running, step
 
 IF_FAILED = {"resubmit": Resubmit.IF_FAILED}
@@ -29,21 +29,21 @@ def test_a_redelivered_submission_never_starts_a_run(given: Callable[..., Driven
 
 
 @pytest.mark.parametrize("content", ["c1", "other"])
-def test_a_submission_is_decided_once(content: str) -> None:
+def test_a_submission_is_decided_once(content_hash: str) -> None:
     """A submission that met a running saga starts nothing when it is delivered again after the end."""
     job = running(**ALWAYS)
-    job.submit(offset=2, content=content)
+    job.submit(offset=2, content_hash=content_hash)
     job.succeed("a", 2)
     job.succeed("b")
     assert job.phase is Phase.COMPLETED
-    job.submit(offset=2, content=content)
+    job.submit(offset=2, content_hash=content_hash)
     assert (job.note, job.state.run) == (Note.DUPLICATE, RUN)
 
 
 def test_a_refused_submission_is_both_refused_and_remembered() -> None:
     """Remembering a refused submission doesn't lose its dead letter."""
     job = running(**ALWAYS)
-    decision = job.submit(offset=2, content="other")
+    decision = job.submit(offset=2, content_hash="other")
     assert decision.changed
     assert "different content" in job.refusal
     assert job.state.origins == (Origin(0, 2),)
@@ -66,7 +66,7 @@ def test_different_content_is_refused_while_it_runs() -> None:
     """Another request under the same job_id is visible, and changes nothing."""
     job = running()
     before = job.saga
-    job.submit(offset=2, content="other")
+    job.submit(offset=2, content_hash="other")
     assert (job.note, job.saga) == (Note.REFUSED, before)
     assert "RUNNING with different content" in job.refusal
 
@@ -98,7 +98,7 @@ def test_resubmit_policies(policy: Resubmit, given: Callable[..., Driven], start
 def test_resubmitted_other_content_is_refused_by_policy() -> None:
     """Other content under the id of an ended job is refused, and the reason says what to do."""
     job = completed()
-    job.submit(offset=2, content="other")
+    job.submit(offset=2, content_hash="other")
     assert "use another job_id, or resubmit: always" in job.refusal
 
 
@@ -108,15 +108,15 @@ def test_a_new_run_keeps_the_numbers_growing() -> None:
     before = job.state.seq
     job.submit(offset=2)
     assert job.state.seq == before + 1
-    assert job.state.steps[0].open == (before + 1,)
+    assert job.state.steps[0].unanswered == (before + 1,)
 
 
 def test_no_new_run_beside_unanswered_commands() -> None:
     """An attempt that may still be at work would mix with the new run."""
     job = running(**IF_FAILED)
-    job.ring()
-    job.ring()
-    job.undone("a")
+    job.fire()
+    job.fire()
+    job.compensated("a")
     assert job.phase is Phase.COMPENSATED
     job.submit(offset=2)
     assert "unanswered commands" in job.refusal
@@ -126,7 +126,7 @@ def test_a_forgotten_job_comes_back_with_new_keys_and_numbers() -> None:
     """A job_id that is used again after its retention has higher numbers and other idempotency keys than before."""
     job = completed()
     old = job.state
-    job.ring()
+    job.fire()
     assert job.phase is Phase.NEW
     job.submit(offset=9)
     assert job.state.seq > old.seq
@@ -148,7 +148,7 @@ def test_redrive_reuses_earlier_results() -> None:
     assert job.asked == ("EXECUTE", "c")
     assert job.command is not None
     assert job.command.inputs == {"a": b"A", "b": b"B"}
-    assert [one.status for one in job.state.steps] == [Status.REUSED, Status.REUSED, Status.COMMANDED]
+    assert [one.status for one in job.state.steps] == [StepStatus.REUSED, StepStatus.REUSED, StepStatus.COMMANDED]
 
 
 def test_redrive_refuses_what_was_undone() -> None:
@@ -163,7 +163,7 @@ def test_redrive_refuses_what_was_skipped() -> None:
     """What a person left in place for another reason isn't a result."""
     job = parked()
     job.resume(ResumeMode.SKIP, "by hand")
-    job.undone("a")
+    job.compensated("a")
     job.redrive("b")
     assert "no result to reuse" in job.refusal
 
@@ -198,7 +198,7 @@ def test_a_failed_redrive_keeps_what_it_reused() -> None:
     job.redrive("b")
     job.fail("b")
     assert job.asked == ("COMPENSATE", "b")
-    job.undone("b")
+    job.compensated("b")
     assert job.phase is Phase.COMPENSATED
     assert job.of("a").undo is Undo.NONE
     job.redrive("b")
@@ -208,7 +208,7 @@ def test_a_failed_redrive_keeps_what_it_reused() -> None:
 def test_no_redrive_beside_unanswered_commands() -> None:
     """A redrive waits until every command of the run before was answered."""
     job = running()
-    job.ring()
+    job.fire()
     job.succeed("a")
     job.succeed("b")
     job.redrive("b")
@@ -248,7 +248,7 @@ def test_skip_is_recorded() -> None:
     job = parked()
     job.resume(ResumeMode.SKIP, "refunded by phone")
     assert job.of("b").undo is Undo.SKIPPED
-    assert job.state.acts[-1].endswith("resumed (skip) by ann: refunded by phone")
+    assert job.state.operator_actions[-1].endswith("resumed (skip) by ann: refunded by phone")
 
 
 def test_the_last_twenty_acts_are_kept() -> None:
@@ -256,8 +256,8 @@ def test_the_last_twenty_acts_are_kept() -> None:
     job = parked()
     for _ in range(30):
         job.resume()
-        job.undo_failed("b", fatal=True)
-    assert len(job.state.acts) == 20
+        job.compensation_failed("b", retryable=False)
+    assert len(job.state.operator_actions) == 20
 
 
 def test_an_action_cannot_be_skipped() -> None:
@@ -276,7 +276,7 @@ def test_a_skipped_confirmation_completes() -> None:
     job = running(steps=(step("a", confirms=True), step("b")))
     job.succeed("a")
     job.succeed("b")
-    job.confirm_failed("a", fatal=True)
+    job.confirm_failed("a", retryable=False)
     job.resume(ResumeMode.SKIP, "made live by hand")
     assert job.phase is Phase.COMPLETED
 
@@ -304,7 +304,7 @@ def test_an_older_redelivered_event_gives_nothing() -> None:
 def test_an_event_that_changed_nothing_may_come_again() -> None:
     """A redelivered record that was ignored before is ignored again, or passed over."""
     job = running()
-    job.undone("a")
+    job.compensated("a")
     ignored = job.inbox[-1]
     job.succeed("a")
     assert advance(job.saga, *ignored[:2], ignored[2]).note is Note.REPEATED
@@ -314,8 +314,8 @@ def test_state_is_the_fold_of_its_inbox() -> None:
     """Whoever folds the same records has the same state."""
     job = parked()
     job.resume()
-    job.undone("b")
-    job.undone("a")
+    job.compensated("b")
+    job.compensated("a")
     saga = None
     for offset, event, now in job.inbox:
         saga = advance(saga, offset, event, now).saga

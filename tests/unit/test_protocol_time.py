@@ -60,7 +60,7 @@ def test_a_retry_waits_as_a_timer() -> None:
     job.fail("a", retryable=True, retry_after_ms=5_000)
     assert (job.state.command_seq, job.asked) == (0, ("", ""))
     assert job.state.due_ms == job.now + 5_000
-    job.ring()
+    job.fire()
     assert (job.asked, job.state.attempt) == (("EXECUTE", "a"), 2)
 
 
@@ -111,7 +111,7 @@ def test_compensations_have_the_longer_budget() -> None:
     seen = []
     while job.phase is Phase.COMPENSATING:
         seen.append(job.state.attempt)
-        job.undo_failed("b")
+        job.compensation_failed("b")
     assert (seen, job.phase) == ([1, 2, 3], Phase.PARKED)
     assert "compensation of b gave up" in job.state.reason
 
@@ -120,7 +120,7 @@ def test_timed_out_compensations_park() -> None:
     """An undo that nobody answers is tried again, then parks."""
     job = compensating()
     for _ in range(3):
-        job.ring()
+        job.fire()
     assert (job.phase, job.state.due_ms) == (Phase.PARKED, 0)
 
 
@@ -145,7 +145,7 @@ def test_a_stale_timer_changes_nothing() -> None:
     old = job.state.seq
     job.succeed("a")
     before = job.saga
-    job.ring(old)
+    job.fire(old)
     assert (job.note, job.saga) == (Note.STALE, before)
 
 
@@ -154,7 +154,7 @@ def test_an_early_or_stale_timer_forgets_nothing() -> None:
     job = completed()
     job.on(timer(job), after_ms=1)
     assert job.note is Note.EARLY
-    job.ring(job.state.seq - 1)
+    job.fire(job.state.seq - 1)
     assert (job.note, job.phase) == (Note.STALE, Phase.COMPLETED)
 
 
@@ -162,7 +162,7 @@ def test_the_deadline_aborts() -> None:
     """A saga that runs out of time is undone, whatever is under way."""
     job = running(steps=(step("a", timeout_ms=DEADLINE_MS * 2), step("b")))
     assert job.state.due_ms == job.state.deadline_ms == START_MS + 1 + DEADLINE_MS
-    job.ring()
+    job.fire()
     assert (job.phase, job.asked) == (Phase.COMPENSATING, ("COMPENSATE", "a"))
     assert job.state.reason == "the saga ran out of time"
 
@@ -186,7 +186,7 @@ def test_the_deadline_spares_compensations() -> None:
     """An undo that has begun is never given up for lack of time."""
     job = compensating()
     job.now = START_MS + DEADLINE_MS + 1
-    job.ring()
+    job.fire()
     assert (job.note, job.asked) == (Note.RETRYING, ("COMPENSATE", "b"))
 
 
@@ -218,6 +218,6 @@ def test_a_resumed_compensation_has_its_whole_budget() -> None:
 def test_numbers_grow_by_one(given_job: Callable[[], Driven]) -> None:
     """Every saved state has the next number."""
     job = given_job()
-    job.ring()
+    job.fire()
     seqs = [one.saga.seq for one in job.decisions if one.changed and one.saga]
     assert all(after == before + 1 for before, after in pairwise(seqs))

@@ -19,23 +19,32 @@ import httpx
 import pytest
 from parsel import Selector
 
-from processors.demo.sample_servers import World, WorldFailed
+from processors.demo.sample_servers import SampleServers, SampleServersFailed
 from processors.demo.shop import BOMB_BYTES
 from processors.demo.shop_markets import MARKETS
 from processors.demo.shop_pages import page
-from processors.demo.shop_products import FAULTY_KINDS, REASONS, Catalogue, CharsetHint, Kind, Layout, Offer, Product
+from processors.demo.shop_products import (
+    FAULTY_KINDS,
+    REASONS,
+    CharsetHint,
+    Layout,
+    Offer,
+    Product,
+    ProductCatalogue,
+    ProductKind,
+)
 
 SEED = 11
 PRODUCTS = 400
-CATALOGUE = Catalogue(SEED, PRODUCTS, fault_rate=0.5)
+CATALOGUE = ProductCatalogue(SEED, PRODUCTS, fault_rate=0.5)
 NUMBERS = range(1, PRODUCTS + 1)
 ENOUGH_TRIES = 4
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleServers]:
     """One running world for all tests here; each test takes products of its own."""
-    with World(
+    with SampleServers(
         tmp_path_factory.mktemp("world"), seed=SEED, products=PRODUCTS, fault_rate=0.5, slow_seconds=0.3
     ) as running:
         yield running
@@ -48,7 +57,7 @@ def client() -> Iterator[httpx.Client]:
         yield opened
 
 
-def of_kind(kind: Kind, which: int = 0) -> int:
+def of_kind(kind: ProductKind, which: int = 0) -> int:
     """The number of some product of this kind."""
     return [number for number in NUMBERS if CATALOGUE.kind(number) is kind][which]
 
@@ -81,7 +90,7 @@ def machine_price(product: Product, html: Selector) -> str | None:
 
 def test_seed_decides_everything() -> None:
     """Two catalogues of one seed are the same shop; another seed is another shop."""
-    again, other = Catalogue(SEED, PRODUCTS, 0.5), Catalogue(SEED + 1, PRODUCTS, 0.5)
+    again, other = ProductCatalogue(SEED, PRODUCTS, 0.5), ProductCatalogue(SEED + 1, PRODUCTS, 0.5)
     assert [CATALOGUE.product(n) for n in NUMBERS] == [again.product(n) for n in NUMBERS]
     assert [CATALOGUE.kind(n) for n in NUMBERS] == [again.kind(n) for n in NUMBERS]
     assert [CATALOGUE.truth(n) for n in NUMBERS] != [other.truth(n) for n in NUMBERS]
@@ -90,7 +99,7 @@ def test_seed_decides_everything() -> None:
 
 def test_first_product_is_the_same_in_every_version() -> None:
     """The seed's meaning is pinned: results that users recorded with an older version stay comparable."""
-    assert Catalogue(1, 10).truth(1, "http://shop") == {
+    assert ProductCatalogue(1, 10).truth(1, "http://shop") == {
         "title": "远山户外 手摇咖啡研磨机 EG-583",
         "price": "654.80",
         "currency": "CNY",
@@ -104,17 +113,17 @@ def test_first_product_is_the_same_in_every_version() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_every_kind_occurs_in_a_hundred_products(seed: int) -> None:
     """However low the fault rate, as long as there is one, no kind is missing from 100 products."""
-    small = Catalogue(seed, 100, fault_rate=0.01)
-    assert {small.kind(number) for number in range(1, 101)} == set(Kind)
+    small = ProductCatalogue(seed, 100, fault_rate=0.01)
+    assert {small.kind(number) for number in range(1, 101)} == set(ProductKind)
 
 
 def test_fault_rate_is_a_share() -> None:
     """Half of the products misbehave at a rate of 0.5, spread evenly over the kinds, none at 0."""
     kinds = Counter(CATALOGUE.kind(number) for number in NUMBERS)
-    assert kinds[Kind.NORMAL] == PRODUCTS // 2
+    assert kinds[ProductKind.NORMAL] == PRODUCTS // 2
     assert {kinds[kind] for kind in FAULTY_KINDS} == {12, 13}
-    calm = Catalogue(SEED, PRODUCTS)
-    assert {calm.kind(number) for number in NUMBERS} == {Kind.NORMAL}
+    calm = ProductCatalogue(SEED, PRODUCTS)
+    assert {calm.kind(number) for number in NUMBERS} == {ProductKind.NORMAL}
 
 
 def test_variety() -> None:
@@ -239,15 +248,15 @@ def test_unknown_product_is_an_error() -> None:
     with pytest.raises(ValueError, match="the shop sells 1 to 400"):
         CATALOGUE.truth(401)
     with pytest.raises(ValueError, match="at least one"):
-        Catalogue(1, 0)
+        ProductCatalogue(1, 0)
     with pytest.raises(ValueError, match="share between 0 and 1"):
-        Catalogue(1, 1, 1.5)
+        ProductCatalogue(1, 1, 1.5)
 
 
-def test_normal_pages_arrive_as_made(world: World, client: httpx.Client) -> None:
+def test_normal_pages_arrive_as_made(world: SampleServers, client: httpx.Client) -> None:
     """A normal product's page comes whole, with its content type, gzipped for clients that accept it."""
     encodings = set()
-    for number in [n for n in NUMBERS if CATALOGUE.kind(n) is Kind.NORMAL][:40]:
+    for number in [n for n in NUMBERS if CATALOGUE.kind(n) is ProductKind.NORMAL][:40]:
         product = CATALOGUE.product(number)
         answer = client.get(world.url(number))
         plain = client.get(world.url(number), headers={"Accept-Encoding": "identity"})
@@ -258,29 +267,31 @@ def test_normal_pages_arrive_as_made(world: World, client: httpx.Client) -> None
     assert encodings == {None, "gzip"}
 
 
-@pytest.mark.parametrize("kind", [Kind.RATE_LIMITED_SECONDS, Kind.RATE_LIMITED_DATE, Kind.UNAVAILABLE])
-def test_passing_refusals_end(world: World, client: httpx.Client, kind: Kind) -> None:
+@pytest.mark.parametrize(
+    "kind", [ProductKind.RATE_LIMITED_SECONDS, ProductKind.RATE_LIMITED_DATE, ProductKind.UNAVAILABLE]
+)
+def test_passing_refusals_end(world: SampleServers, client: httpx.Client, kind: ProductKind) -> None:
     """The first requests are refused, as many as the outage says; then the page is served."""
     number = of_kind(kind)
     answers = [client.get(world.url(number)) for _ in range(ENOUGH_TRIES)]
     outage = CATALOGUE.outage(number)
-    refused = 503 if kind is Kind.UNAVAILABLE else 429
+    refused = 503 if kind is ProductKind.UNAVAILABLE else 429
     assert [answer.status_code for answer in answers] == [refused] * outage + [200] * (ENOUGH_TRIES - outage)
     assert answers[-1].content == page(CATALOGUE.product(number)).body
 
 
-def test_retry_after_comes_in_both_forms(world: World, client: httpx.Client) -> None:
+def test_retry_after_comes_in_both_forms(world: SampleServers, client: httpx.Client) -> None:
     """Seconds in one kind, an HTTP date in the near future in the other."""
-    seconds = client.get(world.url(of_kind(Kind.RATE_LIMITED_SECONDS, 1)))
+    seconds = client.get(world.url(of_kind(ProductKind.RATE_LIMITED_SECONDS, 1)))
     assert seconds.headers["retry-after"] == "1"
-    date = client.get(world.url(of_kind(Kind.RATE_LIMITED_DATE, 1)))
+    date = client.get(world.url(of_kind(ProductKind.RATE_LIMITED_DATE, 1)))
     wait = parsedate_to_datetime(date.headers["retry-after"]) - datetime.now(UTC)
     assert 0.5 < wait.total_seconds() <= 2
 
 
-def test_impatient_clients_are_counted(world: World, client: httpx.Client) -> None:
+def test_impatient_clients_are_counted(world: SampleServers, client: httpx.Client) -> None:
     """A request before Retry-After is over shows up as too early in the statistics."""
-    number = of_kind(Kind.RATE_LIMITED_SECONDS, 2)
+    number = of_kind(ProductKind.RATE_LIMITED_SECONDS, 2)
     for _ in range(2):
         client.get(world.url(number))
     counted = client.get(f"{world.shop_url}/_stats").json()["products"][str(number)]
@@ -290,11 +301,11 @@ def test_impatient_clients_are_counted(world: World, client: httpx.Client) -> No
     assert sum(counted["answers"].values()) == 2
 
 
-def test_redirects_lead_to_the_page(world: World, client: httpx.Client) -> None:
+def test_redirects_lead_to_the_page(world: SampleServers, client: httpx.Client) -> None:
     """Chains of one to three hops, of 301, 302 and 307, end at the product's page."""
     codes = set()
     for which in range(12):
-        number = of_kind(Kind.REDIRECTED, which)
+        number = of_kind(ProductKind.REDIRECTED, which)
         answer = client.get(world.url(number), follow_redirects=True)
         codes |= {hop.status_code for hop in answer.history}
         assert tuple(hop.status_code for hop in answer.history) == CATALOGUE.redirects(number)
@@ -303,14 +314,14 @@ def test_redirects_lead_to_the_page(world: World, client: httpx.Client) -> None:
     assert codes == {301, 302, 307}
 
 
-def test_redirect_loop_never_ends(world: World, client: httpx.Client) -> None:
+def test_redirect_loop_never_ends(world: SampleServers, client: httpx.Client) -> None:
     """A loop leads back to where it began."""
     with pytest.raises(httpx.TooManyRedirects):
-        client.get(world.url(of_kind(Kind.REDIRECT_LOOP)), follow_redirects=True)
+        client.get(world.url(of_kind(ProductKind.REDIRECT_LOOP)), follow_redirects=True)
 
 
-@pytest.mark.parametrize("kind", [Kind.SLOW_FIRST_BYTE, Kind.SLOW_BODY])
-def test_slow_products_are_slow_once(world: World, client: httpx.Client, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [ProductKind.SLOW_FIRST_BYTE, ProductKind.SLOW_BODY])
+def test_slow_products_are_slow_once(world: SampleServers, client: httpx.Client, kind: ProductKind) -> None:
     """The first answer takes `slow_seconds`, the second doesn't; both are whole."""
     number = of_kind(kind)
     durations = []
@@ -322,18 +333,18 @@ def test_slow_products_are_slow_once(world: World, client: httpx.Client, kind: K
     assert durations[1] < durations[0]
 
 
-def test_dropped_body_breaks_then_arrives(world: World, client: httpx.Client) -> None:
+def test_dropped_body_breaks_then_arrives(world: SampleServers, client: httpx.Client) -> None:
     """The connection ends in the middle of the body for the first requests only."""
-    number = of_kind(Kind.DROPPED_BODY)
+    number = of_kind(ProductKind.DROPPED_BODY)
     for _ in range(CATALOGUE.outage(number)):
         with pytest.raises(httpx.TransportError):
             client.get(world.url(number))
     assert client.get(world.url(number)).content == page(CATALOGUE.product(number)).body
 
 
-def test_truncated_gzip_has_no_end(world: World, client: httpx.Client) -> None:
+def test_truncated_gzip_has_no_end(world: SampleServers, client: httpx.Client) -> None:
     """The HTTP message is complete; the gzip stream in it isn't, on every request."""
-    number = of_kind(Kind.TRUNCATED_GZIP)
+    number = of_kind(ProductKind.TRUNCATED_GZIP)
     for _ in range(2):
         with client.stream("GET", world.url(number)) as answer:
             raw = b"".join(answer.iter_raw())
@@ -343,9 +354,9 @@ def test_truncated_gzip_has_no_end(world: World, client: httpx.Client) -> None:
         assert not decompressor.eof
 
 
-def test_gzip_bomb_is_small_on_the_wire(world: World, client: httpx.Client) -> None:
+def test_gzip_bomb_is_small_on_the_wire(world: SampleServers, client: httpx.Client) -> None:
     """A hundred kilobytes inflate to 64 MiB."""
-    with client.stream("GET", world.url(of_kind(Kind.GZIP_BOMB))) as answer:
+    with client.stream("GET", world.url(of_kind(ProductKind.GZIP_BOMB))) as answer:
         raw = b"".join(answer.iter_raw())
     assert answer.headers["content-type"].startswith("text/html")
     assert len(raw) < 100_000
@@ -358,20 +369,26 @@ def test_gzip_bomb_is_small_on_the_wire(world: World, client: httpx.Client) -> N
 
 @pytest.mark.parametrize(
     ("kind", "status"),
-    [(Kind.NOT_FOUND, 404), (Kind.GONE, 410), (Kind.BROKEN, 500), (Kind.EMPTY, 200), (Kind.PDF, 200)],
+    [
+        (ProductKind.NOT_FOUND, 404),
+        (ProductKind.GONE, 410),
+        (ProductKind.BROKEN, 500),
+        (ProductKind.EMPTY, 200),
+        (ProductKind.PDF, 200),
+    ],
 )
-def test_lasting_faults_last(world: World, client: httpx.Client, kind: Kind, status: int) -> None:
+def test_lasting_faults_last(world: SampleServers, client: httpx.Client, kind: ProductKind, status: int) -> None:
     """Retries don't help."""
     for _ in range(ENOUGH_TRIES):
         answer = client.get(world.url(of_kind(kind)))
         assert answer.status_code == status
-        assert (answer.content == b"") is (kind is Kind.EMPTY)
-        assert (answer.headers["content-type"] == "application/pdf") is (kind is Kind.PDF)
+        assert (answer.content == b"") is (kind is ProductKind.EMPTY)
+        assert (answer.headers["content-type"] == "application/pdf") is (kind is ProductKind.PDF)
 
 
-def test_no_price_is_served_without_price(world: World, client: httpx.Client) -> None:
+def test_no_price_is_served_without_price(world: SampleServers, client: httpx.Client) -> None:
     """The page arrives; the required field isn't on it."""
-    number = of_kind(Kind.NO_PRICE)
+    number = of_kind(ProductKind.NO_PRICE)
     product = CATALOGUE.product(number)
     assert client.get(world.url(number)).content == page(product, priced=False).body
 
@@ -384,27 +401,27 @@ def test_expectations_follow_the_kinds() -> None:
         assert (expected.outcome, expected.reason) == (("compensated", reason) if reason else ("completed", None))
 
 
-def test_sitemap_lists_every_product(world: World, client: httpx.Client) -> None:
+def test_sitemap_lists_every_product(world: SampleServers, client: httpx.Client) -> None:
     """The sitemap's addresses are those that the world promises."""
     assert client.get(f"{world.shop_url}/sitemap.txt").text.split() == world.urls()
 
 
-def test_unknown_pages_are_not_found(world: World, client: httpx.Client) -> None:
+def test_unknown_pages_are_not_found(world: SampleServers, client: httpx.Client) -> None:
     """Numbers that aren't sold, and redirects that don't exist, are 404 with the range named."""
     answer = client.get(f"{world.shop_url}/p/401")
     assert (answer.status_code, answer.text) == (404, "The shop sells products 1 to 400.\n")
-    assert client.get(f"{world.shop_url}/go/{of_kind(Kind.NORMAL)}/0").status_code == 404
-    assert client.get(f"{world.shop_url}/go/{of_kind(Kind.REDIRECTED)}/3").status_code == 404
+    assert client.get(f"{world.shop_url}/go/{of_kind(ProductKind.NORMAL)}/0").status_code == 404
+    assert client.get(f"{world.shop_url}/go/{of_kind(ProductKind.REDIRECTED)}/3").status_code == 404
 
 
 def test_world_comes_back_on_the_same_ports(tmp_path: Path, client: httpx.Client) -> None:
     """After a crash, start() serves the same addresses; after stop() nobody does."""
-    world = World(tmp_path, products=3)
-    with pytest.raises(WorldFailed, match=r"call start\(\) first"):
+    world = SampleServers(tmp_path, products=3)
+    with pytest.raises(SampleServersFailed, match=r"call start\(\) first"):
         _ = world.pid
     world.start()
     before = (world.shop_url, world.api_url)
-    with pytest.raises(WorldFailed, match="already runs"):
+    with pytest.raises(SampleServersFailed, match="already runs"):
         world.start()
     world.kill()
     world.start()
@@ -416,11 +433,11 @@ def test_world_comes_back_on_the_same_ports(tmp_path: Path, client: httpx.Client
         client.get(world.url(1))
 
 
-def test_taken_port_is_a_clear_error(world: World, tmp_path: Path) -> None:
+def test_taken_port_is_a_clear_error(world: SampleServers, tmp_path: Path) -> None:
     """A port that somebody holds stops the start; the log says which."""
     port = int(world.shop_url.rpartition(":")[2])
-    second = World(tmp_path, products=3, shop_port=port)
-    with pytest.raises(WorldFailed, match=f"read {second.log_path}"):
+    second = SampleServers(tmp_path, products=3, shop_port=port)
+    with pytest.raises(SampleServersFailed, match=f"read {second.log_path}"):
         second.start()
     assert str(port) in second.log_path.read_text().splitlines()[-1]
     assert "the sample world can't run" in second.log_path.read_text()

@@ -14,7 +14,7 @@ import pytest
 from fastavro.utils import generate_many
 
 from schemas.codec import MESSAGES, Codec, UndecodableMessage, codec, schema_of
-from schemas.compatibility import RULES, Rule, problems, released, version_key
+from schemas.compatibility import RULES, CompatibilityRule, problems, released, version_key
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASED = list(released())
@@ -53,7 +53,7 @@ def test_released_files_are_never_edited() -> None:
 
 def test_every_message_has_a_rule_to_keep() -> None:
     """States are FULL, as a release may be taken back; a rule that names no schema would guard nothing."""
-    assert RULES == {"saga_state": Rule.FULL}
+    assert RULES == {"saga_state": CompatibilityRule.FULL}
     assert set(RULES) <= {name for _, name, _ in RELEASED}
     assert sorted(["0.10.0", "0.9.0"], key=version_key) == ["0.9.0", "0.10.0"]
 

@@ -22,9 +22,9 @@ live = pytest.mark.asyncio
 ONE = Decimal(1)
 
 
-def order(key: str, *, seq: int = 1, content: str = "", cost: Decimal = ONE, cap: Decimal | None = None) -> Order:
+def order(key: str, *, seq: int = 1, content_hash: str = "", cost: Decimal = ONE, cap: Decimal | None = None) -> Order:
     """An order of pipeline "shop"; each key asks for content of its own unless told otherwise."""
-    return Order(key, seq, "shop", "enrich", content or f"content of {key}", cost, cap)
+    return Order(key, seq, "shop", "enrich", content_hash or f"content of {key}", cost, cap)
 
 
 def ledger(host: MemoryHost) -> SpendLedger:
@@ -108,12 +108,12 @@ async def test_an_unused_result_is_used_by_the_next_with_the_same_content() -> N
     """After a compensation the next order for the same content pays nothing, and the total stays."""
     host = MemoryHost()
     books = ledger(host)
-    await buy(books, order("a", content="x"))
-    await books.compensate(order("a", seq=5, content="x"), cancel=None)
+    await buy(books, order("a", content_hash="x"))
+    await books.compensate(order("a", seq=5, content_hash="x"), cancel=None)
     host.compact("spend")
     other = ledger(host)
-    assert await other.admit(order("b", content="x", cap=ONE)) == Bought("a", b'{"a":1}')
-    assert await other.admit(order("b", content="x", cap=ONE)) == Bought("a", b'{"a":1}')
+    assert await other.admit(order("b", content_hash="x", cap=ONE)) == Bought("a", b'{"a":1}')
+    assert await other.admit(order("b", content_hash="x", cap=ONE)) == Bought("a", b'{"a":1}')
     assert await other.total("shop") == ONE
     entry = await books.entry("a")
     assert entry is not None
@@ -125,15 +125,15 @@ async def test_a_later_run_of_a_job_uses_what_the_job_has_paid_for() -> None:
     """A redrive asks for the same content under a new key: no second payment, and the run after that pays none either."""
     host = MemoryHost()
     books = ledger(host)
-    await buy(books, order("job:1:enrich", content="x"))
-    assert await buy(books, order("job:2:enrich", seq=9, content="x")) == Bought("job:1:enrich", b'{"a":1}')
+    await buy(books, order("job:1:enrich", content_hash="x"))
+    assert await buy(books, order("job:2:enrich", seq=9, content_hash="x")) == Bought("job:1:enrich", b'{"a":1}')
     host.compact("spend")
     again = ledger(host)
-    assert await again.admit(order("job:2:enrich", seq=9, content="x")) == Bought("job:1:enrich", b'{"a":1}')
-    assert await again.admit(order("job:3:enrich", seq=20, content="x")) == Bought("job:1:enrich", b'{"a":1}')
+    assert await again.admit(order("job:2:enrich", seq=9, content_hash="x")) == Bought("job:1:enrich", b'{"a":1}')
+    assert await again.admit(order("job:3:enrich", seq=20, content_hash="x")) == Bought("job:1:enrich", b'{"a":1}')
     assert await again.total("shop") == ONE
     with pytest.raises(StepFailed, match="newer command"):
-        await again.admit(order("job:1:enrich", content="x"))
+        await again.admit(order("job:1:enrich", content_hash="x"))
 
 
 @live
@@ -145,9 +145,9 @@ async def test_the_failure_of_a_later_run_takes_the_jobs_payment_back() -> None:
     async def cancel(key: str) -> None:
         cancelled.append(key)
 
-    await buy(books, order("job:1:enrich", content="x"))
-    await buy(books, order("job:2:enrich", seq=9, content="x"))
-    await books.compensate(order("job:2:enrich", seq=12, content="x"), cancel)
+    await buy(books, order("job:1:enrich", content_hash="x"))
+    await buy(books, order("job:2:enrich", seq=9, content_hash="x"))
+    await books.compensate(order("job:2:enrich", seq=12, content_hash="x"), cancel)
     assert "job:1:enrich" in cancelled
     assert await books.total("shop") == 0
 
@@ -156,17 +156,17 @@ async def test_the_failure_of_a_later_run_takes_the_jobs_payment_back() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        order("job:2:enrich", seq=9, content="y"),
-        order("another:2:enrich", seq=9, content="x"),
-        order("job:0:enrich", seq=9, content="x"),
-        order("job:2:classify", seq=9, content="x"),
+        order("job:2:enrich", seq=9, content_hash="y"),
+        order("another:2:enrich", seq=9, content_hash="x"),
+        order("job:0:enrich", seq=9, content_hash="x"),
+        order("job:2:classify", seq=9, content_hash="x"),
     ],
-    ids=lambda one: f"{one.key} {one.content}",
+    ids=lambda one: f"{one.key} {one.content_hash}",
 )
 async def test_only_a_later_run_of_the_same_job_and_content_shares_a_payment(other: Order) -> None:
     """Other content, another job or step, or an earlier run pays for itself."""
     books = ledger(MemoryHost())
-    await buy(books, order("job:1:enrich", content="x"))
+    await buy(books, order("job:1:enrich", content_hash="x"))
     assert await books.admit(other) == Send(other.key, again=False)
 
 
@@ -174,10 +174,10 @@ async def test_only_a_later_run_of_the_same_job_and_content_shares_a_payment(oth
 async def test_other_content_and_reuse_off_pay_for_themselves() -> None:
     """A result is used for the very same content only, and not by a step that doesn't want it."""
     books = ledger(MemoryHost())
-    await buy(books, order("a", content="x"))
-    await books.compensate(order("a", seq=5, content="x"), cancel=None)
-    assert await books.admit(order("b", content="y")) == Send("b", again=False)
-    assert await books.admit(order("c", content="x"), reuse=False) == Send("c", again=False)
+    await buy(books, order("a", content_hash="x"))
+    await books.compensate(order("a", seq=5, content_hash="x"), cancel=None)
+    assert await books.admit(order("b", content_hash="y")) == Send("b", again=False)
+    assert await books.admit(order("c", content_hash="x"), reuse=False) == Send("c", again=False)
 
 
 @live
@@ -185,12 +185,12 @@ async def test_one_unused_result_goes_to_one_of_many() -> None:
     """Ten workers claim one result at once: one gets it, the others pay."""
     host = MemoryHost()
     books = ledger(host)
-    await buy(books, order("a", content="x"))
-    await books.compensate(order("a", seq=5, content="x"), cancel=None)
+    await buy(books, order("a", content_hash="x"))
+    await books.compensate(order("a", seq=5, content_hash="x"), cancel=None)
     workers = [ledger(host) for _ in range(10)]
     for worker in workers:
         await worker.open()
-    found = await asyncio.gather(*(w.admit(order(f"k{n}", content="x")) for n, w in enumerate(workers)))
+    found = await asyncio.gather(*(w.admit(order(f"k{n}", content_hash="x")) for n, w in enumerate(workers)))
     assert sum(isinstance(result, Bought) for result in found) == 1
     assert await ledger(host).total("shop") == Decimal(10)
 
@@ -200,16 +200,16 @@ async def test_a_result_handed_back_can_be_used_again() -> None:
     """The saga that used another's result is undone too: the result waits for a third, and is paid once in all."""
     host = MemoryHost()
     books = ledger(host)
-    await buy(books, order("a", content="x"))
-    await books.compensate(order("a", seq=5, content="x"), cancel=None)
-    await books.admit(order("b", content="x"))
-    await books.compensate(order("b", seq=9, content="x"), cancel=None)
-    await books.compensate(order("b", seq=9, content="x"), cancel=None)
-    assert await books.admit(order("c", content="x")) == Bought("a", b'{"a":1}')
+    await buy(books, order("a", content_hash="x"))
+    await books.compensate(order("a", seq=5, content_hash="x"), cancel=None)
+    await books.admit(order("b", content_hash="x"))
+    await books.compensate(order("b", seq=9, content_hash="x"), cancel=None)
+    await books.compensate(order("b", seq=9, content_hash="x"), cancel=None)
+    assert await books.admit(order("c", content_hash="x")) == Bought("a", b'{"a":1}')
     assert await books.total("shop") == ONE
     # The first saga's compensation, repeated: the result is the third's by now.
-    assert "c" in await books.compensate(order("a", seq=6, content="x"), cancel=None)
-    assert isinstance(await books.admit(order("d", content="x")), Send)
+    assert "c" in await books.compensate(order("a", seq=6, content_hash="x"), cancel=None)
+    assert isinstance(await books.admit(order("d", content_hash="x")), Send)
 
 
 @live
@@ -217,9 +217,9 @@ async def test_an_unknown_outcome_is_asked_again_under_its_own_key() -> None:
     """Nobody knows whether the first call was charged: the next asks under the first's key, and counts it once."""
     host = MemoryHost()
     books = ledger(host)
-    await books.admit(order("a", content="x"))
-    await books.compensate(order("a", seq=5, content="x"), cancel=None)
-    wanted = order("b", content="x", cap=ONE)
+    await books.admit(order("a", content_hash="x"))
+    await books.compensate(order("a", seq=5, content_hash="x"), cancel=None)
+    wanted = order("b", content_hash="x", cap=ONE)
     assert await books.admit(wanted) == Send("a", again=True)
     assert await ledger(host).admit(wanted) == Send("a", again=True)
     await books.paid(wanted, "a", b'{"late":1}')
@@ -231,12 +231,12 @@ async def test_an_unknown_outcome_is_asked_again_under_its_own_key() -> None:
 async def test_a_claim_given_back_leaves_the_unknown_outcome_to_others() -> None:
     """A call under another's key that had no effect doesn't keep that key from the next."""
     books = ledger(MemoryHost())
-    await books.admit(order("a", content="x"))
-    await books.compensate(order("a", seq=5, content="x"), cancel=None)
-    sent = await books.admit(order("b", content="x"))
+    await books.admit(order("a", content_hash="x"))
+    await books.compensate(order("a", seq=5, content_hash="x"), cancel=None)
+    sent = await books.admit(order("b", content_hash="x"))
     assert isinstance(sent, Send)
-    await books.give_back(order("b", content="x"), sent)
-    assert await books.admit(order("c", content="x")) == Send("a", again=True)
+    await books.give_back(order("b", content_hash="x"), sent)
+    assert await books.admit(order("c", content_hash="x")) == Send("a", again=True)
 
 
 @live
@@ -268,9 +268,9 @@ async def test_a_late_payment_does_not_undo_a_compensation() -> None:
     """An answer that arrives after the compensation is overruled, and a compacted log agrees."""
     host = MemoryHost()
     zombie, books = ledger(host), ledger(host)
-    await zombie.admit(order("a", seq=5, content="x"))
+    await zombie.admit(order("a", seq=5, content_hash="x"))
     await books.compensate(order("a", seq=9), cancel=_accepts)
-    await zombie.paid(order("a", seq=5, content="x"), "a", b'{"late":1}')
+    await zombie.paid(order("a", seq=5, content_hash="x"), "a", b'{"late":1}')
     for reader in (zombie, books):
         entry = await reader.entry("a")
         assert entry is not None
@@ -286,19 +286,19 @@ async def test_a_zombie_cannot_take_back_a_result_that_went_on() -> None:
     """A claimant whose saga was undone meanwhile can't take the result from the one who has it now."""
     host = MemoryHost()
     books = ledger(host)
-    await books.admit(order("a", content="x"))
-    await books.compensate(order("a", seq=5, content="x"), cancel=None)
+    await books.admit(order("a", content_hash="x"))
+    await books.compensate(order("a", seq=5, content_hash="x"), cancel=None)
     zombie = ledger(host)
-    assert await zombie.admit(order("b", seq=3, content="x")) == Send("a", again=True)
-    await books.compensate(order("b", seq=9, content="x"), cancel=None)
-    assert await buy(books, order("c", content="x")) == Send("a", again=True)
-    await zombie.paid(order("b", seq=3, content="x"), "a", b'{"zombie":1}')
+    assert await zombie.admit(order("b", seq=3, content_hash="x")) == Send("a", again=True)
+    await books.compensate(order("b", seq=9, content_hash="x"), cancel=None)
+    assert await buy(books, order("c", content_hash="x")) == Send("a", again=True)
+    await zombie.paid(order("b", seq=3, content_hash="x"), "a", b'{"zombie":1}')
     host.compact("spend")
     entry = await ledger(host).entry("a")
     assert entry is not None
     assert entry.claimed_by == "c"
     with pytest.raises(StepFailed, match="newer command"):
-        await zombie.admit(order("b", seq=3, content="x"))
+        await zombie.admit(order("b", seq=3, content_hash="x"))
 
 
 @live
@@ -306,19 +306,19 @@ async def test_a_claim_of_an_overtaken_command_is_overruled() -> None:
     """A compensation gets in between a claimant's look and its claim: the result stays free for others."""
     host = MemoryHost()
     books = ledger(host)
-    await buy(books, order("a", content="x"))
-    await books.compensate(order("a", seq=5, content="x"), cancel=None)
+    await buy(books, order("a", content_hash="x"))
+    await books.compensate(order("a", seq=5, content_hash="x"), cancel=None)
 
     class Overtaken(MemoryLog):
         async def append(self, key: bytes, value: bytes | None) -> int:
-            await books.compensate(order("b", seq=9, content="x"), cancel=None)
+            await books.compensate(order("b", seq=9, content_hash="x"), cancel=None)
             return await super().append(key, value)
 
     with pytest.raises(StepFailed, match="newer command"):
-        await SpendLedger(Overtaken(host.topics["spend"])).admit(order("b", seq=3, content="x"))
-    assert await books.admit(order("c", content="x")) == Bought("a", b'{"a":1}')
+        await SpendLedger(Overtaken(host.topics["spend"])).admit(order("b", seq=3, content_hash="x"))
+    assert await books.admit(order("c", content_hash="x")) == Bought("a", b'{"a":1}')
     host.compact("spend")
-    assert await ledger(host).admit(order("c", content="x")) == Bought("a", b'{"a":1}')
+    assert await ledger(host).admit(order("c", content_hash="x")) == Bought("a", b'{"a":1}')
 
 
 @live
@@ -347,7 +347,14 @@ async def test_a_reservation_left_over_the_cap_is_withdrawn_after_a_crash() -> N
     paid = await books.entry("a")
     assert paid is not None
     stuck = replace(
-        paid, key="b", version=1, written_by="b", content="b", state=SpendState.RESERVED, known=False, response=None
+        paid,
+        key="b",
+        version=1,
+        written_by="b",
+        content_hash="b",
+        state=SpendState.RESERVED,
+        known=False,
+        response=None,
     )
     await host.log("spend").append(b"b", stuck.encode())
     host.compact("spend")
@@ -365,7 +372,7 @@ async def test_an_old_reservation_is_not_trusted_over_the_cap() -> None:
     await books.admit(order("a", cap=ONE))
     reserved = await books.entry("a")
     assert reserved is not None
-    await host.log("spend").append(b"b", replace(reserved, key="b", written_by="b", content="b").encode())
+    await host.log("spend").append(b"b", replace(reserved, key="b", written_by="b", content_hash="b").encode())
     await books.paid(order("a", cap=ONE), "a", b"{}")
     host.compact("spend")
     with pytest.raises(RetryLater, match="cap") as caught:
@@ -378,11 +385,11 @@ async def test_a_reader_that_was_away_agrees_with_those_that_were_not() -> None:
     """A worker that slept while entries were compacted away sees the same book as the others, and breaks nothing."""
     host = MemoryHost()
     sleeper, books = ledger(host), ledger(host)
-    await buy(sleeper, order("a", content="x"))
-    await books.compensate(order("a", seq=5, content="x"), cancel=None)
-    await books.admit(order("b", seq=1, content="x"))
+    await buy(sleeper, order("a", content_hash="x"))
+    await books.compensate(order("a", seq=5, content_hash="x"), cancel=None)
+    await books.admit(order("b", seq=1, content_hash="x"))
     host.compact("spend")
-    assert await buy(sleeper, order("c", content="y")) == Send("c", again=False)
+    assert await buy(sleeper, order("c", content_hash="y")) == Send("c", again=False)
     for reader in (sleeper, books, ledger(host)):
         entry = await reader.entry("a")
         assert entry is not None
@@ -457,17 +464,17 @@ async def test_no_schedule_pays_twice_or_over_the_cap(seed: int) -> None:
         cancelled.add(key)
 
     async def job(name: str) -> None:
-        content, seq = f"c{rng.randrange(3)}", 0
+        content_hash, seq = f"c{rng.randrange(3)}", 0
         for _ in range(rng.randrange(1, 5)):
             seq += 1
             books = rng.choice(workers) if rng.random() < 0.7 else ledger(host)
-            wanted = order(name, seq=seq, content=content, cap=cap)
+            wanted = order(name, seq=seq, content_hash=content_hash, cap=cap)
             try:
                 admitted = await books.admit(wanted)
             except StepError:
                 continue
             if isinstance(admitted, Bought):
-                assert charged[admitted.key] == content
+                assert charged[admitted.key] == content_hash
                 continue
             if rng.random() < 0.2:
                 continue  # the worker died before it sent
@@ -475,16 +482,16 @@ async def test_no_schedule_pays_twice_or_over_the_cap(seed: int) -> None:
                 await asyncio.sleep(0)
             if admitted.key in cancelled:
                 continue  # the API refuses
-            assert charged.setdefault(admitted.key, content) == content, "one key, one content"
+            assert charged.setdefault(admitted.key, content_hash) == content_hash, "one key, one content"
             real = sum(key not in cancelled for key in charged)
             assert real <= cap
             if rng.random() < 0.3:
                 continue  # the worker died before it learned
             await asyncio.sleep(0)
-            await books.paid(wanted, admitted.key, content.encode())
+            await books.paid(wanted, admitted.key, content_hash.encode())
         if rng.random() < 0.5:
             await rng.choice(workers).compensate(
-                order(name, seq=seq + 1, content=content, cap=cap), cancel if rng.random() < 0.3 else None
+                order(name, seq=seq + 1, content_hash=content_hash, cap=cap), cancel if rng.random() < 0.3 else None
             )
 
     workers = [ledger(host) for _ in range(3)]
@@ -501,7 +508,7 @@ ENTRIES = st.builds(
     version=st.integers(1, 5),
     pipeline=st.just("shop"),
     step=st.just("enrich"),
-    content=st.sampled_from("xy"),
+    content_hash=st.sampled_from("xy"),
     cost=st.sampled_from([Decimal("0.1"), Decimal(2)]),
     cap=st.sampled_from([None, ONE]),
     state=st.sampled_from(SpendState),
@@ -527,8 +534,8 @@ def test_the_total_is_the_sum_of_what_stands(log: list[SpendEntry | str]) -> Non
             book.fold(offset, item.key, item)
         standing = [entry for key in "abc" if (entry := book.entry(key)) is not None]
         assert book.total("shop") == sum((e.cost for e in standing if e.state in COUNTED), Decimal(0))
-        for content in "xy":
-            found = book.claimable(content)
+        for content_hash in "xy":
+            found = book.claimable(content_hash)
             assert found is None or found.state is SpendState.UNUSED
 
 

@@ -23,7 +23,7 @@ def entry(job: str, state: SpendState = SpendState.PAID, at: datetime = LONG_AGO
         version=1,
         pipeline="p",
         step="enrich",
-        content="c",
+        content_hash="c",
         cost=Decimal(2),
         cap=Decimal(100),
         state=state,

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.errors import BadRecord
-from processors.saga_table.changelog import GRAVES_KEPT, Change, Memory, fold, peek, seq_in, seq_of
+from processors.saga_table.changelog import GRAVES_KEPT, ChangelogEntry, ChangelogMemory, fold, peek, seq_in, seq_of
 from processors.saga_table.changelog_reader import LogRecord
-from processors.saga_table.fencing import Account, Gap, Verdict, gaps_between, judge, keys_to_publish_again
+from processors.saga_table.fencing import Gap, OffsetAccount, WriterVerdict, gaps_between, judge, keys_to_publish_again
 
 
 def varint(number: int) -> bytes:
@@ -74,12 +74,12 @@ lives = st.lists(st.tuples(st.integers(1, 4), st.just(True)), max_size=2).flatma
 
 
 @st.composite
-def owners_logs(draw: st.DrawFn) -> list[Change]:
+def owners_logs(draw: st.DrawFn) -> list[ChangelogEntry]:
     """What the owner writes: the lives of some sagas, each in order, interleaved."""
     histories = []
     for number in range(draw(st.integers(1, 3))):
         key, seq = b"job-%d" % number, 0
-        history: list[Change] = []
+        history: list[ChangelogEntry] = []
         for states, forgotten in draw(lives):
             for _ in range(states):
                 seq += 1
@@ -92,7 +92,7 @@ def owners_logs(draw: st.DrawFn) -> list[Change]:
 
 
 @st.composite
-def logs_with_zombies(draw: st.DrawFn) -> tuple[list[Change], list[Change]]:
+def logs_with_zombies(draw: st.DrawFn) -> tuple[list[ChangelogEntry], list[ChangelogEntry]]:
     """The owner's records, and the same with what zombies wrote in between: parts of it again, in order or not."""
     own = draw(owners_logs())
     log = list(own)
@@ -107,31 +107,31 @@ def logs_with_zombies(draw: st.DrawFn) -> tuple[list[Change], list[Change]]:
     return own, log
 
 
-def last_states(own: Sequence[Change]) -> dict[bytes, bytes]:
+def last_states(own: Sequence[ChangelogEntry]) -> dict[bytes, bytes]:
     """What the owner's table holds: plainly the last record of each key."""
     return {key: value for key, value in {key: value for key, value, _ in own}.items() if value is not None}
 
 
-def restore(log: Sequence[Change]) -> tuple[dict[bytes, bytes], Memory]:
+def restore(log: Sequence[ChangelogEntry]) -> tuple[dict[bytes, bytes], ChangelogMemory]:
     states: dict[bytes, bytes] = {}
-    memory = Memory()
+    memory = ChangelogMemory()
     fold(states, memory, log)
     return states, memory
 
 
 @given(logs_with_zombies())
-def test_a_zombie_changes_nothing_that_is_restored(logs: tuple[list[Change], list[Change]]) -> None:
+def test_a_zombie_changes_nothing_that_is_restored(logs: tuple[list[ChangelogEntry], list[ChangelogEntry]]) -> None:
     """However a zombie's repeats lie between the owner's records, the owner's last states are restored."""
     own, log = logs
     assert restore(log)[0] == last_states(own)
 
 
 @given(logs_with_zombies())
-def test_a_repaired_log_survives_compaction(logs: tuple[list[Change], list[Change]]) -> None:
+def test_a_repaired_log_survives_compaction(logs: tuple[list[ChangelogEntry], list[ChangelogEntry]]) -> None:
     """Once stale keys are published again, the last record of each key restores the owner's last states."""
     own, log = logs
     states, memory = restore(log)
-    repairs: list[Change] = [
+    repairs: list[ChangelogEntry] = [
         (key, states[key], -1) if key in states else (key, None, memory.graves[key]) for key in memory.stale
     ]
     compacted = list({change[0]: change for change in [*log, *repairs]}.values())
@@ -139,7 +139,9 @@ def test_a_repaired_log_survives_compaction(logs: tuple[list[Change], list[Chang
 
 
 @given(logs_with_zombies(), st.data())
-def test_a_log_may_be_read_in_pieces(logs: tuple[list[Change], list[Change]], data: st.DataObject) -> None:
+def test_a_log_may_be_read_in_pieces(
+    logs: tuple[list[ChangelogEntry], list[ChangelogEntry]], data: st.DataObject
+) -> None:
     """Reading on, even a part twice, gives the same as reading at once."""
     _, log = logs
     cut = data.draw(st.integers(0, len(log)))
@@ -187,7 +189,7 @@ def test_gaps_are_exactly_what_was_not_written(steps: list[int], known: int) -> 
 
 def test_what_is_open_bounds_what_is_known() -> None:
     """A restart reads gaps and suspects again."""
-    account = Account(last=9)
+    account = OffsetAccount(last=9)
     account.wrote([10, 11, 15])
     assert (account.last, account.gaps, account.known) == (15, [Gap(12, 14)], 11)
     account.ends_at(20)
@@ -205,32 +207,32 @@ def theirs(value: bytes | None, seq: int = -1) -> LogRecord:
 @pytest.mark.parametrize(
     ("record", "ours", "grave", "verdict"),
     [
-        (theirs(state(2)), state(3), None, Verdict.STALE),
-        (theirs(state(3)), state(3), None, Verdict.HARMLESS),
-        (theirs(state(4)), state(3), None, Verdict.AHEAD),
-        (theirs(state(3)), None, 3, Verdict.STALE),
-        (theirs(state(4)), None, 3, Verdict.AHEAD),
-        (theirs(state(1)), None, None, Verdict.AHEAD),
-        (theirs(b"garbage"), None, None, Verdict.HARMLESS),
-        (theirs(b"garbage"), state(3), None, Verdict.STALE),
-        (theirs(None, 2), state(3), None, Verdict.STALE),
-        (theirs(None), state(3), None, Verdict.STALE),
-        (theirs(None, 3), state(3), None, Verdict.AHEAD),
-        (theirs(None, 3), None, 3, Verdict.HARMLESS),
-        (theirs(None, 2), None, 3, Verdict.STALE),
-        (theirs(None, 4), None, 3, Verdict.AHEAD),
-        (theirs(None, 4), None, None, Verdict.HARMLESS),
+        (theirs(state(2)), state(3), None, WriterVerdict.STALE),
+        (theirs(state(3)), state(3), None, WriterVerdict.HARMLESS),
+        (theirs(state(4)), state(3), None, WriterVerdict.AHEAD),
+        (theirs(state(3)), None, 3, WriterVerdict.STALE),
+        (theirs(state(4)), None, 3, WriterVerdict.AHEAD),
+        (theirs(state(1)), None, None, WriterVerdict.AHEAD),
+        (theirs(b"garbage"), None, None, WriterVerdict.HARMLESS),
+        (theirs(b"garbage"), state(3), None, WriterVerdict.STALE),
+        (theirs(None, 2), state(3), None, WriterVerdict.STALE),
+        (theirs(None), state(3), None, WriterVerdict.STALE),
+        (theirs(None, 3), state(3), None, WriterVerdict.AHEAD),
+        (theirs(None, 3), None, 3, WriterVerdict.HARMLESS),
+        (theirs(None, 2), None, 3, WriterVerdict.STALE),
+        (theirs(None, 4), None, 3, WriterVerdict.AHEAD),
+        (theirs(None, 4), None, None, WriterVerdict.HARMLESS),
     ],
 )
 def test_each_foreign_record_has_a_verdict(
-    record: LogRecord, ours: bytes | None, grave: int | None, verdict: Verdict
+    record: LogRecord, ours: bytes | None, grave: int | None, verdict: WriterVerdict
 ) -> None:
     """Lower than the table is stale, higher is ahead, the same is harmless."""
     assert judge(record, ours, grave) is verdict
 
 
 @given(logs_with_zombies())
-def test_verdict_and_restore_agree(logs: tuple[list[Change], list[Change]]) -> None:
+def test_verdict_and_restore_agree(logs: tuple[list[ChangelogEntry], list[ChangelogEntry]]) -> None:
     """What is judged stale is what restoring would call stale, and what is ahead is what it would take."""
     _, log = logs
     if not log:
@@ -241,12 +243,12 @@ def test_verdict_and_restore_agree(logs: tuple[list[Change], list[Change]]) -> N
     memory.stale.clear()
     before = dict(states)
     fold(states, memory, log[-1:])
-    assert (verdict is Verdict.STALE) == (key in memory.stale)
+    assert (verdict is WriterVerdict.STALE) == (key in memory.stale)
     if states != before:
-        assert verdict is Verdict.AHEAD
+        assert verdict is WriterVerdict.AHEAD
 
 
 def test_a_key_is_published_again_once() -> None:
     """Several stale records of a key need one repair."""
-    stale = [(theirs(state(1)), Verdict.STALE), (theirs(state(2)), Verdict.STALE)]
-    assert keys_to_publish_again([*stale, (LogRecord(9, b"b", None), Verdict.HARMLESS)]) == [b"a"]
+    stale = [(theirs(state(1)), WriterVerdict.STALE), (theirs(state(2)), WriterVerdict.STALE)]
+    assert keys_to_publish_again([*stale, (LogRecord(9, b"b", None), WriterVerdict.HARMLESS)]) == [b"a"]

@@ -12,7 +12,7 @@ import faust
 import pytest
 from faust.types import TP, EventT
 
-from processors.kafka.producer import Outbox
+from processors.kafka.producer import Producer
 from processors.saga_table import bulk_read, changelog
 from processors.saga_table.changelog_reader import LogRecord, OnChunk, ReadFailed, ReadInterrupted
 from processors.saga_table.recovery import BulkRecovery, BulkTables, add_saga_table
@@ -84,7 +84,7 @@ class Process:
 
     def __init__(self, folder: Path, *, bulk: bool = True) -> None:
         self.app = faust.App("test", broker="kafka://127.0.0.1:1", datadir=folder, autodiscover=False, store="memory:")
-        self.table: SagaTable = add_saga_table(self.app, outbox=Outbox("127.0.0.1:1"), client={}, bulk=bulk)
+        self.table: SagaTable = add_saga_table(self.app, producer=Producer("127.0.0.1:1"), client={}, bulk=bulk)
         self.assign({OWNED}, {STANDBY})
         if bulk:
             assert isinstance(self.app.tables, BulkTables)

@@ -11,8 +11,8 @@ import faust
 import pytest
 
 from processors.errors import ConfigurationError
-from processors.kafka.producer import Outbox
-from processors.saga_table.changelog import Change, Memory
+from processors.kafka.producer import Producer
+from processors.saga_table.changelog import ChangelogEntry, ChangelogMemory
 from processors.saga_table.store import MemoryStore, PartitionNotHeld, RocksDBStore
 from processors.saga_table.table import SagaTable
 
@@ -24,7 +24,7 @@ def state(seq: int, rest: bytes = b"rest") -> bytes:
 def new_table(folder: Path, store: str) -> SagaTable:
     app = faust.App("test", broker="kafka://127.0.0.1:1", datadir=folder, autodiscover=False, store=store)
     topic = app.topic("scrape.sagas", key_type=bytes, value_type=bytes)
-    return SagaTable(app, name="sagas", changelog_topic=topic, outbox=Outbox("127.0.0.1:1"), client={})
+    return SagaTable(app, name="sagas", changelog_topic=topic, producer=Producer("127.0.0.1:1"), client={})
 
 
 @pytest.fixture(params=[MemoryStore, RocksDBStore])
@@ -38,7 +38,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStor
             made.drop(partition)
 
 
-def some_changes(random: Random, count: int) -> list[Change]:
+def some_changes(random: Random, count: int) -> list[ChangelogEntry]:
     return [
         (b"job-%d" % random.randrange(20), state(seq) if random.random() < 0.8 else None, seq)
         for seq in (random.randrange(1, 60) for _ in range(count))
@@ -54,7 +54,7 @@ def test_both_stores_hold_the_same(tmp_path: Path) -> None:
         memory_store.hold(partition)
         rocks.hold(partition)
         rocks.count(partition)
-        ours, theirs = Memory(), Memory()
+        ours, theirs = ChangelogMemory(), ChangelogMemory()
         for turn in range(30):
             changes = some_changes(random, random.randrange(8))
             memory_store.fold(partition, ours, changes, turn)
@@ -70,7 +70,7 @@ def test_partitions_are_apart(store: MemoryStore | RocksDBStore) -> None:
     """A key of one partition is not in another."""
     store.hold(0)
     store.hold(1)
-    store.fold(0, Memory(), [(b"a", state(1), -1)], 0)
+    store.fold(0, ChangelogMemory(), [(b"a", state(1), -1)], 0)
     assert store.look_up(0, b"a") == state(1)
     assert store.look_up(1, b"a") is None
     assert store.load(0, [b"a", b"b"]) == {b"a": state(1)}
@@ -93,7 +93,7 @@ def test_people_see_a_faust_table(tmp_path: Path) -> None:
     table = new_table(tmp_path, "memory://")
     table.store.hold(0)
     table.store.hold(1)
-    table.store.fold(1, Memory(), [(b"a", state(1), -1)], 0)
+    table.store.fold(1, ChangelogMemory(), [(b"a", state(1), -1)], 0)
     assert table[b"a"] == state(1)
     assert b"b" not in table
     assert list(table) == [b"a"]
@@ -112,8 +112,8 @@ def test_rocksdb_comes_back_with_its_offset(tmp_path: Path) -> None:
     first = new_table(tmp_path, "rocksdb://").store
     first.hold(2)
     assert first.kept_offset(2) is None
-    first.fold(2, Memory(), [(b"a", state(1), -1), (b"b", state(1), -1)], 41)
-    first.fold(2, Memory(), [(b"b", None, 1)], None)
+    first.fold(2, ChangelogMemory(), [(b"a", state(1), -1), (b"b", state(1), -1)], 41)
+    first.fold(2, ChangelogMemory(), [(b"b", None, 1)], None)
     first.drop(2)
     second = new_table(tmp_path, "rocksdb://").store
     second.hold(2)

@@ -17,8 +17,8 @@ from processors.observability import otlp
 from processors.observability.otlp import QUEUED_SPANS, SpanQueue, open_spans
 from processors.observability.tracing import (
     Call,
-    Kind,
     Span,
+    SpanRole,
     TraceContext,
     Tracing,
     bare_url,
@@ -167,7 +167,7 @@ def test_an_attempt_and_its_calls_are_one_below_the_other() -> None:
     assert saga is not None and attempt.parent_id == saga.span_id
     assert {answered.parent_id, broken.parent_id} == {attempt.context.span_id}
     assert {span.context.trace_id for span in sink.spans} == {TRACE_ID}
-    assert (answered.kind, answered.failed, broken.failed) == (Kind.CLIENT, "503", "ConnectError")
+    assert (answered.kind, answered.failed, broken.failed) == (SpanRole.CLIENT, "503", "ConnectError")
     assert answered.attributes["url.full"] == "http://shop.test/p"
     assert "s3cret" not in repr(sink.spans) and "pw" not in repr(sink.spans)
     assert attempt.attributes["scrapesaga.queued_ms"] == 12 and attempt.attributes["scrapesaga.outcome"] == "succeeded"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from processors.demo.kills import check_targets
-from processors.demo.observations import Place, dead_letters
+from processors.demo.observations import LogPosition, dead_letters
 from processors.demo.verdict import Observed, judge
 from processors.kafka.record import Record
 from processors.local.errors import LocalError
@@ -77,8 +77,8 @@ def test_dead_letters_are_counted_by_where_the_record_lay() -> None:
     """Records without a key stay apart, and one that was set aside again after a kill counts once."""
     letters = Letters(letter(0, 5), letter(1, 6), letter(2, 5))
     assert dead_letters(letters, "x.dead-letters") == {  # type: ignore[arg-type]  # it reads records only
-        Place("x.urls", 0, 5): "no URL",
-        Place("x.urls", 0, 6): "no URL",
+        LogPosition("x.urls", 0, 5): "no URL",
+        LogPosition("x.urls", 0, 6): "no URL",
     }
 
 

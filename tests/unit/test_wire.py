@@ -20,6 +20,8 @@ from processors.messages.wire import (
 from processors.saga.commands import StepCommand
 from processors.saga.events import (
     Cancelled,
+    Compensated,
+    CompensationFailed,
     Confirmed,
     ConfirmFailed,
     Event,
@@ -30,11 +32,9 @@ from processors.saga.events import (
     Submitted,
     Succeeded,
     TimedOut,
-    UndoFailed,
-    Undone,
 )
 from processors.saga.plan import Plan
-from processors.saga.state import Action, Origin, Phase, Saga, Status, StepState, Undo
+from processors.saga.state import Action, Origin, Phase, Saga, StepState, StepStatus, Undo
 from processors.saga_table.changelog import peek, seq_of
 from schemas.codec import HEADER_BYTES
 from tests.sagas import Driven, compensated, compensating, completed, confirming, parked, plan, running
@@ -54,17 +54,17 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         plan=st.just(PLAN),
         url=TEXT,
         payload=BYTES,
-        content=TEXT,
+        content_hash=TEXT,
         origin=st.builds(Origin, st.integers(0, 10_000), COUNT),
         label=TEXT,
         trace=TEXT,
     ),
     st.builds(Succeeded, **WHERE, output=BYTES),
-    st.builds(Failed, **WHERE, **WHY, retryable=st.booleans(), unknown=st.booleans()),
-    st.builds(Undone, **WHERE),
-    st.builds(UndoFailed, **WHERE, **WHY, fatal=st.booleans()),
+    st.builds(Failed, **WHERE, **WHY, retryable=st.booleans(), outcome_unknown=st.booleans()),
+    st.builds(Compensated, **WHERE),
+    st.builds(CompensationFailed, **WHERE, **WHY, retryable=st.booleans()),
     st.builds(Confirmed, **WHERE),
-    st.builds(ConfirmFailed, **WHERE, **WHY, fatal=st.booleans()),
+    st.builds(ConfirmFailed, **WHERE, **WHY, retryable=st.booleans()),
     st.builds(TimedOut, job_id=TEXT, seq=COUNT),
     st.builds(Cancelled, job_id=TEXT, by=TEXT, reason=TEXT),
     st.builds(Resumed, job_id=TEXT, mode=st.sampled_from(ResumeMode), by=TEXT, reason=TEXT),
@@ -89,12 +89,12 @@ COMMAND_FIELDS = {
 }
 COMMANDS = st.builds(StepCommand, **COMMAND_FIELDS)
 STEP_FIELDS = {
-    "status": st.sampled_from(Status),
+    "status": st.sampled_from(StepStatus),
     "attempts": st.integers(0, 1_000),
-    "unsure": st.booleans(),
+    "outcome_unknown": st.booleans(),
     "undo": st.sampled_from(Undo),
     "evidence": COUNT,
-    "open": st.lists(COUNT, max_size=3).map(tuple),
+    "unanswered": st.lists(COUNT, max_size=3).map(tuple),
     "output": BYTES,
     "reason": TEXT,
 }
@@ -125,7 +125,7 @@ SAGA_FIELDS = {
     "failed_step": TEXT,
     "previous": st.sampled_from([Phase.NEW, Phase.COMPLETED, Phase.COMPENSATED]),
     "withdraws": st.booleans(),
-    "acts": st.lists(TEXT, max_size=3).map(tuple),
+    "operator_actions": st.lists(TEXT, max_size=3).map(tuple),
     "trace": TEXT,
 }
 SAGAS = st.builds(Saga, **SAGA_FIELDS)

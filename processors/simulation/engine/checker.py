@@ -15,12 +15,12 @@ from processors.saga.plan import Plan
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Phase, Saga, idempotency_key
 from processors.saga_table.changelog import seq_of
-from processors.simulation.effects import Kind
-from processors.simulation.engine.environment import Town
+from processors.simulation.effects import EffectKind
+from processors.simulation.engine.environment import SimulatedEnvironment
 from processors.simulation.engine.kafka import Stored
 from processors.simulation.engine.step_models import Modelled
 from processors.simulation.engine.view import View
-from processors.step_model import Outside
+from processors.step_model import StepModel
 from topics.catalogue import Catalogue
 
 _UNDECIDED = "deciding failed: "
@@ -35,17 +35,22 @@ class Fold:
     excused: set[str] = field(default_factory=set)
 
 
-class Judge:
+class Checker:
     """Compares what was written with what should have been."""
 
     def __init__(
-        self, town: Town, plan: Plan, catalogue: Catalogue, view: View, outsides: Mapping[str, Outside]
+        self,
+        environment: SimulatedEnvironment,
+        plan: Plan,
+        catalogue: Catalogue,
+        view: View,
+        models: Mapping[str, StepModel],
     ) -> None:
-        self._town = town
+        self._environment = environment
         self._plan = plan
         self._catalogue = catalogue
         self._view = view
-        self._outsides = outsides
+        self._models = models
         self._states: dict[tuple[bytes, int], Stored] = {}
         self._commands: dict[tuple[str, int], Stored] = {}
         #: Events that were set aside, by place, with the reason.
@@ -61,13 +66,13 @@ class Judge:
             for record, event in self._inbox(job):
                 self._apply(fold, record, event)
             self._compare(job, fold)
-            self._look_outside(fold)
+            self._check_effects(fold)
 
     # --- reading ------------------------------------------------------------------------------------------------
 
     def _logs(self, topic: str) -> Iterator[Stored]:
-        for partition in range(self._town.partitions):
-            yield from self._town.broker.logs[topic, partition]
+        for partition in range(self._environment.partitions):
+            yield from self._environment.broker.logs[topic, partition]
 
     def _read_states(self) -> None:
         for record in self._logs(self._catalogue.sagas.name):
@@ -77,12 +82,12 @@ class Judge:
             first = self._states.setdefault((record.key or b"", seq), record)
             if first.value != record.value:
                 job = (record.key or b"").decode()
-                self._town.violate("same seq, same state", job, f"seq {seq} was saved otherwise")
+                self._environment.violate("same seq, same state", job, f"seq {seq} was saved otherwise")
 
     def _read_commands(self) -> None:
         answered = {self._address(event) for event in self._replies(self._catalogue.events.name)}
         for planned in self._plan.steps:
-            told = {self._address(event) for event in self._replies(self._catalogue.results(planned.name).name)}
+            traced = {self._address(event) for event in self._replies(self._catalogue.results(planned.name).name)}
             for record in self._logs(self._catalogue.commands(planned.name).name):
                 try:
                     command = decode_command(record.value)
@@ -91,10 +96,12 @@ class Judge:
                 address = command.job_id, command.seq
                 first = self._commands.setdefault(address, record)
                 if first.value != record.value:
-                    self._town.violate("same seq, same command", address[0], f"seq {address[1]} was sent otherwise")
-                if address not in answered or address not in told:
+                    self._environment.violate(
+                        "same seq, same command", address[0], f"seq {address[1]} was sent otherwise"
+                    )
+                if address not in answered or address not in traced:
                     detail = f"{command.action.lower()} {planned.name}, seq {command.seq}, was not"
-                    self._town.violate("every command is answered", address[0], detail)
+                    self._environment.violate("every command is answered", address[0], detail)
 
     def _replies(self, topic: str) -> Iterator[Reply]:
         for record in self._logs(topic):
@@ -109,7 +116,7 @@ class Judge:
     def _read_dead_letters(self) -> None:
         topic = self._catalogue.dead_letters
         for partition in range(topic.partitions):
-            for letter in self._town.broker.logs[topic.name, partition]:
+            for letter in self._environment.broker.logs[topic.name, partition]:
                 about = dict(letter.headers)
                 if about["dead-letter-topic"].decode() == self._catalogue.events.name:
                     place = int(about["dead-letter-partition"]), int(about["dead-letter-offset"])
@@ -123,7 +130,9 @@ class Judge:
 
     def _inbox(self, job: str) -> Iterator[tuple[Stored, Event]]:
         key = job.encode()
-        for record in self._town.broker.logs[self._catalogue.events.name, partition_for(key, self._town.partitions)]:
+        for record in self._environment.broker.logs[
+            self._catalogue.events.name, partition_for(key, self._environment.partitions)
+        ]:
             if record.key == key and (event := self._decoded(record)) is not None:
                 yield record, event
 
@@ -132,7 +141,9 @@ class Judge:
     def _apply(self, fold: Fold, record: Stored, event: Event) -> None:
         before = fold.saga
         reason = self._set_aside.get((record.partition, record.offset))
-        if reason is not None and (isinstance(event, Succeeded) or (isinstance(event, Failed) and event.unknown)):
+        if reason is not None and (
+            isinstance(event, Succeeded) or (isinstance(event, Failed) and event.outcome_unknown)
+        ):
             # A person settles what a dead letter reports.
             fold.excused.add(event.step)
         if reason is not None and reason.startswith(_UNDECIDED):
@@ -142,7 +153,7 @@ class Judge:
         try:
             decision = advance(before, record.offset, event, record.timestamp)
         except ProtocolViolation as error:
-            self._town.violate("no transition outside the table", event.job_id, str(error))
+            self._environment.violate("no transition outside the table", event.job_id, str(error))
             return
         self._check(before, event, record, decision)
         fold.saga = decision.saga
@@ -157,16 +168,16 @@ class Judge:
     def _check(self, before: Saga | None, event: Event, record: Stored, decision: Decision) -> None:
         job = event.job_id
         for violation in check_decision(before, event, record.timestamp, decision):
-            self._town.violate(*violation)
+            self._environment.violate(*violation)
         if not decision.changed or decision.saga is None or decision.note is Note.REPEATED:
             return
         seq = decision.saga.seq
         saved = self._states.get((job.encode(), seq))
         if saved is None:
-            self._town.violate("every state is saved", job, f"seq {seq} was not")
+            self._environment.violate("every state is saved", job, f"seq {seq} was not")
             return
         if saved.value != encode_saga(decision.saga):
-            self._town.violate("state is the fold of its events", job, f"seq {seq} was saved otherwise")
+            self._environment.violate("state is the fold of its events", job, f"seq {seq} was saved otherwise")
         for command in decision.commands:
             if isinstance(command, StepCommand):
                 self._check_command(command, saved)
@@ -175,38 +186,40 @@ class Judge:
         what = f"{command.action.lower()} {command.step}, seq {command.seq}"
         sent = self._commands.get((command.job_id, command.seq))
         if sent is None:
-            self._town.violate("every command is sent", command.job_id, f"{what}, was not")
+            self._environment.violate("every command is sent", command.job_id, f"{what}, was not")
         elif sent.value != encode_command(command):
-            self._town.violate("same seq, same command", command.job_id, f"{what}, was sent otherwise")
+            self._environment.violate("same seq, same command", command.job_id, f"{what}, was sent otherwise")
         elif sent.order > saved.order:
-            self._town.violate("sent before saved", command.job_id, f"{what}, came after its state")
+            self._environment.violate("sent before saved", command.job_id, f"{what}, came after its state")
 
     # --- comparing ----------------------------------------------------------------------------------------------------
 
     def _compare(self, job: str, fold: Fold) -> None:
         expected = None if fold.saga is None else encode_saga(fold.saga)
         if self._view.value(job) != expected:
-            self._town.violate("state is the fold of its events", job, "scrape.sagas ends with another state")
+            self._environment.violate("state is the fold of its events", job, "scrape.sagas ends with another state")
         key, topic = job.encode(), self._catalogue.sagas.name
         last = [
-            one for one in self._town.broker.logs[topic, partition_for(key, self._town.partitions)] if one.key == key
+            one
+            for one in self._environment.broker.logs[topic, partition_for(key, self._environment.partitions)]
+            if one.key == key
         ]
         if last and last[-1].value != expected:
-            self._town.violate("compaction keeps the newest state", job, "its last record is an older one")
+            self._environment.violate("compaction keeps the newest state", job, "its last record is an older one")
 
-    def _look_outside(self, fold: Fold) -> None:
+    def _check_effects(self, fold: Fold) -> None:
         saga = fold.saga
         if saga is None or saga.phase not in ENDED:
             return
         effects: dict[str, Effect] = {}
         for planned in saga.plan.steps:
-            outside = self._outsides[planned.name]
+            model = self._models[planned.name]
             key = idempotency_key(saga.job_id, saga.run, planned.name)
-            if not isinstance(outside, Modelled):
-                standing = outside.standing(saga.job_id, saga.run, key)
-                effects[planned.name] = Effect(standing, outside.paid(saga.job_id, saga.run, key))
-            elif outside.kind is not Kind.NONE:
+            if not isinstance(model, Modelled):
+                standing = model.standing(saga.job_id, saga.run, key)
+                effects[planned.name] = Effect(standing, model.paid(saga.job_id, saga.run, key))
+            elif model.kind is not EffectKind.NONE:
                 ended_well = saga.phase is Phase.COMPLETED
-                effects[planned.name] = outside.effect(saga.job_id, saga.run, key, fold.life_run, ended_well)
+                effects[planned.name] = model.effect(saga.job_id, saga.run, key, fold.life_run, ended_well)
         for violation in check_rest(saga, effects, fold.excused):
-            self._town.violate(*violation)
+            self._environment.violate(*violation)

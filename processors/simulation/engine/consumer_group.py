@@ -10,12 +10,12 @@ from processors.errors import DeliveryFailed
 from processors.kafka.record import Batch
 from processors.saga_table.fencing import OwnershipLost
 from processors.saga_table.store import PartitionNotHeld
-from processors.simulation.engine.environment import Town
+from processors.simulation.engine.environment import SimulatedEnvironment
 from processors.simulation.engine.event_loop import Process
-from processors.simulation.engine.faults import Planned, Trouble
+from processors.simulation.engine.faults import EngineFault, Planned
 from processors.simulation.engine.kafka import START_S, Stored, Wire
-from processors.transport.inbox import Inbox
-from processors.transport.progress import Progress
+from processors.transport.offset_tracker import OffsetTracker
+from processors.transport.record_queue import RecordQueue
 
 #: Who isn't heard of for this long has lost its partitions.
 SESSION_S = 6.0
@@ -47,18 +47,18 @@ class Member(Process):
     """One process of a group, with its way to Kafka and its clock."""
 
     def __init__(self, group: Group, name: str) -> None:
-        super().__init__(group.town.loop, name)
+        super().__init__(group.environment.loop, name)
         self.group = group
-        self.town = group.town
+        self.environment = group.environment
         self.clock_error_s = 0.0
-        self.wire = Wire(self.town.broker, self, self._meets_at_send)
+        self.wire = Wire(self.environment.broker, self, self._meets_at_send)
         #: May not be killed any more: it holds work of a partition that went to somebody else.
         self.superseded = False
         self.wanted: frozenset[int] = frozenset()
         self._granted: dict[int, int] = {}
         self.role = group.make_role(self)
-        self._inbox = Inbox()
-        self._progress: dict[int, Progress] = {}
+        self._queue = RecordQueue()
+        self._trackers: dict[int, OffsetTracker] = {}
         # By partition the term in which it was granted: a later one's owner may be this process again.
         self._terms: dict[int, int] = {}
         self._changed = asyncio.Event()
@@ -66,7 +66,7 @@ class Member(Process):
         self._done = asyncio.Event()
         # Counts assignments: what was fetched for an earlier one is not handed out.
         self._assignment = 0
-        self._batch_size = self.town.chance.choice((1, 2, 500))
+        self._batch_size = self.environment.chance.choice((1, 2, 500))
 
     def clock(self) -> float:
         """The process's own clock, as time.time() tells it."""
@@ -75,7 +75,7 @@ class Member(Process):
     @property
     def in_flight(self) -> int:
         """Records that were handed out and not acknowledged."""
-        return sum(progress.in_flight for progress in self._progress.values())
+        return sum(tracker.in_flight for tracker in self._trackers.values())
 
     def start(self) -> None:
         """Begin."""
@@ -96,7 +96,7 @@ class Member(Process):
 
     async def _live(self) -> None:
         await self.role.open()
-        batches = self._inbox.batches(self._batch_size)
+        batches = self._queue.batches(self._batch_size)
         await asyncio.gather(self.role.work(batches), self._control(), self._commit_often(), *self.role.beside())
 
     def _ended(self, main: asyncio.Task[None]) -> None:
@@ -104,8 +104,8 @@ class Member(Process):
             return
         error = main.exception()
         if not isinstance(error, STOPS):
-            self.town.violate("a process does not die of a bug", self.name, repr(error))
-        self.town.say(f"{self.name} stops: {error}")
+            self.environment.violate("a process does not die of a bug", self.name, repr(error))
+        self.environment.say(f"{self.name} stops: {error}")
         self.kill()
         self.group.lost(self)
 
@@ -115,20 +115,20 @@ class Member(Process):
             self._changed.clear()
             wanted, granted = self.wanted, self._granted
             self._assignment += 1
-            self._inbox.drop()
+            self._queue.drop()
             await self._settle()
             self._commit()
             if self.in_flight:
                 self.superseded = True
-            for progress in self._progress.values():
-                progress.close()
-            self._progress.clear()
+            for tracker in self._trackers.values():
+                tracker.close()
+            self._trackers.clear()
             starts = await self.take_over(sorted(wanted))
             self._terms = granted
             for partition, start in starts.items():
-                end = self.town.broker.end(self.group.topic, partition)
-                progress = self._progress[partition] = Progress(self._done.set, end)
-                self.spawn(self._fetch(partition, progress, start, self._assignment))
+                end = self.environment.broker.end(self.group.topic, partition)
+                tracker = self._trackers[partition] = OffsetTracker(self._done.set, end)
+                self.spawn(self._fetch(partition, tracker, start, self._assignment))
             if wanted == self.wanted:
                 self._applied.set()
 
@@ -152,8 +152,8 @@ class Member(Process):
         while self.in_flight and self.loop.elapsed < until:
             await asyncio.sleep(0.05)
 
-    async def _fetch(self, partition: int, progress: Progress, at: int, assignment: int) -> None:
-        broker, topic = self.town.broker, self.group.topic
+    async def _fetch(self, partition: int, tracker: OffsetTracker, at: int, assignment: int) -> None:
+        broker, topic = self.environment.broker, self.group.topic
         while assignment == self._assignment:
             await self._reach_kafka()
             if assignment != self._assignment:
@@ -163,47 +163,49 @@ class Member(Process):
                 await broker.news(topic, partition)
                 continue
             self.group.handed_out(fresh)
-            self._inbox.put(progress, fresh)
+            self._queue.put(tracker, fresh)
             at = fresh[-1].offset + 1
 
     async def _reach_kafka(self) -> None:
-        await asyncio.sleep(self.town.broker.latency() + max(0.0, self.wire.cut_until - self.loop.elapsed))
+        await asyncio.sleep(self.environment.broker.latency() + max(0.0, self.wire.cut_until - self.loop.elapsed))
 
     async def _commit_often(self) -> None:
         while True:
             await self._done.wait()
             self._done.clear()
             # What is done and not committed yet is what a crash has delivered again.
-            await asyncio.sleep(self.town.chance.random() * 0.8)
+            await asyncio.sleep(self.environment.chance.random() * 0.8)
             await self._reach_kafka()
             self._commit()
 
     def _commit(self) -> None:
-        for partition, progress in self._progress.items():
-            offset = progress.committable
+        for partition, tracker in self._trackers.items():
+            offset = tracker.committable
             if offset is not None and self.group.commit(self, partition, self._terms[partition], offset):
-                progress.committed = offset
+                tracker.committed = offset
 
-    def _meets_at_send(self, number: int) -> Trouble | None:
-        return None if self.superseded or self.halted else self.town.meets_at_send(self.group.name, number)
+    def _meets_at_send(self, number: int) -> EngineFault | None:
+        return None if self.superseded or self.halted else self.environment.meets_at_send(self.group.name, number)
 
 
 class Group:
     """The processes of one role, and which of them owns which partition."""
 
-    def __init__(self, town: Town, name: str, topic: str, make_role: Callable[[Member], Role]) -> None:
-        self.town = town
+    def __init__(
+        self, environment: SimulatedEnvironment, name: str, topic: str, make_role: Callable[[Member], Role]
+    ) -> None:
+        self.environment = environment
         self.name = name
         self.topic = topic
         self.make_role = make_role
-        self.committed = dict.fromkeys(range(town.partitions), 0)
-        self.owner: dict[int, Member | None] = dict.fromkeys(range(town.partitions))
-        self.term = dict.fromkeys(range(town.partitions), 0)
+        self.committed = dict.fromkeys(range(environment.partitions), 0)
+        self.owner: dict[int, Member | None] = dict.fromkeys(range(environment.partitions))
+        self.term = dict.fromkeys(range(environment.partitions), 0)
         self.members: list[Member] = []
         self._made = 0
         self._one_at_a_time = asyncio.Lock()
         # Per partition the highest offset handed out; over all, the latest record.
-        self._handed: dict[int, int] = dict.fromkeys(range(town.partitions), -1)
+        self._handed: dict[int, int] = dict.fromkeys(range(environment.partitions), -1)
         self._latest = -1
 
     def start(self) -> None:
@@ -211,12 +213,12 @@ class Group:
         member = self._new_member()
         for partition in self.owner:
             self.owner[partition] = member
-        self.town.do(member.want(frozenset(self.owner)))
+        self.environment.do(member.want(frozenset(self.owner)))
 
     @property
     def busy(self) -> bool:
         """Whether there is anything that was not acknowledged, or a process that stands still."""
-        ends = any(self.committed[p] < self.town.broker.end(self.topic, p) for p in self.committed)
+        ends = any(self.committed[p] < self.environment.broker.end(self.topic, p) for p in self.committed)
         return ends or any(member.alive and (member.halted or member.in_flight) for member in self.members)
 
     def commit(self, member: Member, partition: int, term: int, offset: int) -> bool:
@@ -230,9 +232,9 @@ class Group:
         """Notice what comes again, and what comes out of order over all partitions."""
         for record in records:
             if record.offset <= self._handed[record.partition]:
-                self.town.hit(Trouble.REDELIVERED)
+                self.environment.hit(EngineFault.REDELIVERED)
             elif record.order < self._latest:
-                self.town.hit(Trouble.REORDERED)
+                self.environment.hit(EngineFault.REORDERED)
             self._handed[record.partition] = max(self._handed[record.partition], record.offset)
             self._latest = max(self._latest, record.order)
 
@@ -245,11 +247,11 @@ class Group:
 
     def lost(self, member: Member) -> None:
         """A process is dead: after a while somebody else gets its partitions."""
-        self.town.later(0.3 + self.town.chance.random() * SESSION_S, self._hand_over, member)
+        self.environment.later(0.3 + self.environment.chance.random() * SESSION_S, self._hand_over, member)
 
     def unheard(self, member: Member) -> None:
         """A process can't be heard: after a session somebody else gets its partitions, and it may not know."""
-        self.town.later(SESSION_S, self._expire, member)
+        self.environment.later(SESSION_S, self._expire, member)
 
     def move(self, how: float) -> bool:
         """Move a partition to another process, in order; False if there is nobody to take it from."""
@@ -258,11 +260,11 @@ class Group:
         if owner is None or not owner.alive or owner.halted:
             return False
         others = [one for one in self.members if one.alive and not one.halted and one is not owner]
-        self.town.do(self._give([partition], others[0] if others else self._new_member()))
+        self.environment.do(self._give([partition], others[0] if others else self._new_member()))
         return True
 
     def _expire(self, member: Member) -> None:
-        cut = member.wire.cut_until > self.town.loop.elapsed
+        cut = member.wire.cut_until > self.environment.loop.elapsed
         if member.alive and (member.halted or cut):
             member.superseded = True
             self._hand_over(member)
@@ -271,16 +273,16 @@ class Group:
         owned = [partition for partition, owner in self.owner.items() if owner is member]
         if owned:
             others = [one for one in self.members if one.alive and not one.halted and one is not member]
-            self.town.do(self._give(owned, others[0] if others else self._new_member()))
+            self.environment.do(self._give(owned, others[0] if others else self._new_member()))
 
     def woken(self, member: Member) -> None:
         """A process that was out of reach notices in the end what it has lost."""
-        self.town.later(self.town.chance.random() * 1.5, self._learn, member)
+        self.environment.later(self.environment.chance.random() * 1.5, self._learn, member)
 
     def _learn(self, member: Member) -> None:
         own = frozenset(partition for partition, owner in self.owner.items() if owner is member)
         if member.alive and own != member.wanted:
-            self.town.do(member.want(own))
+            self.environment.do(member.want(own))
 
     async def _give(self, partitions: Sequence[int], new: Member) -> None:
         async with self._one_at_a_time:
@@ -291,7 +293,7 @@ class Group:
             for partition in partitions:
                 self.owner[partition] = new
                 self.term[partition] += 1
-            self.town.say(f"{self.group_name(partitions)} to {new.name}")
+            self.environment.say(f"{self.group_name(partitions)} to {new.name}")
             await new.want(frozenset(p for p, owner in self.owner.items() if owner is new))
         if not new.alive:
             self._hand_over(new)
@@ -311,14 +313,14 @@ class Group:
 
 
 def expose(member: Member) -> None:
-    """Let the mishaps that are planned for a role happen at the turns of one of its processes."""
-    for planned in member.town.at_turns(member.group.name):
+    """Let the faults that are planned for a role happen at the turns of one of its processes."""
+    for planned in member.environment.at_turns(member.group.name):
         turn = int(planned.at)
         while turn in member.at_turn:
             turn += 1
         member.at_turn[turn] = lambda planned=planned: _strike(member, planned)  # type: ignore[misc]
-    for planned in member.town.of(frozenset({Trouble.CLOCK_SKEWED}), member.group.name):
-        if member.town.strikes(planned):
+    for planned in member.environment.of(frozenset({EngineFault.CLOCK_SKEWED}), member.group.name):
+        if member.environment.strikes(planned):
             member.clock_error_s += _error_s(planned)
 
 
@@ -327,32 +329,32 @@ def _error_s(planned: Planned) -> float:
 
 
 def _strike(member: Member, planned: Planned) -> None:
-    town, group = member.town, member.group
+    environment, group = member.environment, member.group
     # A worker that was replaced and dies without a word after its effect is a known limit: see docs/guarantees.md.
-    if member.superseded or not town.strikes(planned):
+    if member.superseded or not environment.strikes(planned):
         return
     match planned.kind:
-        case Trouble.COORDINATOR_KILLED | Trouble.WORKER_KILLED:
+        case EngineFault.COORDINATOR_KILLED | EngineFault.WORKER_KILLED:
             member.kill()
             group.lost(member)
-        case Trouble.COORDINATOR_ZOMBIE | Trouble.WORKER_ZOMBIE:
+        case EngineFault.COORDINATOR_ZOMBIE | EngineFault.WORKER_ZOMBIE:
             member.halt()
             group.unheard(member)
-            town.later(SESSION_S + 0.2 + planned.how * 6, _wake, member)
-        case Trouble.PAUSED:
+            environment.later(SESSION_S + 0.2 + planned.how * 6, _wake, member)
+        case EngineFault.PAUSED:
             member.halt()
-            town.later(SESSION_S * 0.8 * planned.how, _wake, member)
-        case Trouble.CUT_OFF:
+            environment.later(SESSION_S * 0.8 * planned.how, _wake, member)
+        case EngineFault.CUT_OFF:
             lasts = 0.2 + planned.how * 8
-            member.wire.cut_until = town.loop.elapsed + lasts
+            member.wire.cut_until = environment.loop.elapsed + lasts
             if lasts > SESSION_S:
                 group.unheard(member)
-            town.later(lasts, group.woken, member)
+            environment.later(lasts, group.woken, member)
         case _:
             member.clock_error_s += _error_s(planned)
 
 
 def _wake(member: Member) -> None:
-    member.town.say(f"{member.name} goes on")
+    member.environment.say(f"{member.name} goes on")
     member.wake()
     member.group.woken(member)

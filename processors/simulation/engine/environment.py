@@ -1,4 +1,4 @@
-"""What the parts of a history share: the loop, Kafka, chance, the mishaps that are still to come, and the story."""
+"""What the parts of a history share: the loop, Kafka, chance, the faults that are still to come, and the story."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 from processors.saga.invariants import Violation
 from processors.simulation.engine.event_loop import VirtualLoop
-from processors.simulation.engine.faults import AT_SENDS, AT_TURNS, ON_EXECUTE, ON_UNDO, Planned, Trouble
+from processors.simulation.engine.faults import AT_SENDS, AT_TURNS, ON_EXECUTE, ON_UNDO, EngineFault, Planned
 from processors.simulation.engine.kafka import Broker
 
 
-class Town:
+class SimulatedEnvironment:
     """The surroundings of one history."""
 
     partitions = 2
 
-    def __init__(self, seed: int, planned: Sequence[Planned], *, told: bool = False) -> None:
+    def __init__(self, seed: int, planned: Sequence[Planned], *, traced: bool = False) -> None:
         self.loop = VirtualLoop()
         self.chance = random.Random(seed ^ 0x5A6A)
         self.broker = Broker(self.loop, self.chance)
         self.planned = tuple(planned)
-        self.hits: Counter[Trouble] = Counter()
+        self.hits: Counter[EngineFault] = Counter()
         self.violations: list[Violation] = []
         self.story: list[str] = []
-        self.told = told
+        self.traced = traced
         #: Nothing goes wrong any more.
         self.calm = False
         self._struck: set[int] = set()
@@ -47,7 +47,7 @@ class Town:
 
     def say(self, line: str) -> None:
         """Add a line to the story."""
-        if self.told:
+        if self.traced:
             self.story.append(f"{self.loop.elapsed:9.3f} s  {line}")
 
     def violate(self, rule: str, job_id: str, detail: str) -> None:
@@ -57,18 +57,18 @@ class Town:
             self.violations.append(violation)
             self.say(f"!! {violation}")
 
-    def hit(self, kind: Trouble) -> None:
-        """Count a mishap that happened."""
+    def hit(self, kind: EngineFault) -> None:
+        """Count a fault that happened."""
         self.hits[kind] += 1
 
-    # --- mishaps ------------------------------------------------------------------------------------------------------
+    # --- faults ------------------------------------------------------------------------------------------------------
 
-    def of(self, kinds: frozenset[Trouble], where: str = "") -> list[Planned]:
-        """Return the planned mishaps of some kinds, of one role if it is named."""
+    def of(self, kinds: frozenset[EngineFault], where: str = "") -> list[Planned]:
+        """Return the planned faults of some kinds, of one role if it is named."""
         return [one for one in self.planned if one.kind in kinds and where in ("", one.where)]
 
     def strikes(self, planned: Planned) -> bool:
-        """Whether a mishap happens now; each does once, and none when it is calm."""
+        """Whether a fault happens now; each does once, and none when it is calm."""
         if self.calm or self._is_over(planned):
             return False
         self._struck.add(self._number(planned))
@@ -80,7 +80,7 @@ class Town:
         """Return what is still to happen at turns of a role's processes."""
         return self.of(AT_TURNS, role)
 
-    def meets_at_send(self, role: str, number: int) -> Trouble | None:
+    def meets_at_send(self, role: str, number: int) -> EngineFault | None:
         """Return what a role's send with this number meets."""
         for one in self.of(AT_SENDS, role):
             if one.at == number and self.strikes(one):

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from processors.saga.plan import Plan
 
 
-class Trouble(StrEnum):
-    """One kind of mishap, or of interference by a person or a client; the value completes "... when"."""
+class EngineFault(StrEnum):
+    """One kind of fault, or of interference by a person or a client; the value completes "... when"."""
 
     COORDINATOR_KILLED = "a coordinator is killed at an await"
     WORKER_KILLED = "a worker is killed at an await"
@@ -29,7 +29,7 @@ class Trouble(StrEnum):
     BROKER_CLOCK_JUMPED = "the broker's clock jumps"
     STEP_FAILS = "the step fails for good"
     STEP_RETRIES = "the step asks for a retry"
-    STEP_SURPRISES = "the step raises before its effect"
+    STEP_RAISES = "the step raises before its effect"
     REPLY_LOST = "the reply is lost"
     HANGS_BEFORE = "an attempt hangs before its effect"
     HANGS_AFTER = "an attempt hangs after its effect"
@@ -54,90 +54,92 @@ class Trouble(StrEnum):
 
 
 #: How often each is drawn, against the others; what is not here is noticed, not planned.
-WEIGHTS: Mapping[Trouble, int] = MappingProxyType(
+WEIGHTS: Mapping[EngineFault, int] = MappingProxyType(
     {
-        Trouble.COORDINATOR_KILLED: 6,
-        Trouble.WORKER_KILLED: 8,
-        Trouble.COORDINATOR_ZOMBIE: 5,
-        Trouble.WORKER_ZOMBIE: 6,
-        Trouble.PAUSED: 3,
-        Trouble.REBALANCED: 5,
-        Trouble.CUT_OFF: 3,
-        Trouble.NOT_WRITTEN: 2,
-        Trouble.HALF_WRITTEN: 3,
-        Trouble.UNACKNOWLEDGED: 3,
-        Trouble.CLOCK_SKEWED: 3,
-        Trouble.CLOCK_JUMPED: 3,
-        Trouble.BROKER_CLOCK_JUMPED: 2,
-        Trouble.STEP_FAILS: 10,
-        Trouble.STEP_RETRIES: 5,
-        Trouble.STEP_SURPRISES: 4,
-        Trouble.REPLY_LOST: 8,
-        Trouble.HANGS_BEFORE: 3,
-        Trouble.HANGS_AFTER: 6,
-        Trouble.SLOW: 4,
-        Trouble.UNDO_FAILS: 4,
-        Trouble.UNDO_REPLY_LOST: 3,
-        Trouble.UNDO_GIVES_UP: 3,
-        Trouble.UNDO_HANGS: 3,
-        Trouble.CANCELLED: 8,
-        Trouble.RESUMED: 4,
-        Trouble.SKIPPED: 3,
-        Trouble.REDRIVEN: 4,
-        Trouble.SUBMITTED_AGAIN: 3,
-        Trouble.SUBMITTED_TWICE: 3,
-        Trouble.OTHER_CONTENT: 2,
-        Trouble.REPLY_REPEATED: 3,
-        Trouble.GARBAGE: 2,
-        Trouble.FORGOTTEN: 2,
+        EngineFault.COORDINATOR_KILLED: 6,
+        EngineFault.WORKER_KILLED: 8,
+        EngineFault.COORDINATOR_ZOMBIE: 5,
+        EngineFault.WORKER_ZOMBIE: 6,
+        EngineFault.PAUSED: 3,
+        EngineFault.REBALANCED: 5,
+        EngineFault.CUT_OFF: 3,
+        EngineFault.NOT_WRITTEN: 2,
+        EngineFault.HALF_WRITTEN: 3,
+        EngineFault.UNACKNOWLEDGED: 3,
+        EngineFault.CLOCK_SKEWED: 3,
+        EngineFault.CLOCK_JUMPED: 3,
+        EngineFault.BROKER_CLOCK_JUMPED: 2,
+        EngineFault.STEP_FAILS: 10,
+        EngineFault.STEP_RETRIES: 5,
+        EngineFault.STEP_RAISES: 4,
+        EngineFault.REPLY_LOST: 8,
+        EngineFault.HANGS_BEFORE: 3,
+        EngineFault.HANGS_AFTER: 6,
+        EngineFault.SLOW: 4,
+        EngineFault.UNDO_FAILS: 4,
+        EngineFault.UNDO_REPLY_LOST: 3,
+        EngineFault.UNDO_GIVES_UP: 3,
+        EngineFault.UNDO_HANGS: 3,
+        EngineFault.CANCELLED: 8,
+        EngineFault.RESUMED: 4,
+        EngineFault.SKIPPED: 3,
+        EngineFault.REDRIVEN: 4,
+        EngineFault.SUBMITTED_AGAIN: 3,
+        EngineFault.SUBMITTED_TWICE: 3,
+        EngineFault.OTHER_CONTENT: 2,
+        EngineFault.REPLY_REPEATED: 3,
+        EngineFault.GARBAGE: 2,
+        EngineFault.FORGOTTEN: 2,
     }
 )
 #: Noticed where they happen.
-NOTICED = frozenset(Trouble) - frozenset(WEIGHTS)
+NOTICED = frozenset(EngineFault) - frozenset(WEIGHTS)
 
 ON_EXECUTE = frozenset(
     {
-        Trouble.STEP_FAILS,
-        Trouble.STEP_RETRIES,
-        Trouble.STEP_SURPRISES,
-        Trouble.REPLY_LOST,
-        Trouble.HANGS_BEFORE,
-        Trouble.HANGS_AFTER,
-        Trouble.SLOW,
+        EngineFault.STEP_FAILS,
+        EngineFault.STEP_RETRIES,
+        EngineFault.STEP_RAISES,
+        EngineFault.REPLY_LOST,
+        EngineFault.HANGS_BEFORE,
+        EngineFault.HANGS_AFTER,
+        EngineFault.SLOW,
     }
 )
-ON_UNDO = frozenset({Trouble.UNDO_FAILS, Trouble.UNDO_REPLY_LOST, Trouble.UNDO_GIVES_UP, Trouble.UNDO_HANGS})
+ON_UNDO = frozenset(
+    {EngineFault.UNDO_FAILS, EngineFault.UNDO_REPLY_LOST, EngineFault.UNDO_GIVES_UP, EngineFault.UNDO_HANGS}
+)
 AT_TURNS = frozenset(
     {
-        Trouble.COORDINATOR_KILLED,
-        Trouble.WORKER_KILLED,
-        Trouble.COORDINATOR_ZOMBIE,
-        Trouble.WORKER_ZOMBIE,
-        Trouble.PAUSED,
-        Trouble.CUT_OFF,
-        Trouble.CLOCK_JUMPED,
+        EngineFault.COORDINATOR_KILLED,
+        EngineFault.WORKER_KILLED,
+        EngineFault.COORDINATOR_ZOMBIE,
+        EngineFault.WORKER_ZOMBIE,
+        EngineFault.PAUSED,
+        EngineFault.CUT_OFF,
+        EngineFault.CLOCK_JUMPED,
     }
 )
-AT_SENDS = frozenset({Trouble.NOT_WRITTEN, Trouble.HALF_WRITTEN, Trouble.UNACKNOWLEDGED})
-BY_PEOPLE = frozenset(
+AT_SENDS = frozenset({EngineFault.NOT_WRITTEN, EngineFault.HALF_WRITTEN, EngineFault.UNACKNOWLEDGED})
+BY_OPERATORS = frozenset(
     {
-        Trouble.CANCELLED,
-        Trouble.RESUMED,
-        Trouble.SKIPPED,
-        Trouble.SUBMITTED_AGAIN,
-        Trouble.SUBMITTED_TWICE,
-        Trouble.OTHER_CONTENT,
-        Trouble.REPLY_REPEATED,
-        Trouble.GARBAGE,
-        Trouble.REBALANCED,
-        Trouble.BROKER_CLOCK_JUMPED,
+        EngineFault.CANCELLED,
+        EngineFault.RESUMED,
+        EngineFault.SKIPPED,
+        EngineFault.SUBMITTED_AGAIN,
+        EngineFault.SUBMITTED_TWICE,
+        EngineFault.OTHER_CONTENT,
+        EngineFault.REPLY_REPEATED,
+        EngineFault.GARBAGE,
+        EngineFault.REBALANCED,
+        EngineFault.BROKER_CLOCK_JUMPED,
     }
 )
 #: Done once everything has come to rest.
-AFTERWARDS = frozenset({Trouble.REDRIVEN, Trouble.FORGOTTEN})
+AFTERWARDS = frozenset({EngineFault.REDRIVEN, EngineFault.FORGOTTEN})
 
 COORDINATOR = "coordinator"
-#: Mishaps begin within this many seconds.
+#: Faults begin within this many seconds.
 ROUGH_S = 30.0
 #: A smooth history is over within as many.
 SMOOTH_S = 2.5
@@ -147,9 +149,9 @@ _MOST = 9
 
 
 class Planned(NamedTuple):
-    """One mishap of a history: what, to whom, when (turn, call or second, by its kind), and how much of it."""
+    """One fault of a history: what, to whom, when (turn, call or second, by its kind), and how much of it."""
 
-    kind: Trouble
+    kind: EngineFault
     where: str
     at: float
     how: float
@@ -159,33 +161,35 @@ class Planned(NamedTuple):
 
 
 def drawn(seed: int, plan: Plan) -> tuple[Planned, ...]:
-    """Return what goes wrong in the history of a seed: up to some ten mishaps, often few."""
+    """Return what goes wrong in the history of a seed: up to some ten faults, often few."""
     chance = random.Random(seed)
     steps = [step.name for step in plan.steps]
     kinds, weights = list(WEIGHTS), list(WEIGHTS.values())
     count = chance.randint(0, chance.choice((3, 6, _MOST)))
     planned = [_one(kind, steps, chance) for kind in chance.choices(kinds, weights, k=count)]
     # A compensation is only met by a job that fails, and a person by one that is parked.
-    if any(one.kind in (Trouble.RESUMED, Trouble.SKIPPED) for one in planned):
-        planned.append(Planned(Trouble.UNDO_GIVES_UP, chance.choice(steps), 1, chance.random()))
+    if any(one.kind in (EngineFault.RESUMED, EngineFault.SKIPPED) for one in planned):
+        planned.append(Planned(EngineFault.UNDO_GIVES_UP, chance.choice(steps), 1, chance.random()))
     if any(one.kind in ON_UNDO for one in planned) and chance.random() < 0.8:
-        planned.append(Planned(Trouble.STEP_FAILS, steps[-1], 1, chance.random()))
+        planned.append(Planned(EngineFault.STEP_FAILS, steps[-1], 1, chance.random()))
     # A partition that comes back meets whatever its first owner still remembers of it.
-    moved = [one for one in planned if one.kind is Trouble.REBALANCED and chance.random() < 0.6]
+    moved = [one for one in planned if one.kind is EngineFault.REBALANCED and chance.random() < 0.6]
     planned += [one._replace(at=one.at + 0.2 + 2 * chance.random()) for one in moved]
     # An effect that nobody learned of, and no second attempt that tells: what compensations are most often wrong about.
-    unlearned = [one for one in planned if one.kind in (Trouble.REPLY_LOST, Trouble.HANGS_AFTER)]
-    planned += [Planned(Trouble.STEP_FAILS, one.where, one.at + 1, 0.0) for one in unlearned if chance.random() < 0.6]
+    unlearned = [one for one in planned if one.kind in (EngineFault.REPLY_LOST, EngineFault.HANGS_AFTER)]
+    planned += [
+        Planned(EngineFault.STEP_FAILS, one.where, one.at + 1, 0.0) for one in unlearned if chance.random() < 0.6
+    ]
     return tuple(planned)
 
 
-def _one(kind: Trouble, steps: Sequence[str], chance: random.Random) -> Planned:
+def _one(kind: EngineFault, steps: Sequence[str], chance: random.Random) -> Planned:
     how = chance.random()
     if kind in ON_EXECUTE or kind in ON_UNDO:
         return Planned(kind, chance.choice(steps), chance.choice((1, 1, 1, 2, 2, 3)), how)
-    if kind in (Trouble.COORDINATOR_KILLED, Trouble.COORDINATOR_ZOMBIE):
+    if kind in (EngineFault.COORDINATOR_KILLED, EngineFault.COORDINATOR_ZOMBIE):
         where = COORDINATOR
-    elif kind in (Trouble.WORKER_KILLED, Trouble.WORKER_ZOMBIE):
+    elif kind in (EngineFault.WORKER_KILLED, EngineFault.WORKER_ZOMBIE):
         where = chance.choice(steps)
     else:
         where = COORDINATOR if chance.random() < 0.4 else chance.choice(steps)

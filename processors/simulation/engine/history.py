@@ -16,21 +16,21 @@ from processors.pipeline.plan_store import PIPELINE_KEY, PLAN_KEY
 from processors.saga.events import Failed
 from processors.saga.invariants import Violation
 from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
-from processors.simulation.engine.checker import Judge
+from processors.simulation.engine.checker import Checker
 from processors.simulation.engine.consumer_group import Group
-from processors.simulation.engine.environment import Town
+from processors.simulation.engine.environment import SimulatedEnvironment
 from processors.simulation.engine.event_loop import Stalled
-from processors.simulation.engine.faults import AFTERWARDS, BY_PEOPLE, COORDINATOR, Planned, Trouble, drawn
+from processors.simulation.engine.faults import AFTERWARDS, BY_OPERATORS, COORDINATOR, EngineFault, Planned, drawn
 from processors.simulation.engine.kafka import Stored
-from processors.simulation.engine.operators import People
+from processors.simulation.engine.operators import SimulatedOperators
 from processors.simulation.engine.roles import CoordinatorRole, StepRole
-from processors.simulation.engine.step_models import Exposed, Modelled, ModelledStep, Roads
+from processors.simulation.engine.step_models import Exposed, Modelled, ModelledStep, SimulatedNetwork
 from processors.simulation.engine.view import View
 from processors.step import Host, Step
-from processors.step_model import Network, Outside
+from processors.step_model import Network, StepModel
 from topics.catalogue import Catalogue
 
-MakeOutside = Callable[[Network], Outside]
+MakeModel = Callable[[Network], StepModel]
 
 #: Two jobs whose partitions differ, and a third that shares the first one's.
 JOBS = ("a", "d", "b")
@@ -38,7 +38,7 @@ JOBS = ("a", "d", "b")
 POLL_S = 0.5
 #: Nothing moved for this long, and the owners have looked for what others wrote: it is over.
 QUIET_S = 25.0
-#: Between mishaps and their end, everything must come to rest within this.
+#: Between faults and their end, everything must come to rest within this.
 ROUGH_LIMIT_S = 120.0
 CALM_LIMIT_S = 7_200.0
 
@@ -49,7 +49,7 @@ class Whole:
 
     seed: int
     planned: tuple[Planned, ...]
-    hits: Mapping[Trouble, int]
+    hits: Mapping[EngineFault, int]
     ends: tuple[str, ...]
     violations: tuple[Violation, ...]
     story: tuple[str, ...]
@@ -80,112 +80,116 @@ def shortened(plan: Plan) -> Plan:
 def whole_history(
     seed: int,
     plan: Plan,
-    outsides: Mapping[str, MakeOutside] | None = None,
+    models: Mapping[str, MakeModel] | None = None,
     planned: Sequence[Planned] | None = None,
     *,
-    told: bool = False,
+    traced: bool = False,
 ) -> Whole:
-    """Return what the seed's mishaps, or the given ones, make of a plan; steps named in `outsides` are really run."""
+    """Return what the seed's faults, or the given ones, make of a plan; steps named in `models` are really run."""
     meets = drawn(seed, plan) if planned is None else tuple(planned)
-    history = _History(seed, shortened(plan), outsides or {}, meets, told)
+    history = _History(seed, shortened(plan), models or {}, meets, traced)
     return history.run()
 
 
 class _History:
     def __init__(
-        self, seed: int, plan: Plan, outsides: Mapping[str, MakeOutside], planned: Sequence[Planned], told: bool
+        self, seed: int, plan: Plan, models: Mapping[str, MakeModel], planned: Sequence[Planned], traced: bool
     ) -> None:
         self.seed = seed
         self.plan = plan
-        self.town = town = Town(seed, planned, told=told)
+        self.environment = environment = SimulatedEnvironment(seed, planned, traced=traced)
         self.catalogue = catalogue = Catalogue(
-            steps=tuple(step.name for step in plan.steps), partitions=town.partitions
+            steps=tuple(step.name for step in plan.steps), partitions=environment.partitions
         )
         self.view = View(plan)
-        self.jobs = (JOBS[0], JOBS[1 + town.chance.randrange(2)])
-        self.people = People(town, plan, catalogue, self.view, self.jobs)
-        self.roads = Roads(town.chance.random, town.meets_at_attempt, town.strikes)
-        self.outsides: dict[str, Outside] = {
-            step.name: outsides[step.name](self.roads) if step.name in outsides else Modelled(self.roads, step)
+        self.jobs = (JOBS[0], JOBS[1 + environment.chance.randrange(2)])
+        self.operators = SimulatedOperators(environment, plan, catalogue, self.view, self.jobs)
+        self.network = SimulatedNetwork(environment.chance.random, environment.meets_at_attempt, environment.strikes)
+        self.models: dict[str, StepModel] = {
+            step.name: models[step.name](self.network) if step.name in models else Modelled(self.network, step)
             for step in plan.steps
         }
         self.groups = [
-            Group(town, COORDINATOR, catalogue.events.name, lambda member: CoordinatorRole(member, catalogue)),
+            Group(environment, COORDINATOR, catalogue.events.name, lambda member: CoordinatorRole(member, catalogue)),
             *(self._workers(step.name) for step in plan.steps),
         ]
         for group in self.groups:
-            self.people.may_move(group.name, group.move)
-        town.broker.on_append = self._appended
+            self.operators.may_move(group.name, group.move)
+        environment.broker.on_append = self._appended
 
     def _workers(self, step: str) -> Group:
         topic = self.catalogue.commands(step).name
-        return Group(self.town, step, topic, lambda member: StepRole(member, step, self.catalogue, self._make_step))
+        return Group(
+            self.environment, step, topic, lambda member: StepRole(member, step, self.catalogue, self._make_step)
+        )
 
     def _make_step(self, planned: StepPlan, host: Host) -> Step:
-        outside = self.outsides[planned.name]
-        if isinstance(outside, Modelled):
-            return Exposed(outside.step(ModelledStep, planned.name, None, host), self.roads)
-        return Exposed(outside.step(find_step(planned.use), planned.name, load_params(planned), host), self.roads)
+        model = self.models[planned.name]
+        if isinstance(model, Modelled):
+            return Exposed(model.step(ModelledStep, planned.name, None, host), self.network)
+        return Exposed(model.step(find_step(planned.use), planned.name, load_params(planned), host), self.network)
 
     def _appended(self, record: Stored) -> None:
         if record.topic == self.catalogue.sagas.name:
             self.view.take_in(record)
-        if self.town.told:
-            line = told_record(record, self.catalogue, self.plan)
+        if self.environment.traced:
+            line = traced_record(record, self.catalogue, self.plan)
             if line:
-                self.town.say(line)
+                self.environment.say(line)
 
     # --- the course of it -----------------------------------------------------------------------------------------
 
     def run(self) -> Whole:
-        town = self.town
+        environment = self.environment
         try:
-            town.loop.run_until_complete(self._live())
+            environment.loop.run_until_complete(self._live())
         except Stalled as error:
-            town.violate("when the mishaps stop, every saga ends or parks", "", str(error))
+            environment.violate("when the faults stop, every saga ends or parks", "", str(error))
         finally:
-            town.loop.finish()
-            for outside in self.outsides.values():
-                outside.close()
+            environment.loop.finish()
+            for model in self.models.values():
+                model.close()
         return Whole(
             self.seed,
-            town.planned,
-            dict(town.hits),
+            environment.planned,
+            dict(environment.hits),
             tuple(self.view.phase(job).value for job in self.jobs),
-            tuple(town.violations),
-            tuple(town.story),
-            sum(map(len, town.broker.logs.values())),
+            tuple(environment.violations),
+            tuple(environment.story),
+            sum(map(len, environment.broker.logs.values())),
         )
 
     async def _live(self) -> None:
-        town = self.town
+        environment = self.environment
         plans = self.catalogue.plans.name
-        town.broker.append(Outgoing(plans, 0, PLAN_KEY + self.plan.hash.encode(), encode_plan(self.plan)))
-        town.broker.append(Outgoing(plans, 0, PIPELINE_KEY + self.plan.pipeline.encode(), self.plan.hash.encode()))
+        environment.broker.append(Outgoing(plans, 0, PLAN_KEY + self.plan.hash.encode(), encode_plan(self.plan)))
+        environment.broker.append(
+            Outgoing(plans, 0, PIPELINE_KEY + self.plan.pipeline.encode(), self.plan.hash.encode())
+        )
         for group in self.groups:
             group.start()
         for job in self.jobs:
-            await asyncio.sleep(town.chance.random() * 0.5)
-            self.people.submit(job)
-        await asyncio.gather(*(self._act(one) for one in town.of(BY_PEOPLE)))
+            await asyncio.sleep(environment.chance.random() * 0.5)
+            self.operators.submit(job)
+        await asyncio.gather(*(self._act(one) for one in environment.of(BY_OPERATORS)))
         await self._rest()
-        for one in town.of(AFTERWARDS):
-            await self.people.afterwards(one, self._rest)
-        town.calm = True
-        town.say("nothing goes wrong any more")
+        for one in environment.of(AFTERWARDS):
+            await self.operators.afterwards(one, self._rest)
+        environment.calm = True
+        environment.say("nothing goes wrong any more")
         if await self._rest(CALM_LIMIT_S, QUIET_S):
-            Judge(town, self.plan, self.catalogue, self.view, self.outsides).judge(self.jobs)
-        elif not town.violations:
-            town.violate("when the mishaps stop, every saga ends or parks", self._restless(), "it does not")
+            Checker(environment, self.plan, self.catalogue, self.view, self.models).judge(self.jobs)
+        elif not environment.violations:
+            environment.violate("when the faults stop, every saga ends or parks", self._restless(), "it does not")
 
     async def _act(self, planned: Planned) -> None:
         await asyncio.sleep(planned.at)
-        await self.people.act(planned, self._rest)
+        await self.operators.act(planned, self._rest)
 
     async def _rest(self, limit_s: float = ROUGH_LIMIT_S, quiet_s: float = 4.0) -> bool:
         """Wait until nothing has moved for a while; False if that never came."""
-        until = self.town.loop.elapsed + limit_s
-        while self.town.loop.elapsed < until and not self.town.violations:
+        until = self.environment.loop.elapsed + limit_s
+        while self.environment.loop.elapsed < until and not self.environment.violations:
             if self._quiet():
                 await asyncio.sleep(quiet_s)
                 if self._quiet():
@@ -196,7 +200,7 @@ class _History:
     def _quiet(self) -> bool:
         return (
             all(self.view.at_rest(job) for job in self.jobs)
-            and not self.roads.under_way()
+            and not self.network.under_way()
             and not any(group.busy for group in self.groups)
         )
 
@@ -206,7 +210,7 @@ class _History:
         return ", ".join((*jobs, *groups))
 
 
-def told_record(record: Stored, catalogue: Catalogue, plan: Plan) -> str:
+def traced_record(record: Stored, catalogue: Catalogue, plan: Plan) -> str:
     """Return a line for a record of the engine's own topics, or nothing for what a story doesn't need."""
     where = f"{record.topic}[{record.partition}]@{record.offset}"
     job = (record.key or b"").decode(errors="replace")
@@ -214,9 +218,9 @@ def told_record(record: Stored, catalogue: Catalogue, plan: Plan) -> str:
         if record.topic == catalogue.events.name:
             event = decode_event(record.value, lambda _: plan)
             about = [str(value) for name in ("step", "seq") if (value := getattr(event, name, ""))]
-            unknown = ["outcome unknown"] if isinstance(event, Failed) and event.unknown else []
+            outcome_unknown = ["outcome unknown"] if isinstance(event, Failed) and event.outcome_unknown else []
             why = [str(why)] if (why := getattr(event, "reason", "")) else []
-            return f"{where}  {job}: {type(event).__name__} {' '.join(about)} {', '.join((*why, *unknown))}".rstrip()
+            return f"{where}  {job}: {type(event).__name__} {' '.join(about)} {', '.join((*why, *outcome_unknown))}".rstrip()
         if record.topic == catalogue.sagas.name:
             if record.value is None:
                 return f"{where}  {job}: forgotten"

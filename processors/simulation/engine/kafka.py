@@ -13,7 +13,7 @@ from processors.errors import DeliveryFailed, RecordGone
 from processors.kafka.producer import Outgoing
 from processors.kafka.publish import publish
 from processors.simulation.engine.event_loop import Process, VirtualLoop
-from processors.simulation.engine.faults import Trouble
+from processors.simulation.engine.faults import EngineFault
 from processors.step import Address
 from topics.catalogue import Catalogue
 
@@ -23,7 +23,7 @@ LATENCY_S = 0.03
 #: How long a process waits for an acknowledgement before it gives up on Kafka.
 DELIVERED_WITHIN_S = 3.0
 
-Place = tuple[str, int]
+TopicPartition = tuple[str, int]
 
 
 class Stored(NamedTuple):
@@ -45,12 +45,12 @@ class Broker:
     def __init__(self, loop: VirtualLoop, chance: random.Random) -> None:
         self.loop = loop
         self.chance = chance
-        self.logs: dict[Place, list[Stored]] = defaultdict(list)
+        self.logs: dict[TopicPartition, list[Stored]] = defaultdict(list)
         #: How far the broker's clock is off.
         self.clock_error_s = 0.0
         self.on_append: Callable[[Stored], None] = lambda stored: None
         self._order = 0
-        self._news: dict[Place, asyncio.Future[None]] = {}
+        self._news: dict[TopicPartition, asyncio.Future[None]] = {}
 
     @property
     def now_ms(self) -> int:
@@ -90,18 +90,18 @@ class Broker:
 
 
 class Wire:
-    """A process's outbox: in order within each partition, acknowledged once all is written.
+    """A process's producer: in order within each partition, acknowledged once all is written.
 
     What is on its way arrives, whatever becomes of the process. A process that gets no acknowledgement is broken, as the
     real one is: it has to stop.
     """
 
-    def __init__(self, broker: Broker, process: Process, trouble: Callable[[int], Trouble | None]) -> None:
+    def __init__(self, broker: Broker, process: Process, fault: Callable[[int], EngineFault | None]) -> None:
         self._broker = broker
         self._process = process
-        self._trouble = trouble
+        self._fault = fault
         self._sends = 0
-        self._last: dict[Place, float] = {}
+        self._last: dict[TopicPartition, float] = {}
         self._broken = False
         #: Cut off from Kafka until then.
         self.cut_until = 0.0
@@ -109,28 +109,28 @@ class Wire:
     async def send(self, items: Sequence[Outgoing]) -> list[int]:
         """Send records; return their offsets. Raises DeliveryFailed."""
         if self._broken:
-            raise DeliveryFailed("the outbox is broken")
+            raise DeliveryFailed("the producer is broken")
         loop = self._broker.loop
         self._sends += 1
-        trouble = self._trouble(self._sends)
+        fault = self._fault(self._sends)
         late = self.cut_until - loop.elapsed > DELIVERED_WITHIN_S
         written = len(items)
-        if trouble is Trouble.NOT_WRITTEN or late:
+        if fault is EngineFault.NOT_WRITTEN or late:
             written = 0
-        elif trouble is Trouble.HALF_WRITTEN:
+        elif fault is EngineFault.HALF_WRITTEN:
             written = len(items) // 2
         offsets = [-1] * len(items)
-        lanes: dict[Place, list[int]] = defaultdict(list)
+        queues: dict[TopicPartition, list[int]] = defaultdict(list)
         for place, item in enumerate(items[:written]):
-            lanes[item.topic, item.partition].append(place)
+            queues[item.topic, item.partition].append(place)
         arrived = loop.elapsed
-        for lane, places in lanes.items():
+        for queue, places in queues.items():
             at = max(loop.elapsed, self.cut_until) + self._broker.latency()
             # One batch in flight a partition: what was sent first arrives first.
-            at = self._last[lane] = max(at, self._last.get(lane, 0.0) + 1e-6)
+            at = self._last[queue] = max(at, self._last.get(queue, 0.0) + 1e-6)
             arrived = max(arrived, at)
             loop.call_at(at, self._land, items, places, offsets)
-        if trouble is not None or late:
+        if fault is not None or late:
             self._broken = True
             await asyncio.sleep(DELIVERED_WITHIN_S)
             raise DeliveryFailed(f"Kafka did not acknowledge {len(items)} records")

@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 
 from processors.saga.invariants import Violation
 from processors.saga.plan import Plan
-from processors.simulation.engine.faults import Planned, Trouble
-from processors.simulation.engine.history import MakeOutside, Whole, whole_history
+from processors.simulation.engine.faults import EngineFault, Planned
+from processors.simulation.engine.history import MakeModel, Whole, whole_history
 from processors.simulation.rules.report import per_minute
 
-#: Reruns that shrinking may cost; a history has some ten mishaps at most.
+#: Reruns that shrinking may cost; a history has some ten faults at most.
 TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class WholeFailure:
-    """A history that broke a promise, with the fewest mishaps that still break it."""
+    """A history that broke a promise, with the fewest faults that still break it."""
 
     seed: int
     violation: Violation
@@ -42,7 +42,7 @@ class WholeReport:
     records: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    troubles: Counter[Trouble] = field(default_factory=Counter)
+    faults: Counter[EngineFault] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     failures: list[WholeFailure] = field(default_factory=list)
 
@@ -52,15 +52,15 @@ class WholeReport:
         return per_minute(self.histories, self.cpu_seconds)
 
     @property
-    def missing(self) -> list[Trouble]:
-        """Kinds of mishaps that never happened."""
-        return [kind for kind in Trouble if kind not in self.troubles]
+    def missing(self) -> list[EngineFault]:
+        """Kinds of faults that never happened."""
+        return [kind for kind in EngineFault if kind not in self.faults]
 
 
 def run_whole(
     seeds: Sequence[int],
     plan: Plan,
-    outsides: Mapping[str, MakeOutside] | None = None,
+    models: Mapping[str, MakeModel] | None = None,
     *,
     stop_at: int = 1,
     seconds: float = 0,
@@ -70,13 +70,13 @@ def run_whole(
     started, cpu_started = time.perf_counter(), time.process_time()
     with silence():
         for seed in seeds:
-            whole = whole_history(seed, plan, outsides)
+            whole = whole_history(seed, plan, models)
             report.histories += 1
             report.records += whole.records
-            report.troubles.update(whole.hits)
+            report.faults.update(whole.hits)
             report.ends.update(whole.ends)
             if whole.violations:
-                report.failures.append(shrunk_whole(whole, plan, outsides))
+                report.failures.append(shrunk_whole(whole, plan, models))
                 if len(report.failures) >= stop_at:
                     break
             if seconds and time.perf_counter() - started > seconds:
@@ -88,7 +88,7 @@ def run_whole(
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep quiet what the engine logs of the mishaps that it is made to meet."""
+    """Keep quiet what the engine logs of the faults that it is made to meet."""
     kept = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -97,8 +97,8 @@ def silence() -> Iterator[None]:
         logging.disable(kept)
 
 
-def shrunk_whole(whole: Whole, plan: Plan, outsides: Mapping[str, MakeOutside] | None = None) -> WholeFailure:
-    """Leave mishaps out as long as the same promise is broken; tell what is left."""
+def shrunk_whole(whole: Whole, plan: Plan, models: Mapping[str, MakeModel] | None = None) -> WholeFailure:
+    """Leave faults out as long as the same promise is broken; tell what is left."""
     rule = whole.violations[0].rule
     best, tries = list(whole.planned), 0
     shorter = True
@@ -107,11 +107,11 @@ def shrunk_whole(whole: Whole, plan: Plan, outsides: Mapping[str, MakeOutside] |
         for place in reversed(range(len(best))):
             tries += 1
             fewer = best[:place] + best[place + 1 :]
-            if any(one.rule == rule for one in whole_history(whole.seed, plan, outsides, fewer).violations):
+            if any(one.rule == rule for one in whole_history(whole.seed, plan, models, fewer).violations):
                 best, shorter = fewer, True
-    told = whole_history(whole.seed, plan, outsides, best, told=True)
-    violation = next((one for one in told.violations if one.rule == rule), whole.violations[0])
-    return WholeFailure(whole.seed, violation, tuple(best), told.story)
+    traced = whole_history(whole.seed, plan, models, best, traced=True)
+    violation = next((one for one in traced.violations if one.rule == rule), whole.violations[0])
+    return WholeFailure(whole.seed, violation, tuple(best), traced.story)
 
 
 def accusation(violation: Violation) -> str:
@@ -137,15 +137,15 @@ def circumstances(planned: Sequence[Planned]) -> str:
 
 
 def summary(plan: Plan, report: WholeReport, steps: Mapping[str, str]) -> str:
-    """Return a report as text: how many histories, what was run, how they ended, which mishaps they met, what failed."""
+    """Return a report as text: how many histories, what was run, how they ended, which faults they met, what failed."""
     ends = ", ".join(f"{count} {name.lower()}" for name, count in report.ends.most_common())
     lines = [
         f"pipeline {plan.pipeline}, the whole engine: {report.histories} histories, {report.records} records in "
         f"{report.seconds:.1f} s ({report.per_minute} a minute of one core)",
         *(f"    step {name}: {what}" for name, what in steps.items()),
         f"jobs ended: {ends}",
-        *(f"{count:8} x {trouble}" for trouble, count in report.troubles.most_common()),
-        *(f"   never: {trouble}" for trouble in report.missing),
+        *(f"{count:8} x {fault}" for fault, count in report.faults.most_common()),
+        *(f"   never: {fault}" for fault in report.missing),
     ]
     for failure in report.failures:
         lines += ["", failure.sentence, *(f"    {line}" for line in failure.story)]

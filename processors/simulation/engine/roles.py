@@ -11,7 +11,7 @@ from processors.kafka.record import Batch
 from processors.pipeline.plan_store import Plans
 from processors.roles.attempts import MakeStep
 from processors.roles.coordinator import Coordinator
-from processors.roles.step_worker import StepRunner
+from processors.roles.step_worker import StepWorker
 from processors.simulation.engine.consumer_group import Member
 from processors.simulation.engine.kafka import SimulatedHost, SimulatedLog
 from processors.simulation.engine.table import SimulatedTable
@@ -27,10 +27,10 @@ class CoordinatorRole:
     """A coordinator process."""
 
     def __init__(self, member: Member, catalogue: Catalogue) -> None:
-        self._plans = Plans(SimulatedLog(catalogue.plans.name, member.town.broker, member.wire))
+        self._plans = Plans(SimulatedLog(catalogue.plans.name, member.environment.broker, member.wire))
         self.table = SimulatedTable(
             catalogue.sagas.name,
-            member.town.broker,
+            member.environment.broker,
             member.wire,
             lambda partition, states: self.coordinator.restored(partition, states),
             lambda partition: self.coordinator.revoked(partition),
@@ -54,28 +54,28 @@ class CoordinatorRole:
 
     def beside(self) -> list[Coroutine[Any, Any, None]]:
         """Timers, and the look for what others wrote."""
-        return [self.coordinator.ring(), self._look()]
+        return [self.coordinator.fire_timers(), self._look()]
 
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_AT_ENDS_S)
-            await self.table.look_for_foreign_writes()
+            await self.table.fence_other_writers()
 
 
 class StepRole:
     """A worker process of one step."""
 
     def __init__(self, member: Member, step: str, catalogue: Catalogue, make_step: MakeStep) -> None:
-        town = member.town
-        plans = Plans(SimulatedLog(catalogue.plans.name, town.broker, member.wire))
-        host = SimulatedHost(catalogue, town.broker, member.wire)
-        self.runner = StepRunner(
+        environment = member.environment
+        plans = Plans(SimulatedLog(catalogue.plans.name, environment.broker, member.wire))
+        host = SimulatedHost(catalogue, environment.broker, member.wire)
+        self.runner = StepWorker(
             step,
             host,
             member.wire,
             plans,
             catalogue,
-            max_in_flight=town.chance.choice((1, 8)),
+            max_in_flight=environment.chance.choice((1, 8)),
             make_step=make_step,
             clock=member.clock,
         )

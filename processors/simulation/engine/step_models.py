@@ -1,4 +1,4 @@
-"""What steps do outside, modelled by kind or by the steps' own code, and the mishaps that their calls meet."""
+"""What steps do outside, modelled by kind or by the steps' own code, and the faults that their calls meet."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from processors.pipeline.pipeline import find_step
 from processors.saga.invariants import Effect
 from processors.saga.plan import Plan, StepPlan
 from processors.simulation import effects as kinds
-from processors.simulation.effects import Kind, Refused, kind_of
+from processors.simulation.effects import EffectKind, EffectRefused, kind_of
 from processors.simulation.engine.event_loop import Process, current_process
-from processors.simulation.engine.faults import Planned, Trouble
+from processors.simulation.engine.faults import EngineFault, Planned
 from processors.simulation.engine.records import sample_record
 from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
-from processors.step_model import Network, Outside
+from processors.step_model import Network, StepModel
 
 #: A call takes up to this long in each direction.
 CALL_S = 0.2
@@ -30,31 +30,25 @@ FOR_EVER_S = 3_600.0
 
 
 @dataclass(slots=True)
-class Attempt:
+class AttemptFaults:
     """What one attempt of a step meets."""
 
-    trouble: Planned | None
+    fault: Planned | None
     calls: int = 0
 
     def raises_at(self, call: int) -> bool:
         """Whether the call with this number fails before its effect; 0 is the attempt as a whole."""
-        return (
-            self.trouble is not None
-            and self.trouble.kind is Trouble.STEP_SURPRISES
-            and int(self.trouble.how * 3) == call
-        )
+        return self.fault is not None and self.fault.kind is EngineFault.STEP_RAISES and int(self.fault.how * 3) == call
 
     def loses_reply_of(self, call: int) -> bool:
         """Whether the call with this number fails after its effect."""
-        return (
-            self.trouble is not None and self.trouble.kind is Trouble.REPLY_LOST and int(self.trouble.how * 2) == call
-        )
+        return self.fault is not None and self.fault.kind is EngineFault.REPLY_LOST and int(self.fault.how * 2) == call
 
 
-_attempt: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+_attempt: ContextVar[AttemptFaults | None] = ContextVar("attempt", default=None)
 
 
-class Roads:
+class SimulatedNetwork:
     """The network of one history."""
 
     def __init__(
@@ -92,7 +86,7 @@ class Roads:
     async def attempt(self, call: StepCall, undoing: bool, act: Callable[[], Awaitable[Any]]) -> Any:
         """Let a step act once, with whatever happens to this attempt."""
         planned = self._meets(call.job_id, call.step, undoing)
-        meets = Attempt(planned)
+        meets = AttemptFaults(planned)
         token = _attempt.set(meets)
         process = current_process()
         self._acting.append(process)
@@ -102,7 +96,7 @@ class Roads:
             self._acting.remove(process)
             _attempt.reset(token)
 
-    async def _act(self, act: Callable[[], Awaitable[Any]], meets: Attempt, planned: Planned | None) -> Any:
+    async def _act(self, act: Callable[[], Awaitable[Any]], meets: AttemptFaults, planned: Planned | None) -> Any:
         kind = planned.kind if planned else None
         await asyncio.sleep(self._latency() * CALL_S)
         if planned is not None and kind in _BEFORE and self._strikes(planned):
@@ -111,36 +105,36 @@ class Roads:
             raise ConnectionError("no connection")
         result = await act()
         await asyncio.sleep(self._latency() * CALL_S)
-        if (kind is Trouble.UNDO_REPLY_LOST or meets.loses_reply_of(0)) and self._happens(meets):
+        if (kind is EngineFault.UNDO_REPLY_LOST or meets.loses_reply_of(0)) and self._happens(meets):
             raise ConnectionError("the connection was lost")
-        if kind is Trouble.HANGS_AFTER and self._happens(meets):
+        if kind is EngineFault.HANGS_AFTER and self._happens(meets):
             await asyncio.sleep(FOR_EVER_S)
         return result
 
-    def _happens(self, attempt: Attempt) -> bool:
-        return attempt.trouble is not None and self._strikes(attempt.trouble)
+    def _happens(self, attempt: AttemptFaults) -> bool:
+        return attempt.fault is not None and self._strikes(attempt.fault)
 
 
 _BEFORE = frozenset(
     {
-        Trouble.STEP_FAILS,
-        Trouble.STEP_RETRIES,
-        Trouble.HANGS_BEFORE,
-        Trouble.SLOW,
-        Trouble.UNDO_FAILS,
-        Trouble.UNDO_GIVES_UP,
-        Trouble.UNDO_HANGS,
+        EngineFault.STEP_FAILS,
+        EngineFault.STEP_RETRIES,
+        EngineFault.HANGS_BEFORE,
+        EngineFault.SLOW,
+        EngineFault.UNDO_FAILS,
+        EngineFault.UNDO_GIVES_UP,
+        EngineFault.UNDO_HANGS,
     }
 )
 
 
 async def _fail_before(planned: Planned) -> None:
     match planned.kind:
-        case Trouble.STEP_FAILS | Trouble.UNDO_GIVES_UP:
+        case EngineFault.STEP_FAILS | EngineFault.UNDO_GIVES_UP:
             raise StepFailed("it can't be done (simulated)")
-        case Trouble.STEP_RETRIES | Trouble.UNDO_FAILS:
+        case EngineFault.STEP_RETRIES | EngineFault.UNDO_FAILS:
             raise RetryLater("not now (simulated)")
-        case Trouble.HANGS_BEFORE | Trouble.UNDO_HANGS:
+        case EngineFault.HANGS_BEFORE | EngineFault.UNDO_HANGS:
             await asyncio.sleep(FOR_EVER_S)
         case _:
             # Slow: it works, if it is given the time.
@@ -148,12 +142,12 @@ async def _fail_before(planned: Planned) -> None:
 
 
 class Exposed(Step):
-    """A step as it is, exposed to mishaps."""
+    """A step as it is, exposed to faults."""
 
-    def __init__(self, inner: Step, roads: Roads) -> None:
+    def __init__(self, inner: Step, network: SimulatedNetwork) -> None:
         super().__init__(inner.name, inner.params, inner.host)
         self._inner = inner
-        self._roads = roads
+        self._network = network
         # The runner looks at these to see whether there is anything to do.
         if inner.compensate is None or inner.compensate is NOTHING_TO_UNDO:
             self.compensate = inner.compensate  # type: ignore[misc]  # of this instance alone
@@ -172,26 +166,26 @@ class Exposed(Step):
 
     async def run(self, call: StepCall) -> StepOutput:
         """Run the step, or not, or so that nobody learns of it."""
-        output: StepOutput = await self._roads.attempt(call, False, lambda: self._inner.run(call))
+        output: StepOutput = await self._network.attempt(call, False, lambda: self._inner.run(call))
         return output
 
     async def _compensate(self, call: StepCall) -> None:
-        await self._roads.attempt(call, True, lambda: self._inner.compensate(call))
+        await self._network.attempt(call, True, lambda: self._inner.compensate(call))
 
     async def _confirm(self, call: StepCall) -> None:
         confirm = self._inner.confirm
         if confirm is not None:
-            await self._roads.attempt(call, True, lambda: confirm(call))
+            await self._network.attempt(call, True, lambda: confirm(call))
 
 
-class Modelled(Outside):
+class Modelled(StepModel):
     """What a step changes, by the kind of its effect."""
 
     def __init__(self, network: Network, planned: StepPlan) -> None:
         super().__init__(network)
         self.planned = planned
         self.kind = kind_of(planned)
-        self.things: dict[str, kinds.Outside] = defaultdict(dict)
+        self.things: dict[str, kinds.Effects] = defaultdict(dict)
 
     def step(self, step_class: type[Step], name: str, params: Any, host: Host) -> Step:
         """Return a step that does what its kind does."""
@@ -209,46 +203,46 @@ class Modelled(Outside):
 class ModelledStep(Step):
     """A step of which only the kind of its effect is modelled."""
 
-    def __init__(self, name: str, params: Any, host: Host, outside: Modelled) -> None:
+    def __init__(self, name: str, params: Any, host: Host, model: Modelled) -> None:
         super().__init__(name, params, host)
-        self._outside = outside
+        self._model = model
 
     async def run(self, call: StepCall) -> StepOutput:
         """Have the effect; an older command than the last one is refused where the outside has a fence."""
-        things, kind = self._outside.things, self._outside.kind
+        things, kind = self._model.things, self._model.kind
         try:
             things[call.job_id] = kinds.execute(
                 things[call.job_id], kind, call.key, call.step, call.run, call.seq, call.confirms
             )
-        except Refused:
+        except EffectRefused:
             raise StepFailed("a newer command has acted") from None
-        record = sample_record(call.record_schema) if kind is Kind.NONE else {}
+        record = sample_record(call.record_schema) if kind is EffectKind.NONE else {}
         return StepOutput(data={"seq": call.seq}, record=record)
 
     async def compensate(self, call: StepCall) -> None:
         """Take it back."""
-        things, kind = self._outside.things, self._outside.kind
+        things, kind = self._model.things, self._model.kind
         things[call.job_id] = kinds.compensate(things[call.job_id], kind, call.key, call.step, call.run, call.seq)
 
     async def confirm(self, call: StepCall) -> None:
         """Make it visible."""
-        things, kind = self._outside.things, self._outside.kind
+        things, kind = self._model.things, self._model.kind
         things[call.job_id] = kinds.confirm(things[call.job_id], kind, call.step, call.run, call.seq)
 
 
-def find_outside(target: str) -> type[Outside]:
+def find_model(target: str) -> type[StepModel]:
     """Return the model that `module:attr` names. Raises PipelineError."""
     module_name, colon, attr = target.partition(":")
     try:
         found = getattr(import_module(module_name), attr) if colon else None
     except (ImportError, AttributeError) as error:
         raise PipelineError(f"the simulated outside {target!r} can't be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Outside)):
+    if not (isinstance(found, type) and issubclass(found, StepModel)):
         raise PipelineError(f"the simulated outside {target!r} is no module:attr of a processors.step_model.Outside")
     return found
 
 
-def outsides_of(plan: Plan, named: Mapping[str, str]) -> dict[str, type[Outside]]:
+def models_of(plan: Plan, named: Mapping[str, str]) -> dict[str, type[StepModel]]:
     """Return the models of the steps that are to be really run: those named by step, else what the steps name themselves.
 
     Raises PipelineError.
@@ -260,5 +254,5 @@ def outsides_of(plan: Plan, named: Mapping[str, str]) -> dict[str, type[Outside]
     for planned in plan.steps:
         target = named.get(planned.name) or find_step(planned.use).simulated
         if target:
-            found[planned.name] = find_outside(target)
+            found[planned.name] = find_model(target)
     return found

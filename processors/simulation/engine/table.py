@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import cast
 
-from processors.kafka.producer import Outbox
-from processors.saga_table.changelog import Change, seq_in
+from processors.kafka.producer import Producer
+from processors.saga_table.changelog import ChangelogEntry, seq_in
 from processors.saga_table.changelog_reader import ChangelogReader, LogRecord
-from processors.saga_table.fencing import ForeignWatch
+from processors.saga_table.fencing import FencingWatch
 from processors.saga_table.partition import SagaPartition
 from processors.saga_table.store import MemoryStates, PartitionNotHeld
 from processors.saga_table.table import OnRestored, OnRevoked
@@ -34,7 +34,7 @@ class _Reader:
         ]
 
 
-class _Watch(ForeignWatch):
+class _Watch(FencingWatch):
     def __init__(self, topic: str, broker: Broker, loop: VirtualLoop) -> None:
         super().__init__(topic, {}, clock=loop.time)
         self._simulated = _Reader(topic, broker)
@@ -81,14 +81,14 @@ class SimulatedTable:
     async def _restore(self, number: int) -> None:
         held = self._partitions.get(number)
         if held is None:
-            # Every promise of an outbox that the partition relies on is kept by a wire.
-            outbox = cast(Outbox, self._wire)
-            held = self._partitions[number] = SagaPartition(number, self._topic, self._store, outbox, self._watch)
+            # Every promise of a producer that the partition relies on is kept by a wire.
+            producer = cast(Producer, self._wire)
+            held = self._partitions[number] = SagaPartition(number, self._topic, self._store, producer, self._watch)
         async with held.lock:
             await asyncio.sleep(self._broker.latency())
             known = held.known_offset
             log = self._broker.logs[self._topic, number][0 if known is None else known + 1 :]
-            changes: list[Change] = [
+            changes: list[ChangelogEntry] = [
                 (one.key or b"", one.value, -1 if one.value is not None else seq_in(one.headers)) for one in log
             ]
             held.absorb(changes, self._broker.end(self._topic, number) - 1)
@@ -98,10 +98,10 @@ class SimulatedTable:
             self._on_restored(number, self._store.scan(number))
         held.changed = False
 
-    async def look_for_foreign_writes(self) -> None:
+    async def fence_other_writers(self) -> None:
         """Examine every partition up to its end; OwnershipLost, DeliveryFailed."""
         for held in list(self._partitions.values()):
             try:
-                await held.look_for_foreign_writes()
+                await held.fence_other_writers()
             except PartitionNotHeld:
                 continue

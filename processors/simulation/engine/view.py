@@ -5,7 +5,7 @@ from __future__ import annotations
 from processors.messages.wire import decode_saga
 from processors.saga.plan import Plan
 from processors.saga.state import ENDED, Phase, Saga
-from processors.saga_table.changelog import Memory, fold, peek, seq_in
+from processors.saga_table.changelog import ChangelogMemory, fold, peek, seq_in
 from processors.simulation.engine.kafka import Stored
 
 _PHASES = tuple(Phase)
@@ -17,7 +17,7 @@ class View:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._states: dict[bytes, bytes] = {}
-        self._memory = Memory()
+        self._memory = ChangelogMemory()
 
     def take_in(self, record: Stored) -> None:
         """Take in one record of the topic."""

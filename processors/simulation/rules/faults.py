@@ -7,8 +7,8 @@ from enum import StrEnum
 from types import MappingProxyType
 
 
-class Fault(StrEnum):
-    """One kind of mishap, or of interference by a person or a client."""
+class RuleFault(StrEnum):
+    """One kind of fault, or of interference by a person or a client."""
 
     STEP_FAILS = "a step fails for good"
     STEP_RETRIES = "a step asks for a retry"
@@ -55,36 +55,36 @@ class Limit(StrEnum):
     LIVES = "lives"
 
 
-LIMIT_OF: Mapping[Fault, Limit] = MappingProxyType(
+LIMIT_OF: Mapping[RuleFault, Limit] = MappingProxyType(
     {
-        Fault.STEP_FAILS: Limit.FAILURES,
-        Fault.STEP_RETRIES: Limit.FAILURES,
-        Fault.STEP_RETRIES_LATER: Limit.FAILURES,
-        Fault.UNKNOWN_DONE: Limit.FAILURES,
-        Fault.UNKNOWN_NOT_DONE: Limit.FAILURES,
-        Fault.UNDO_FAILS: Limit.UNDO_FAILURES,
-        Fault.UNDO_GIVES_UP: Limit.UNDO_FAILURES,
-        Fault.CRASH_BEFORE_EFFECT: Limit.CRASHES,
-        Fault.CRASH_AFTER_EFFECT: Limit.CRASHES,
-        Fault.CRASH_AFTER_REPLY: Limit.CRASHES,
-        Fault.HANG: Limit.LATE,
-        Fault.ZOMBIE: Limit.LATE,
-        Fault.TIMEOUT: Limit.TIME,
-        Fault.EARLY_TIMER: Limit.TIME,
-        Fault.DEADLINE: Limit.TIME,
-        Fault.UNSAVED: Limit.COORDINATOR,
-        Fault.UNACKNOWLEDGED: Limit.COORDINATOR,
-        Fault.ZOMBIE_COORDINATOR: Limit.COORDINATOR,
-        Fault.POISON: Limit.COORDINATOR,
-        Fault.SUBMITTED_AGAIN: Limit.DUPLICATES,
-        Fault.SUBMITTED_TWICE: Limit.DUPLICATES,
-        Fault.OTHER_CONTENT: Limit.DUPLICATES,
-        Fault.REPLY_REPEATED: Limit.DUPLICATES,
-        Fault.CANCEL: Limit.CANCELS,
-        Fault.RETRY_BY_HAND: Limit.OPERATORS,
-        Fault.SKIP_BY_HAND: Limit.OPERATORS,
-        Fault.REDRIVE: Limit.OPERATORS,
-        Fault.FORGET: Limit.LIVES,
+        RuleFault.STEP_FAILS: Limit.FAILURES,
+        RuleFault.STEP_RETRIES: Limit.FAILURES,
+        RuleFault.STEP_RETRIES_LATER: Limit.FAILURES,
+        RuleFault.UNKNOWN_DONE: Limit.FAILURES,
+        RuleFault.UNKNOWN_NOT_DONE: Limit.FAILURES,
+        RuleFault.UNDO_FAILS: Limit.UNDO_FAILURES,
+        RuleFault.UNDO_GIVES_UP: Limit.UNDO_FAILURES,
+        RuleFault.CRASH_BEFORE_EFFECT: Limit.CRASHES,
+        RuleFault.CRASH_AFTER_EFFECT: Limit.CRASHES,
+        RuleFault.CRASH_AFTER_REPLY: Limit.CRASHES,
+        RuleFault.HANG: Limit.LATE,
+        RuleFault.ZOMBIE: Limit.LATE,
+        RuleFault.TIMEOUT: Limit.TIME,
+        RuleFault.EARLY_TIMER: Limit.TIME,
+        RuleFault.DEADLINE: Limit.TIME,
+        RuleFault.UNSAVED: Limit.COORDINATOR,
+        RuleFault.UNACKNOWLEDGED: Limit.COORDINATOR,
+        RuleFault.ZOMBIE_COORDINATOR: Limit.COORDINATOR,
+        RuleFault.POISON: Limit.COORDINATOR,
+        RuleFault.SUBMITTED_AGAIN: Limit.DUPLICATES,
+        RuleFault.SUBMITTED_TWICE: Limit.DUPLICATES,
+        RuleFault.OTHER_CONTENT: Limit.DUPLICATES,
+        RuleFault.REPLY_REPEATED: Limit.DUPLICATES,
+        RuleFault.CANCEL: Limit.CANCELS,
+        RuleFault.RETRY_BY_HAND: Limit.OPERATORS,
+        RuleFault.SKIP_BY_HAND: Limit.OPERATORS,
+        RuleFault.REDRIVE: Limit.OPERATORS,
+        RuleFault.FORGET: Limit.LIVES,
     }
 )
 

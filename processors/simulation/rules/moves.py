@@ -1,4 +1,4 @@
-"""What may happen next in a world: the ordinary moves, and the mishaps for which there is budget left."""
+"""What may happen next in a world: the ordinary moves, and the faults for which there is budget left."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 from processors.saga.events import Event, Failed, Redriven, Reply, ResumeMode, Submitted, TimedOut
 from processors.saga.replies import failed
 from processors.saga.state import ENDED, Action, Phase
-from processors.simulation.effects import Kind, kind_of
-from processors.simulation.rules.faults import LIMIT_OF, Fault
+from processors.simulation.effects import EffectKind, kind_of
+from processors.simulation.rules.faults import LIMIT_OF, RuleFault
 from processors.simulation.rules.values import Delivery, succeeded
 from processors.simulation.rules.world import RETRY_AFTER_MS, World
 
@@ -17,21 +17,21 @@ INBOX_LIMIT = 3
 
 
 class Move(NamedTuple):
-    """One atomic step of a world: its name, what it is about, and the mishap that it is, if it is one."""
+    """One atomic step of a world: its name, what it is about, and the fault that it is, if it is one."""
 
     name: str
     about: int | str = 0
-    fault: Fault | None = None
+    fault: RuleFault | None = None
 
 
 SUBMIT = Move("submit")
 APPLY = Move("apply")
 WAKE_ZOMBIE = Move("wake_zombie")
-RING = Move("ring")
+FIRE = Move("ring")
 
 
 def choices(world: World, *, ordinary: bool = False) -> list[Move]:
-    """Return every possible move; with `ordinary` only those that no mishap needs."""
+    """Return every possible move; with `ordinary` only those that no fault needs."""
     if world.offset == 0:
         return [SUBMIT]
     moves: list[Move] = []
@@ -53,28 +53,28 @@ def choices(world: World, *, ordinary: bool = False) -> list[Move]:
     if not ordinary:
         _coordinator(world, moves, ready)
         if room:
-            _people(world, moves)
+            _operators(world, moves)
     return moves
 
 
-def _left(world: World, fault: Fault) -> bool:
+def _left(world: World, fault: RuleFault) -> bool:
     return world.budget[LIMIT_OF[fault]] > 0
 
 
 _EXECUTE_FAULTS = (
-    Fault.STEP_FAILS,
-    Fault.STEP_RETRIES,
-    Fault.STEP_RETRIES_LATER,
-    Fault.UNKNOWN_DONE,
-    Fault.UNKNOWN_NOT_DONE,
+    RuleFault.STEP_FAILS,
+    RuleFault.STEP_RETRIES,
+    RuleFault.STEP_RETRIES_LATER,
+    RuleFault.UNKNOWN_DONE,
+    RuleFault.UNKNOWN_NOT_DONE,
 )
-_UNDO_FAULTS = (Fault.UNDO_FAILS, Fault.UNDO_GIVES_UP)
+_UNDO_FAULTS = (RuleFault.UNDO_FAILS, RuleFault.UNDO_GIVES_UP)
 _WORKER_FAULTS = (
-    Fault.CRASH_BEFORE_EFFECT,
-    Fault.CRASH_AFTER_EFFECT,
-    Fault.CRASH_AFTER_REPLY,
-    Fault.HANG,
-    Fault.ZOMBIE,
+    RuleFault.CRASH_BEFORE_EFFECT,
+    RuleFault.CRASH_AFTER_EFFECT,
+    RuleFault.CRASH_AFTER_REPLY,
+    RuleFault.HANG,
+    RuleFault.ZOMBIE,
 )
 
 
@@ -92,7 +92,7 @@ def _work(world: World, moves: list[Move], place: int, topic: tuple[Delivery, ..
             moves.append(Move("supersede", place))
         if world.now >= command.expires_ms:
             moves.append(Move("expire", place))
-        faults: tuple[Fault, ...] = _EXECUTE_FAULTS
+        faults: tuple[RuleFault, ...] = _EXECUTE_FAULTS
     else:
         faults = _UNDO_FAULTS
     if budget[LIMIT_OF[faults[0]]] > 0:
@@ -107,57 +107,57 @@ def _time(world: World, moves: list[Move], ordinary: bool) -> None:
     if any(isinstance(one.event, TimedOut) and one.event.seq == saga.seq for one in world.inbox):
         return
     if saga.phase in ENDED:
-        if not ordinary and not world.pending and _left(world, Fault.FORGET):
-            moves.append(Move("ring", 0, Fault.FORGET))
-            if _left(world, Fault.EARLY_TIMER):
-                moves.append(Move("ring_early", 0, Fault.EARLY_TIMER))
+        if not ordinary and not world.pending and _left(world, RuleFault.FORGET):
+            moves.append(Move("ring", 0, RuleFault.FORGET))
+            if _left(world, RuleFault.EARLY_TIMER):
+                moves.append(Move("ring_early", 0, RuleFault.EARLY_TIMER))
         return
     if not world.pending:
-        moves.append(RING)
-    elif not ordinary and _left(world, Fault.TIMEOUT):
-        moves.append(Move("ring", 0, Fault.TIMEOUT))
-    if not ordinary and _left(world, Fault.EARLY_TIMER):
+        moves.append(FIRE)
+    elif not ordinary and _left(world, RuleFault.TIMEOUT):
+        moves.append(Move("ring", 0, RuleFault.TIMEOUT))
+    if not ordinary and _left(world, RuleFault.EARLY_TIMER):
         if world.now < saga.due_ms:
-            moves.append(Move("ring_early", 0, Fault.EARLY_TIMER))
+            moves.append(Move("ring_early", 0, RuleFault.EARLY_TIMER))
         if saga.phase is Phase.RUNNING and world.now < saga.deadline_ms:
-            moves.append(Move("run_out_of_time", 0, Fault.DEADLINE))
+            moves.append(Move("run_out_of_time", 0, RuleFault.DEADLINE))
 
 
 def _coordinator(world: World, moves: list[Move], ready: bool) -> None:
-    if not _left(world, Fault.UNSAVED):
+    if not _left(world, RuleFault.UNSAVED):
         return
     if ready:
-        moves.append(Move("apply_unsaved", 0, Fault.UNSAVED))
+        moves.append(Move("apply_unsaved", 0, RuleFault.UNSAVED))
         if world.inbox[0].offset > world.decided:
             # Deciding is deterministic: what was decided once doesn't raise the next time.
-            moves.append(Move("apply_poison", 0, Fault.POISON))
+            moves.append(Move("apply_poison", 0, RuleFault.POISON))
     if world.recent:
-        moves.append(Move("restart", 0, Fault.UNACKNOWLEDGED))
+        moves.append(Move("restart", 0, RuleFault.UNACKNOWLEDGED))
         if world.zombie is None:
-            moves.append(Move("replace_owner", 0, Fault.ZOMBIE_COORDINATOR))
+            moves.append(Move("replace_owner", 0, RuleFault.ZOMBIE_COORDINATOR))
 
 
-def _people(world: World, moves: list[Move]) -> None:
+def _operators(world: World, moves: list[Move]) -> None:
     saga = world.saga
-    if _left(world, Fault.SUBMITTED_TWICE):
-        moves.append(Move("submit", 0, Fault.SUBMITTED_TWICE))
-        moves.extend(Move("repeat_reply", which, Fault.REPLY_REPEATED) for which in range(len(world.said)))
+    if _left(world, RuleFault.SUBMITTED_TWICE):
+        moves.append(Move("submit", 0, RuleFault.SUBMITTED_TWICE))
+        moves.extend(Move("repeat_reply", which, RuleFault.REPLY_REPEATED) for which in range(len(world.said)))
         if saga is not None and not (saga.phase in ENDED and world.now >= saga.due_ms):
             # Not of a forgotten job: intake's redelivery is over long before a retention is.
-            moves.append(Move("submit", 0, Fault.SUBMITTED_AGAIN))
-            moves.append(Move("submit_older", 0, Fault.SUBMITTED_AGAIN))
-            moves.append(Move("submit", 0, Fault.OTHER_CONTENT))
+            moves.append(Move("submit", 0, RuleFault.SUBMITTED_AGAIN))
+            moves.append(Move("submit_older", 0, RuleFault.SUBMITTED_AGAIN))
+            moves.append(Move("submit", 0, RuleFault.OTHER_CONTENT))
     if saga is None:
         return
-    if saga.phase in (Phase.RUNNING, Phase.PARKED, Phase.COMPENSATING) and _left(world, Fault.CANCEL):
-        moves.append(Move("cancel", 0, Fault.CANCEL))
-    if not _left(world, Fault.RETRY_BY_HAND):
+    if saga.phase in (Phase.RUNNING, Phase.PARKED, Phase.COMPENSATING) and _left(world, RuleFault.CANCEL):
+        moves.append(Move("cancel", 0, RuleFault.CANCEL))
+    if not _left(world, RuleFault.RETRY_BY_HAND):
         return
     if saga.phase is Phase.PARKED:
-        moves.append(Move("resume", "RETRY", Fault.RETRY_BY_HAND))
-        moves.append(Move("resume", "SKIP", Fault.SKIP_BY_HAND))
+        moves.append(Move("resume", "RETRY", RuleFault.RETRY_BY_HAND))
+        moves.append(Move("resume", "SKIP", RuleFault.SKIP_BY_HAND))
     elif saga.phase in ENDED:
-        moves.extend(Move("redrive", planned.name, Fault.REDRIVE) for planned in world.plan.steps)
+        moves.extend(Move("redrive", planned.name, RuleFault.REDRIVE) for planned in world.plan.steps)
 
 
 def _starts_a_run(world: World) -> bool:
@@ -174,7 +174,7 @@ def _unfenced(world: World) -> bool:
     """
     plan = world.plan
     return world.zombie is not None or any(
-        kind_of(plan.steps[plan.index(one.command.step)]) is Kind.RECORD for one in world.flights
+        kind_of(plan.steps[plan.index(one.command.step)]) is EffectKind.RECORD for one in world.flights
     )
 
 
@@ -184,7 +184,7 @@ def _unfenced(world: World) -> bool:
 def perform(world: World, move: Move) -> None:
     """Make a move; at rest afterwards, the outside is compared with what was promised."""
     name, about, fault = move
-    if world.told:
+    if world.traced:
         world.say(describe(world, move))
     if fault is not None:
         world.suffer(fault)
@@ -212,7 +212,7 @@ def perform(world: World, move: Move) -> None:
             world.repeat_reply(which)
         case _:
             getattr(world, name)()
-    if world.told and name in ("apply", "apply_unsaved", "apply_poison"):
+    if world.traced and name in ("apply", "apply_unsaved", "apply_poison"):
         world.say(f"    {world.note}: {_standing(world)}")
     if world.at_rest:
         world.judge()
@@ -221,19 +221,19 @@ def perform(world: World, move: Move) -> None:
 def describe(world: World, move: Move) -> str:
     """Return what a move is about to do, for a story."""
     name, about, fault = move
-    mishap = f" ({fault})" if fault else ""
+    with_fault = f" ({fault})" if fault else ""
     match name, about:
         case (("work" | "supersede" | "expire" | "repeat_answer"), int(place)):
-            return f"worker {_command(world.commands[place][0])}: {name.replace('_', ' ')}{mishap}"
+            return f"worker {_command(world.commands[place][0])}: {name.replace('_', ' ')}{with_fault}"
         case (("land" | "land_unknown"), int(which)):
             return f"worker {_command(world.flights[which])}: {name.replace('_', ' ')}, late"
         case (("apply" | "apply_unsaved" | "apply_poison"), _):
             record = world.inbox[0]
-            return f"coordinator: offset {record.offset}, {_event(record.event)}{mishap}"
+            return f"coordinator: offset {record.offset}, {_event(record.event)}{with_fault}"
         case "repeat_reply", int(which):
-            return f"{_event(world.said[which])}{mishap}"
+            return f"{_event(world.said[which])}{with_fault}"
         case _:
-            return f"{name.replace('_', ' ')} {about or ''}".rstrip() + mishap
+            return f"{name.replace('_', ' ')} {about or ''}".rstrip() + with_fault
 
 
 def _command(delivery: Delivery) -> str:
@@ -243,8 +243,8 @@ def _command(delivery: Delivery) -> str:
 
 def _event(event: Event) -> str:
     step, seq = getattr(event, "step", ""), getattr(event, "seq", 0)
-    unknown = " unknown" if isinstance(event, Failed) and event.unknown else ""
-    return f"{type(event).__name__}{unknown}" + (f" {step}" if step else "") + (f" seq {seq}" if seq else "")
+    outcome_unknown = " unknown" if isinstance(event, Failed) and event.outcome_unknown else ""
+    return f"{type(event).__name__}{outcome_unknown}" + (f" {step}" if step else "") + (f" seq {seq}" if seq else "")
 
 
 def _standing(world: World) -> str:
@@ -254,47 +254,47 @@ def _standing(world: World) -> str:
     return f"{saga.phase}, seq {saga.seq}, at {saga.current.name}"
 
 
-def _do_work(world: World, place: int, fault: Fault | None) -> None:
+def _do_work(world: World, place: int, fault: RuleFault | None) -> None:
     match fault:
-        case Fault.CRASH_BEFORE_EFFECT:
+        case RuleFault.CRASH_BEFORE_EFFECT:
             world.crash_worker(place)
             return
-        case Fault.CRASH_AFTER_EFFECT:
+        case RuleFault.CRASH_AFTER_EFFECT:
             world.do(world.commands[place][0].command)
             world.crash_worker(place)
             return
-        case Fault.CRASH_AFTER_REPLY:
+        case RuleFault.CRASH_AFTER_REPLY:
             delivery = world.commands[place][0]
             world.reply(_worked(world, delivery))
             world.crash_worker(place)
             return
-        case Fault.HANG:
+        case RuleFault.HANG:
             delivery = world.take(place)
             world.remember(place, delivery.command.seq, None)
             world.flights = (*world.flights, delivery)
             return
-        case Fault.ZOMBIE:
+        case RuleFault.ZOMBIE:
             world.flights = (*world.flights, world.commands[place][0])
             world.crash_worker(place)
             return
     delivery = world.take(place)
     command, again = delivery
     match fault:
-        case Fault.STEP_FAILS:
-            reply = failed(command, "no", unknown=may_have_begun(again))
-        case Fault.STEP_RETRIES:
-            reply = failed(command, "not now", retryable=True, unknown=may_have_begun(again))
-        case Fault.STEP_RETRIES_LATER:
-            unknown = may_have_begun(again)
-            reply = failed(command, "later", retryable=True, unknown=unknown, after_ms=RETRY_AFTER_MS)
-        case Fault.UNKNOWN_DONE:
+        case RuleFault.STEP_FAILS:
+            reply = failed(command, "no", outcome_unknown=may_have_begun(again))
+        case RuleFault.STEP_RETRIES:
+            reply = failed(command, "not now", retryable=True, outcome_unknown=may_have_begun(again))
+        case RuleFault.STEP_RETRIES_LATER:
+            outcome_unknown = may_have_begun(again)
+            reply = failed(command, "later", retryable=True, outcome_unknown=outcome_unknown, after_ms=RETRY_AFTER_MS)
+        case RuleFault.UNKNOWN_DONE:
             world.do(command)
-            reply = failed(command, "connection lost", retryable=True, unknown=True)
-        case Fault.UNKNOWN_NOT_DONE:
-            reply = failed(command, "connection lost", retryable=True, unknown=True)
-        case Fault.UNDO_FAILS:
+            reply = failed(command, "connection lost", retryable=True, outcome_unknown=True)
+        case RuleFault.UNKNOWN_NOT_DONE:
+            reply = failed(command, "connection lost", retryable=True, outcome_unknown=True)
+        case RuleFault.UNDO_FAILS:
             reply = failed(command, "not now", retryable=True)
-        case Fault.UNDO_GIVES_UP:
+        case RuleFault.UNDO_GIVES_UP:
             reply = failed(command, "never")
         case _:
             reply = _worked(world, delivery)
@@ -311,12 +311,12 @@ def _worked(world: World, delivery: Delivery) -> Reply:
     command = delivery.command
     if world.do(command):
         return succeeded(command)
-    return failed(command, "a newer command has acted", unknown=may_have_begun(delivery.again))
+    return failed(command, "a newer command has acted", outcome_unknown=may_have_begun(delivery.again))
 
 
 def _answer_without_work(world: World, place: int, why: str) -> None:
     command, again = world.take(place)
-    reply = failed(command, why, retryable=True, unknown=may_have_begun(again))
+    reply = failed(command, why, retryable=True, outcome_unknown=may_have_begun(again))
     world.remember(place, command.seq, reply)
     world.reply(reply)
 
@@ -326,5 +326,5 @@ def _land(world: World, which: int, *, known: bool) -> None:
     world.flights = (*world.flights[:which], *world.flights[which + 1 :])
     reply = _worked(world, delivery)
     if not known:
-        reply = failed(delivery.command, "connection lost", retryable=True, unknown=True)
+        reply = failed(delivery.command, "connection lost", retryable=True, outcome_unknown=True)
     world.reply(reply)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from processors.saga.invariants import Violation
 from processors.saga.plan import Plan
 from processors.saga.state import ENDED, Phase
-from processors.simulation.rules.faults import GENEROUS, Fault, Limit
+from processors.simulation.rules.faults import GENEROUS, Limit, RuleFault
 from processors.simulation.rules.history import history
 from processors.simulation.rules.moves import Move
 from processors.simulation.rules.shrink import shrunk
-from processors.simulation.rules.story import tell
+from processors.simulation.rules.story import story_of
 from processors.simulation.rules.world import World
 
 
@@ -28,7 +28,7 @@ def per_minute(histories: int, cpu_seconds: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RulesFailure:
     """A history that broke a promise."""
 
     seed: int
@@ -38,16 +38,16 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Report:
+class RulesReport:
     """What a number of histories came to."""
 
     histories: int = 0
     moves: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    faults: Counter[Fault] = field(default_factory=Counter)
+    faults: Counter[RuleFault] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[RulesFailure] = field(default_factory=list)
 
     @property
     def per_minute(self) -> int:
@@ -55,9 +55,9 @@ class Report:
         return per_minute(self.histories, self.cpu_seconds)
 
     @property
-    def missing(self) -> list[Fault]:
-        """Kinds of mishaps that never happened."""
-        return [fault for fault in Fault if fault not in self.faults]
+    def missing(self) -> list[RuleFault]:
+        """Kinds of faults that never happened."""
+        return [fault for fault in RuleFault if fault not in self.faults]
 
 
 def end_of(world: World) -> str:
@@ -69,9 +69,9 @@ def end_of(world: World) -> str:
 
 def run(
     seeds: Sequence[int], plan: Plan, budget: Mapping[Limit, int] = GENEROUS, *, stop_at: int = 1, seconds: float = 0
-) -> Report:
+) -> RulesReport:
     """Run one history a seed; stop after `stop_at` failures, or after `seconds` if given."""
-    report = Report()
+    report = RulesReport()
     started, cpu_started = time.perf_counter(), time.process_time()
     for seed in seeds:
         world, taken = history(seed, plan, budget)
@@ -79,9 +79,11 @@ def run(
         report.moves += len(taken)
         report.faults.update(world.hit)
         report.ends[end_of(world)] += 1
-        if world.broken:
+        if world.violations:
             moves, last = shrunk(taken, plan, budget)
-            report.failures.append(Failure(seed, (last or world).broken, tuple(moves), tell(seed, last or world)))
+            report.failures.append(
+                RulesFailure(seed, (last or world).violations, tuple(moves), story_of(seed, last or world))
+            )
             if len(report.failures) >= stop_at:
                 break
         if seconds and time.perf_counter() - started > seconds:
@@ -91,8 +93,8 @@ def run(
     return report
 
 
-def summary(plan: Plan, report: Report) -> str:
-    """Return a report as text: how many histories, how they ended, which mishaps they met, what failed."""
+def summary(plan: Plan, report: RulesReport) -> str:
+    """Return a report as text: how many histories, how they ended, which faults they met, what failed."""
     ends = ", ".join(f"{count} {name.lower()}" for name, count in report.ends.most_common())
     lines = [
         f"pipeline {plan.pipeline}, the rules: {report.histories} histories, {report.moves} moves in "

@@ -18,9 +18,9 @@ def shrunk(moves: Sequence[Move], plan: Plan, budget: Mapping[Limit, int]) -> tu
     """Return a shorter list of moves with the same broken rule, and the world it leads to (None: it can't be replayed)."""
     best = list(moves)
     world = replay(best, plan, budget)
-    if world is None or not world.broken:
+    if world is None or not world.violations:
         return best, None
-    rule, tries = world.broken[0].rule, 0
+    rule, tries = world.violations[0].rule, 0
     size = max(1, len(best) // 2)
     while tries < TRIES:
         at, shorter = 0, False
@@ -28,7 +28,7 @@ def shrunk(moves: Sequence[Move], plan: Plan, budget: Mapping[Limit, int]) -> tu
             tries += 1
             fewer = best[:at] + best[at + size :]
             seen = replay(fewer, plan, budget)
-            if seen is not None and seen.broken and seen.broken[0].rule == rule:
+            if seen is not None and seen.violations and seen.violations[0].rule == rule:
                 best, world, shorter = fewer, seen, True
             else:
                 at += size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from processors.simulation.rules.world import World
 
 
-def tell(seed: int, world: World) -> str:
+def story_of(seed: int, world: World) -> str:
     """Return the story of a told world, one line a move."""
     lines = [f"seed {seed}"]
     lines += [f"{number:4} {line}" for number, line in enumerate(world.trace, 1)]
@@ -14,8 +14,8 @@ def tell(seed: int, world: World) -> str:
         lines.append(f"     the saga is {saga.phase}, run {saga.run}, seq {saga.seq}" + _reason(saga.reason))
         for planned, step in zip(saga.plan.steps, saga.steps, strict=True):
             lines.append(f"     {planned.name}: {step.status}, undo {step.undo}, {step.attempts} attempts")
-    lines += [f"     outside: {address} = {thing}" for address, thing in sorted(world.outside.items())]
-    lines += [f"  !! {violation}" for violation in world.broken]
+    lines += [f"     outside: {address} = {thing}" for address, thing in sorted(world.effects.items())]
+    lines += [f"  !! {violation}" for violation in world.violations]
     return "\n".join(lines)
 
 

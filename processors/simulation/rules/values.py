@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from processors.saga.commands import StepCommand
-from processors.saga.events import Confirmed, Reply, Succeeded, Undone
-from processors.saga.invariants import Record
+from processors.saga.events import Compensated, Confirmed, Reply, Succeeded
+from processors.saga.invariants import EventRecord
 from processors.saga.state import Action, Saga
 
 
@@ -17,7 +17,7 @@ class Delivery(NamedTuple):
     again: bool = False
 
 
-class Memory(NamedTuple):
+class WorkerMemory(NamedTuple):
     """What a step's worker process knows of the job: the last command's number and its reply."""
 
     seq: int = 0
@@ -28,7 +28,7 @@ class Applied(NamedTuple):
     """A record that was applied but not yet acknowledged, with the states before and after it."""
 
     before: Saga | None
-    record: Record
+    record: EventRecord
     after: Saga | None
 
 
@@ -46,6 +46,6 @@ def succeeded(command: StepCommand) -> Reply:
         case Action.EXECUTE:
             return Succeeded(*where, b"{}")
         case Action.COMPENSATE:
-            return Undone(*where)
+            return Compensated(*where)
         case Action.CONFIRM:
             return Confirmed(*where)

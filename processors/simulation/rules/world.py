@@ -1,7 +1,7 @@
 """A world around one saga: its inbox, the coordinator, a worker per step, timers, people, and the effects outside.
 
 The coordinator's decisions are made by the production rules; everything here is the shell around them, with its promises
-(sent before saved, saved before acknowledged, at least once everywhere) and its mishaps. A world changes by moves, each
+(sent before saved, saved before acknowledged, at least once everywhere) and its faults. A world changes by moves, each
 one atomic; which moves are possible is told by processors/simulation/rules/moves.py. Everything in a world is an immutable
 value, so that a copy costs one assignment a field.
 """
@@ -24,13 +24,22 @@ from processors.saga.events import (
     Succeeded,
     TimedOut,
 )
-from processors.saga.invariants import Effect, Record, Violation, check_decision, check_rest
+from processors.saga.invariants import Effect, EventRecord, Violation, check_decision, check_rest
 from processors.saga.plan import Plan
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Action, Origin, Phase, Saga
-from processors.simulation.effects import Kind, Outside, Refused, compensate, confirm, effect_of, execute, kind_of
-from processors.simulation.rules.faults import LIMIT_OF, Fault, Limit
-from processors.simulation.rules.values import Applied, Delivery, Memory, restored
+from processors.simulation.effects import (
+    EffectKind,
+    EffectRefused,
+    Effects,
+    compensate,
+    confirm,
+    effect_of,
+    execute,
+    kind_of,
+)
+from processors.simulation.rules.faults import LIMIT_OF, Limit, RuleFault
+from processors.simulation.rules.values import Applied, Delivery, WorkerMemory, restored
 
 JOB = "job"
 START_MS = 1_700_000_000_000
@@ -45,10 +54,10 @@ class World:
 
     __slots__ = (
         "accepted",
-        "broken",
         "budget",
         "commands",
         "decided",
+        "effects",
         "excused",
         "flights",
         "hit",
@@ -62,26 +71,26 @@ class World:
         "now",
         "offset",
         "old_write",
-        "outside",
         "plan",
         "poison",
         "recent",
         "saga",
         "said",
         "sent",
-        "told",
         "trace",
+        "traced",
+        "violations",
         "zombie",
     )
 
-    def __init__(self, plan: Plan, budget: Mapping[Limit, int], *, told: bool = False) -> None:
+    def __init__(self, plan: Plan, budget: Mapping[Limit, int], *, traced: bool = False) -> None:
         self.plan = plan
         self.budget: dict[Limit, int] = dict(budget)
         self.now = START_MS
         self.offset = 0
         self.decided = 0
         # --- Kafka
-        self.inbox: tuple[Record, ...] = ()
+        self.inbox: tuple[EventRecord, ...] = ()
         self.commands: tuple[tuple[Delivery, ...], ...] = tuple(() for _ in plan.steps)
         # --- the coordinator
         self.saga: Saga | None = None
@@ -89,23 +98,23 @@ class World:
         self.old_write: Saga | None = None
         self.zombie: Applied | None = None
         # --- the workers
-        self.memories: tuple[Memory, ...] = tuple(Memory() for _ in plan.steps)
+        self.memories: tuple[WorkerMemory, ...] = tuple(WorkerMemory() for _ in plan.steps)
         self.flights: tuple[Delivery, ...] = ()
         self.said: tuple[Reply, ...] = ()
         # --- the outside
-        self.outside: Outside = {}
+        self.effects: Effects = {}
         self.accepted = 0
         # --- what is known about this history
         self.life_run = 0
         self.last_run = self.last_seq = 0
         self.excused: frozenset[str] = frozenset()
-        self.broken: tuple[Violation, ...] = ()
-        self.hit: tuple[Fault, ...] = ()
+        self.violations: tuple[Violation, ...] = ()
+        self.hit: tuple[RuleFault, ...] = ()
         self.note: Note | None = None
         # Kept only while a history is told or its log is to be checked.
-        self.told = told
+        self.traced = traced
         self.trace: tuple[str, ...] = ()
-        self.log: tuple[Record, ...] = ()
+        self.log: tuple[EventRecord, ...] = ()
         self.poison: dict[int, str] = {}
         self.sent: tuple[tuple[Saga | None, tuple[StepCommand, ...]], ...] = ()
 
@@ -119,26 +128,26 @@ class World:
 
     # --- bookkeeping ------------------------------------------------------------------------------------------------
 
-    def suffer(self, fault: Fault) -> None:
-        """Note a mishap and take it from its budget."""
+    def suffer(self, fault: RuleFault) -> None:
+        """Note a fault and take it from its budget."""
         self.budget[LIMIT_OF[fault]] -= 1
         self.hit = (*self.hit, fault)
 
     def violate(self, rule: str, detail: str) -> None:
         """Note a broken promise."""
-        self.broken = (*self.broken, Violation(rule, JOB, detail))
+        self.violations = (*self.violations, Violation(rule, JOB, detail))
 
     def say(self, line: str) -> None:
         """Add a line to the story."""
-        if self.told:
+        if self.traced:
             self.trace = (*self.trace, line)
 
     def append(self, event: Event) -> None:
         """Let the broker take an event into the inbox, stamped with its own clock."""
         self.offset += 1
-        record = Record(self.offset, self.now, event)
+        record = EventRecord(self.offset, self.now, event)
         self.inbox = (*self.inbox, record)
-        if self.told:
+        if self.traced:
             self.log = (*self.log, record)
 
     # --- the coordinator --------------------------------------------------------------------------------------------
@@ -203,7 +212,7 @@ class World:
         if decision.changed and decision.saga is not None:
             self.old_write = decision.saga
 
-    def _decide(self, before: Saga | None, record: Record) -> Decision:
+    def _decide(self, before: Saga | None, record: EventRecord) -> Decision:
         try:
             decision = advance(before, record.offset, record.event, record.timestamp_ms)
         except ProtocolViolation as error:
@@ -211,12 +220,12 @@ class World:
             return Decision(before, (), Note.IGNORED, False)
         self.note, self.decided = decision.note, max(self.decided, record.offset)
         if decision.note is not Note.REPEATED:
-            broken = check_decision(before, record.event, record.timestamp_ms, decision)
-            if broken:
-                self.broken = (*self.broken, *broken)
+            violations = check_decision(before, record.event, record.timestamp_ms, decision)
+            if violations:
+                self.violations = (*self.violations, *violations)
         return decision
 
-    def _send(self, decision: Decision, record: Record) -> None:
+    def _send(self, decision: Decision, record: EventRecord) -> None:
         for command in decision.commands:
             if isinstance(command, Reject):
                 self._excuse_effect(record.event)
@@ -228,7 +237,7 @@ class World:
         topic = (*self.commands[place], Delivery(command))
         self.commands = (*self.commands[:place], topic, *self.commands[place + 1 :])
 
-    def _save(self, before: Saga | None, decision: Decision, record: Record) -> None:
+    def _save(self, before: Saga | None, decision: Decision, record: EventRecord) -> None:
         after = decision.saga
         self.saga = after
         self.recent = (*self.recent, Applied(before, record, after))[-REMEMBERED:]
@@ -236,7 +245,7 @@ class World:
             return
         # The owner writes the present state after whatever a stale one wrote.
         self.old_write = None
-        if self.told:
+        if self.traced:
             steps = tuple(one for one in decision.commands if isinstance(one, StepCommand))
             self.sent = (*self.sent, (after, steps))
         if after is None:
@@ -260,18 +269,18 @@ class World:
 
     def _excuse_effect(self, event: Event) -> None:
         """An effect that was reported in a dead letter is a person's to settle."""
-        if isinstance(event, Succeeded) or (isinstance(event, Failed) and event.unknown):
+        if isinstance(event, Succeeded) or (isinstance(event, Failed) and event.outcome_unknown):
             self.excused |= {event.step}
 
     # --- time and people ----------------------------------------------------------------------------------------------
 
-    def ring(self) -> None:
+    def fire_timer(self) -> None:
         """The timer of the saved state rings, at its time or later."""
         if self.saga is not None:
             self.now = max(self.now, self.saga.due_ms)
             self.append(TimedOut(JOB, self.saga.seq))
 
-    def ring_early(self) -> None:
+    def fire_timer_early(self) -> None:
         """The timer of the saved state rings before its time, by the broker's clock."""
         if self.saga is not None:
             self.append(TimedOut(JOB, self.saga.seq))
@@ -281,12 +290,12 @@ class World:
         if self.saga is not None:
             self.now = max(self.now, self.saga.deadline_ms)
 
-    def submit(self, kind: Fault | None) -> None:
+    def submit(self, kind: RuleFault | None) -> None:
         """A request comes: the first one, that one delivered again, the same again, or another."""
-        if kind is not Fault.SUBMITTED_AGAIN:
+        if kind is not RuleFault.SUBMITTED_AGAIN:
             self.accepted += 1
-        content = "other" if kind is Fault.OTHER_CONTENT else "content"
-        self.append(Submitted(JOB, self.plan, "http://x/", b"", content, Origin(0, self.accepted)))
+        content_hash = "other" if kind is RuleFault.OTHER_CONTENT else "content"
+        self.append(Submitted(JOB, self.plan, "http://x/", b"", content_hash, Origin(0, self.accepted)))
 
     def submit_older(self) -> None:
         """An early submission is delivered again, long after."""
@@ -318,7 +327,7 @@ class World:
 
     def remember(self, place: int, seq: int, reply: Reply | None) -> None:
         """Let a worker remember the last command and its reply."""
-        self.memories = (*self.memories[:place], Memory(seq, reply), *self.memories[place + 1 :])
+        self.memories = (*self.memories[:place], WorkerMemory(seq, reply), *self.memories[place + 1 :])
 
     def crash_worker(self, place: int) -> None:
         """A worker dies: its memory is gone, what it hasn't committed is delivered again, as possibly begun."""
@@ -339,12 +348,12 @@ class World:
         try:
             match command.action:
                 case Action.EXECUTE:
-                    self.outside = execute(self.outside, kind, *where, planned.confirms)
+                    self.effects = execute(self.effects, kind, *where, planned.confirms)
                 case Action.COMPENSATE:
-                    self.outside = compensate(self.outside, kind, *where)
+                    self.effects = compensate(self.effects, kind, *where)
                 case Action.CONFIRM:
-                    self.outside = confirm(self.outside, kind, command.step, command.run, command.seq)
-        except Refused:
+                    self.effects = confirm(self.effects, kind, command.step, command.run, command.seq)
+        except EffectRefused:
             return False
         return True
 
@@ -372,10 +381,10 @@ class World:
         for planned in saga.plan.steps:
             key = f"{saga.job_id}:{saga.run}:{planned.name}"
             kind = kind_of(planned)
-            if kind is not Kind.NONE:
+            if kind is not EffectKind.NONE:
                 effects[planned.name] = effect_of(
-                    self.outside, kind, key, planned.name, saga.run, self.life_run, ended_well
+                    self.effects, kind, key, planned.name, saga.run, self.life_run, ended_well
                 )
-        broken = check_rest(saga, effects, self.excused)
-        if broken:
-            self.broken = (*self.broken, *broken)
+        violations = check_rest(saga, effects, self.excused)
+        if violations:
+            self.violations = (*self.violations, *violations)

@@ -1,4 +1,4 @@
-"""The outbox without a broker: where keys go, and what is refused before anything is sent."""
+"""The producer without a broker: where keys go, and what is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from processors.errors import DeliveryFailed
 from processors.kafka.partitioner import murmur2, partition_for
-from processors.kafka.producer import Outbox, Outgoing, RecordTooLarge
+from processors.kafka.producer import Outgoing, Producer, RecordTooLarge
 
 
 @pytest.mark.parametrize(
@@ -39,25 +39,25 @@ def test_a_key_goes_where_aiokafka_sends_it(key: bytes, partitions: int) -> None
 
 async def test_sending_nothing_is_done_at_once() -> None:
     """An empty call needs no broker."""
-    assert await Outbox("127.0.0.1:9").send([]) == []
+    assert await Producer("127.0.0.1:9").send([]) == []
 
 
 async def test_a_record_over_the_limit_is_refused_by_name() -> None:
     """The error names topic, partition, key, size and limit; headers count too."""
-    outbox = Outbox("127.0.0.1:9", max_record_bytes=1_000)
+    producer = Producer("127.0.0.1:9", max_record_bytes=1_000)
     with pytest.raises(RecordTooLarge, match=r"1\d{3} bytes for pages-3 \(key b'k'\) exceeds the limit of 1000"):
-        await outbox.send([Outgoing("pages", 3, b"k", b"x" * 1_000)])
+        await producer.send([Outgoing("pages", 3, b"k", b"x" * 1_000)])
     with pytest.raises(RecordTooLarge):
-        await outbox.send([Outgoing("pages", 3, b"k", None, (("h", b"x" * 1_000),))])
+        await producer.send([Outgoing("pages", 3, b"k", None, (("h", b"x" * 1_000),))])
 
 
 async def test_an_outbox_that_is_not_started_says_so() -> None:
     """Forgetting start() is told, not waited for."""
     with pytest.raises(DeliveryFailed, match="not started"):
-        await Outbox("127.0.0.1:9").send([Outgoing("t", 0, b"k", b"v")])
+        await Producer("127.0.0.1:9").send([Outgoing("t", 0, b"k", b"v")])
 
 
 async def test_kafka_out_of_reach_is_told_at_the_start() -> None:
     """start() names the servers that were tried."""
     with pytest.raises(DeliveryFailed, match=r"Kafka at 127\.0\.0\.1:9 can't be reached"):
-        await Outbox("127.0.0.1:9", within=timedelta(seconds=1)).start()
+        await Producer("127.0.0.1:9", within=timedelta(seconds=1)).start()

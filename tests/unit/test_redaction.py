@@ -12,7 +12,7 @@ from processors.cli import show
 from processors.cli.records import Decoded
 from processors.kafka.record import Record
 from processors.observability.log_format import JsonLines, TextLines
-from processors.redaction import one_line, shown_url
+from processors.redaction import one_line, sanitised_url
 
 FORGED = "no price\n2026-01-31 06:00:00,000 INFO    saga completed\x1b[2K\x9b31m\u2028\u202e"
 
@@ -31,7 +31,7 @@ FORGED = "no price\n2026-01-31 06:00:00,000 INFO    saga completed\x1b[2K\x9b31m
 )
 def test_a_url_is_shown_by_its_place(url: str, shown: str) -> None:
     """User, password, query and fragment stay out of messages; that there was a query is told."""
-    assert shown_url(url) == shown
+    assert sanitised_url(url) == shown
 
 
 @given(st.text())

@@ -1,4 +1,4 @@
-"""The counting rule: whatever sagas do, the census says what a walk over all of them would."""
+"""The counting rule: whatever sagas do, the counts says what a walk over all of them would."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.roles.saga_counts import UNFINISHED, Census
+from processors.roles.saga_counts import UNFINISHED, SagaCounts
 from processors.saga.state import Phase
 
 STATES = st.tuples(st.sampled_from([phase for phase in Phase if phase is not Phase.NEW]), st.integers(0, 20_000))
@@ -18,19 +18,19 @@ MOVES = st.lists(st.tuples(st.integers(0, 9), st.none() | STATES), max_size=200)
 def test_it_agrees_with_a_walk_over_all_sagas(moves: list[tuple[int, tuple[Phase, int] | None]]) -> None:
     """After any moves (None: forgotten) counts and oldest beginnings are those of the sagas that there are."""
     sagas: dict[int, tuple[Phase, int]] = {}
-    census = Census()
+    saga_counts = SagaCounts()
     for key, after in moves:
         before = sagas.pop(key, None)
         if before is not None:
-            census.leave(*before)
+            saga_counts.leave(*before)
         if after is not None:
             sagas[key] = after
-            census.enter(*after)
+            saga_counts.enter(*after)
         found = Counter(phase for phase, _ in sagas.values())
-        assert census.counts == {phase: found[phase] for phase in Phase}
+        assert saga_counts.counts == {phase: found[phase] for phase in Phase}
         for phase in UNFINISHED:
             began = [started // 1000 * 1000 for in_phase, started in sagas.values() if in_phase is phase]
-            assert census.oldest_ms(phase) == min(began, default=None)
+            assert saga_counts.oldest_ms(phase) == min(began, default=None)
 
 
 def test_what_has_ended_has_no_age() -> None:
@@ -40,12 +40,12 @@ def test_what_has_ended_has_no_age() -> None:
 
 def test_seconds_that_are_over_are_forgotten() -> None:
     """The census doesn't grow with the sagas that pass through, even behind one that hangs."""
-    census = Census()
-    census.enter(Phase.RUNNING, 0)
+    saga_counts = SagaCounts()
+    saga_counts.enter(Phase.RUNNING, 0)
     for second in range(1, 50_000):
-        census.enter(Phase.RUNNING, second * 1000)
+        saga_counts.enter(Phase.RUNNING, second * 1000)
         if second > 1:
-            census.leave(Phase.RUNNING, (second - 1) * 1000)
-    began = census._began[Phase.RUNNING]
+            saga_counts.leave(Phase.RUNNING, (second - 1) * 1000)
+    began = saga_counts._began[Phase.RUNNING]
     assert len(began._order) == len(began._counts) < 5_000
-    assert census.oldest_ms(Phase.RUNNING) == 0
+    assert saga_counts.oldest_ms(Phase.RUNNING) == 0

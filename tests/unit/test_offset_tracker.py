@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.kafka.record import Batch, Part, Record
-from processors.transport.progress import Progress
+from processors.transport.offset_tracker import OffsetTracker
 
 
-def progress() -> Progress:
-    return Progress(lambda: None)
+def tracker() -> OffsetTracker:
+    return OffsetTracker(lambda: None)
 
 
 def test_nothing_is_committable_before_anything_is_done() -> None:
     """Handing records out moves no offset."""
-    made = progress()
+    made = tracker()
     assert made.committable is None
     made.hand_out([5, 6, 7], now=1.0)
     assert made.committable is None
@@ -27,7 +27,7 @@ def test_nothing_is_committable_before_anything_is_done() -> None:
 
 def test_a_whole_run_done_commits_the_offset_after_it() -> None:
     """Kafka's committed offset is that of the next record."""
-    made = progress()
+    made = tracker()
     made.hand_out([5, 6, 7], now=1.0)
     made.done_run([5, 6, 7])
     assert made.committable == 8
@@ -38,7 +38,7 @@ def test_a_whole_run_done_commits_the_offset_after_it() -> None:
 
 def test_the_lowest_unfinished_record_holds_back_the_offset() -> None:
     """Records done out of order count once everything before them is done."""
-    made = progress()
+    made = tracker()
     made.hand_out([5, 6, 7, 8], now=1.0)
     made.done(7)
     made.done(6)
@@ -52,7 +52,7 @@ def test_the_lowest_unfinished_record_holds_back_the_offset() -> None:
 
 def test_gaps_of_compaction_are_no_holes() -> None:
     """Offsets that were never handed out hold back nothing."""
-    made = progress()
+    made = tracker()
     made.hand_out([5, 9, 40], now=1.0)
     made.done(5)
     assert made.committable == 9
@@ -62,7 +62,7 @@ def test_gaps_of_compaction_are_no_holes() -> None:
 
 def test_done_twice_is_done_once() -> None:
     """A repeated acknowledgement, early or late, changes nothing."""
-    made = progress()
+    made = tracker()
     made.hand_out([0, 1, 2], now=1.0)
     made.done(1)
     made.done(1)
@@ -75,19 +75,19 @@ def test_done_twice_is_done_once() -> None:
 
 def test_an_acknowledgement_after_the_partition_was_revoked_is_ignored() -> None:
     """What was not committed before belongs to the next owner."""
-    made = progress()
+    made = tracker()
     made.hand_out([0, 1], now=1.0)
     made.close()
     made.done(0)
     made.done_run([0, 1])
     assert made.committable is None
     assert made.in_flight == 0
-    assert not made.open
+    assert not made.owned
 
 
 def test_the_oldest_unfinished_hand_out_is_known() -> None:
     """A stuck record shows by its age, however much is finished behind it."""
-    made = progress()
+    made = tracker()
     made.hand_out([0, 1], now=1.0)
     made.hand_out([2, 3], now=2.0)
     made.done_run([2, 3])
@@ -101,7 +101,7 @@ def test_the_oldest_unfinished_hand_out_is_known() -> None:
 @given(st.integers(1, 60), st.randoms(use_true_random=False))
 def test_the_committable_offset_is_the_lowest_one_not_done(count: int, chance: random.Random) -> None:
     """At each step of any order of hand-outs and acknowledgements, compared with the definition."""
-    made = progress()
+    made = tracker()
     handed: list[int] = []
     done: set[int] = set()
     runs: list[list[int]] = []
@@ -133,7 +133,7 @@ def record(partition: int, offset: int) -> Record:
 
 def test_a_batch_acknowledges_each_record_to_its_own_partition() -> None:
     """done_one() of one partition moves nothing in another."""
-    first, second = progress(), progress()
+    first, second = tracker(), tracker()
     first.hand_out([0, 1], now=0.0)
     second.hand_out([0, 1], now=0.0)
     records = [record(1, 0), record(1, 1), record(2, 0), record(2, 1)]
@@ -150,7 +150,7 @@ def test_a_batch_acknowledges_each_record_to_its_own_partition() -> None:
 
 def test_a_record_of_another_batch_is_refused() -> None:
     """Acknowledging what the batch doesn't hold is a mistake of the caller, not a lost record."""
-    first = progress()
+    first = tracker()
     first.hand_out([0], now=0.0)
     with pytest.raises(KeyError):
         Batch([record(1, 0)], [Part(1, first, [0])]).done_one(record(2, 0))

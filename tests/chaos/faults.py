@@ -24,12 +24,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not listed 
 )
 
 from processors.demo.kills import BROKER, CLICKHOUSE, kill, running
-from processors.demo.observations import Place
-from processors.demo.paid_faults import Fault
-from processors.demo.sample_servers import World
+from processors.demo.observations import LogPosition
+from processors.demo.paid_faults import PaidFault
+from processors.demo.sample_servers import SampleServers
 from processors.local.engine import LocalEngine
 from processors.local.errors import LocalError
-from tests.chaos.schedule import Kind, Mishap
+from tests.chaos.schedule import ChaosFault, Kind
 
 _log = logging.getLogger(__name__)
 
@@ -39,9 +39,9 @@ _API: dict[Kind, dict[str, object]] = {
     Kind.API_DOWN: {"mode": "down"},
     # Beyond the number of attempts that a key's faults usually end after: a real outage knows no such mercy.
     Kind.API_ERRORS: {
-        **dict.fromkeys(map(str, Fault), 0.0),
-        Fault.UNAVAILABLE.value: 0.5,
-        Fault.ERROR_AFTER.value: 0.5,
+        **dict.fromkeys(map(str, PaidFault), 0.0),
+        PaidFault.UNAVAILABLE.value: 0.5,
+        PaidFault.ERROR_AFTER.value: 0.5,
         "faulty_attempts": 1_000,
     },
 }
@@ -57,9 +57,9 @@ class Committer:
     What talks to the broker runs beside the rest, one after the other: processors are killed while the broker is away, too.
     """
 
-    def __init__(self, engine: LocalEngine, world: World) -> None:
+    def __init__(self, engine: LocalEngine, world: SampleServers) -> None:
         self.committed: Counter[Kind] = Counter()
-        self.poison: set[Place] = set()
+        self.poison: set[LogPosition] = set()
         self.notes: list[str] = []
         self._engine = engine
         self._world = world
@@ -68,25 +68,25 @@ class Committer:
         self._full: dict[str, str] = {}
         self._frozen: dict[str, int] = {}
         self._seconds: set[str] = set()
-        self._due: list[tuple[float, int, Mishap, bool]] = []
-        self._broker = ThreadPoolExecutor(1, "broker-mishaps")
+        self._due: list[tuple[float, int, ChaosFault, bool]] = []
+        self._broker = ThreadPoolExecutor(1, "broker-faults")
         self._began = 0.0
 
-    def run(self, mishaps: Sequence[Mishap], seconds: float) -> None:
+    def run(self, faults: Sequence[ChaosFault], seconds: float) -> None:
         """Commit everything; returns after that time, once all is as it was before. Raises if that can't be had."""
         self._began = time.monotonic()
-        self._due = [(mishap.at_s, number, mishap, True) for number, mishap in enumerate(mishaps)]
+        self._due = [(fault.at_s, number, fault, True) for number, fault in enumerate(faults)]
         heapq.heapify(self._due)
         while self._due and self._due[0][0] < seconds:
-            at_s, number, mishap, begins = heapq.heappop(self._due)
+            at_s, number, fault, begins = heapq.heappop(self._due)
             self._sleep_until(at_s)
-            act = partial(self._begin if begins else self._end, mishap)
-            if mishap.kind in _AT_THE_BROKER:
+            act = partial(self._begin if begins else self._end, fault)
+            if fault.kind in _AT_THE_BROKER:
                 self._broker.submit(act)
             else:
                 act()
-            if begins and mishap.lasting_s:
-                heapq.heappush(self._due, (self._now() + mishap.lasting_s, number, mishap, False))
+            if begins and fault.lasting_s:
+                heapq.heappush(self._due, (self._now() + fault.lasting_s, number, fault, False))
         self._sleep_until(seconds)
         self._broker.shutdown()
         self._calm()
@@ -97,35 +97,35 @@ class Committer:
     def _sleep_until(self, at_s: float) -> None:
         time.sleep(max(0.0, at_s - self._now()))
 
-    def _begin(self, mishap: Mishap) -> None:
-        about = f"{mishap.kind}{f': {mishap.target}' if mishap.target else ''}"
+    def _begin(self, fault: ChaosFault) -> None:
+        about = f"{fault.kind}{f': {fault.target}' if fault.target else ''}"
         try:
-            self._commit(mishap)
+            self._commit(fault)
         except Exception as error:
             # No finding about the engine: what could not be broken is missing from the counts.
             self._note(f"NOT COMMITTED {about}: {error!r}")
             return
-        self.committed[mishap.kind] += 1
-        self._note(f"{about}{f' for {mishap.lasting_s:.1f} s' if mishap.lasting_s else ''}")
+        self.committed[fault.kind] += 1
+        self._note(f"{about}{f' for {fault.lasting_s:.1f} s' if fault.lasting_s else ''}")
 
-    def _end(self, mishap: Mishap) -> None:
+    def _end(self, fault: ChaosFault) -> None:
         try:
-            match mishap.kind:
+            match fault.kind:
                 case Kind.FREEZE:
-                    self._wake(mishap.target)
+                    self._wake(fault.target)
                 case Kind.SECOND:
-                    self._dismiss(f"{mishap.target}-2")
+                    self._dismiss(f"{fault.target}-2")
                 case Kind.API_HANG | Kind.API_DOWN | Kind.API_ERRORS:
                     self._set_api(self._api_before)
                 case Kind.INSERT_REFUSED | Kind.INSERT_DROPPED | Kind.INSERT_HANGS:
                     self._set_warehouse("ok")
                 case Kind.TOPIC_FULL:
-                    self._accept_writes(mishap.target)
+                    self._accept_writes(fault.target)
                 case _:
                     return
         except (httpx.HTTPError, KafkaException) as error:
             # What was to be mended is away; _calm() does it in the end.
-            self._note(f"not ended yet: {mishap.kind}: {error!r}")
+            self._note(f"not ended yet: {fault.kind}: {error!r}")
 
     def _calm(self) -> None:
         """End whatever lasts, and start what didn't come back in its time."""
@@ -147,10 +147,10 @@ class Committer:
         self.notes.append(line)
         _log.info("%s", line)
 
-    def _commit(self, mishap: Mishap) -> None:
-        match mishap.kind:
+    def _commit(self, fault: ChaosFault) -> None:
+        match fault.kind:
             case Kind.KILL:
-                kill(self._engine, mishap.target)
+                kill(self._engine, fault.target)
             case Kind.BROKER_KILL:
                 kill(self._engine, BROKER)
             case Kind.CLICKHOUSE_KILL:
@@ -160,19 +160,19 @@ class Committer:
                     raise LocalError("The broker isn't run by this engine.")
                 self._engine.kafka.restart()
             case Kind.FREEZE:
-                pid = self._frozen[mishap.target] = running(self._engine, mishap.target)
+                pid = self._frozen[fault.target] = running(self._engine, fault.target)
                 os.kill(pid, signal.SIGSTOP)
             case Kind.SECOND:
-                self._engine.start_process(mishap.target, f"{mishap.target}-2")
-                self._seconds.add(f"{mishap.target}-2")
+                self._engine.start_process(fault.target, f"{fault.target}-2")
+                self._seconds.add(f"{fault.target}-2")
             case Kind.API_HANG | Kind.API_DOWN | Kind.API_ERRORS:
-                self._set_api(_API[mishap.kind])
+                self._set_api(_API[fault.kind])
             case Kind.INSERT_REFUSED | Kind.INSERT_DROPPED | Kind.INSERT_HANGS:
-                self._set_warehouse(_WAREHOUSE[mishap.kind])
+                self._set_warehouse(_WAREHOUSE[fault.kind])
             case Kind.TOPIC_FULL:
-                self._refuse_writes(mishap.target)
+                self._refuse_writes(fault.target)
             case Kind.POISON:
-                self._produce_poison(mishap.target)
+                self._produce_poison(fault.target)
 
     def _wake(self, name: str) -> None:
         pid = self._frozen.pop(name, None)
@@ -235,7 +235,7 @@ class Committer:
             if error is not None:
                 errors.append(error)
             else:
-                self.poison.add(Place(message.topic(), message.partition(), message.offset()))  # type: ignore[attr-defined]
+                self.poison.add(LogPosition(message.topic(), message.partition(), message.offset()))  # type: ignore[attr-defined]
 
         for number, value in enumerate(_POISON):
             key = None if number % 2 else f"poison-{number}".encode()

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from processors.roles.timer_wheel import BUCKET_MS, Deadlines
+from processors.roles.timer_wheel import BUCKET_MS, TimerWheel
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d"])
 TIMES = st.integers(1, 400)
@@ -14,66 +14,66 @@ TIMES = st.integers(1, 400)
 
 def test_never_is_never() -> None:
     """A state without a timer isn't armed, and disarming it is nothing."""
-    deadlines = Deadlines()
-    deadlines.arm(b"a", 1, 0)
-    deadlines.disarm(b"a", 0)
-    assert (len(deadlines), deadlines.next_ms(), list(deadlines.due(10**15))) == (0, None, [])
+    timers = TimerWheel()
+    timers.arm(b"a", 1, 0)
+    timers.disarm(b"a", 0)
+    assert (len(timers), timers.next_ms(), list(timers.due(10**15))) == (0, None, [])
 
 
 def test_nothing_rings_before_its_time() -> None:
     """A timer rings within one bucket after its time, and not a millisecond before it."""
-    deadlines = Deadlines()
-    deadlines.arm(b"a", 1, 1_001)
-    assert list(deadlines.due(1_000)) == []
-    assert deadlines.next_ms() is not None
-    assert list(deadlines.due(1_001 + BUCKET_MS)) == [(b"a", 1)]
+    timers = TimerWheel()
+    timers.arm(b"a", 1, 1_001)
+    assert list(timers.due(1_000)) == []
+    assert timers.next_ms() is not None
+    assert list(timers.due(1_001 + BUCKET_MS)) == [(b"a", 1)]
 
 
 def test_what_is_due_rings_once() -> None:
     """What was taken out is not there any more."""
-    deadlines = Deadlines()
-    deadlines.arm(b"a", 1, 10)
-    assert list(deadlines.due(100)) == [(b"a", 1)]
-    assert list(deadlines.due(100)) == []
+    timers = TimerWheel()
+    timers.arm(b"a", 1, 10)
+    assert list(timers.due(100)) == [(b"a", 1)]
+    assert list(timers.due(100)) == []
 
 
 def test_the_oldest_ring_first() -> None:
     """Buckets ring in the order of their times."""
-    deadlines = Deadlines()
+    timers = TimerWheel()
     for number, due in enumerate([900, 100, 500]):
-        deadlines.arm(b"%d" % number, number, due)
-    assert [seq for _, seq in deadlines.due(1_000)] == [1, 2, 0]
+        timers.arm(b"%d" % number, number, due)
+    assert [seq for _, seq in timers.due(1_000)] == [1, 2, 0]
 
 
 def test_a_limit_leaves_the_rest_for_later() -> None:
     """No more than the limit is taken at once, and nothing is lost by it."""
-    deadlines = Deadlines()
+    timers = TimerWheel()
     for number in range(25):
-        deadlines.arm(b"%d" % number, number, 10)
-    taken = [seq for _ in range(3) for _, seq in deadlines.due(20, limit=10)]
+        timers.arm(b"%d" % number, number, 10)
+    taken = [seq for _ in range(3) for _, seq in timers.due(20, limit=10)]
     assert sorted(taken) == list(range(25))
-    assert len(deadlines) == 0
+    assert len(timers) == 0
 
 
 def test_a_later_state_takes_the_timer_over() -> None:
     """The next state of the same job, due in the same bucket, rings in place of the one before."""
-    deadlines = Deadlines()
-    deadlines.arm(b"a", 1, 1_000)
-    deadlines.disarm(b"a", 1_000)
-    deadlines.arm(b"a", 2, 1_001)
-    assert list(deadlines.due(2_000)) == [(b"a", 2)]
+    timers = TimerWheel()
+    timers.arm(b"a", 1, 1_000)
+    timers.disarm(b"a", 1_000)
+    timers.arm(b"a", 2, 1_001)
+    assert list(timers.due(2_000)) == [(b"a", 2)]
 
 
 def test_what_is_disarmed_leaves_nothing_behind() -> None:
     """Under load all timers of an hour are disarmed long before their time, and take no memory until then."""
-    deadlines = Deadlines()
-    deadlines.arm(b"a", 1, 10**9)
+    timers = TimerWheel()
+    timers.arm(b"a", 1, 10**9)
     for number in range(20_000):
-        deadlines.arm(b"b", number, 10 * number + 10)
-        deadlines.disarm(b"b", 10 * number + 10)
-    assert len(deadlines._buckets) == 1
-    assert len(deadlines._order) < 2_000
-    assert list(deadlines.due(10**9)) == [(b"a", 1)]
+        timers.arm(b"b", number, 10 * number + 10)
+        timers.disarm(b"b", 10 * number + 10)
+    assert len(timers._buckets) == 1
+    assert len(timers._order) < 2_000
+    assert list(timers.due(10**9)) == [(b"a", 1)]
 
 
 class Wheel(RuleBasedStateMachine):
@@ -81,7 +81,7 @@ class Wheel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.wheel = Deadlines()
+        self.wheel = TimerWheel()
         self.armed: dict[bytes, tuple[int, int]] = {}
         self.now = 0
         self.seq = 0

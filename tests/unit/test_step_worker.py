@@ -13,9 +13,9 @@ from processors.kafka.producer import Outgoing
 from processors.kafka.record import Batch, Part, Record
 from processors.messages.wire import decode_event, encode_command
 from processors.pipeline.plan_store import Plans
-from processors.roles.step_worker import StepRunner
+from processors.roles.step_worker import StepWorker
 from processors.saga.commands import StepCommand
-from processors.saga.events import Event, Failed, Succeeded, Undone
+from processors.saga.events import Compensated, Event, Failed, Succeeded
 from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.saga.state import Action
 from processors.step import Step, StepCall, StepOutput
@@ -45,8 +45,8 @@ class Slow(Step):
         self.happened.append(f"undo {call.seq}")
 
 
-class Answers:
-    """An outbox that keeps what was sent, and may be told to take its time."""
+class ReplyBatcher:
+    """A producer that keeps what was sent, and may be told to take its time."""
 
     def __init__(self) -> None:
         self.sent: list[Outgoing] = []
@@ -67,7 +67,7 @@ class Answers:
 class Done:
     """The ledger of one partition."""
 
-    open = True
+    owned = True
 
     def __init__(self, inherited_below: int = 0) -> None:
         self.offsets: set[int] = set()
@@ -99,20 +99,20 @@ def command(of: Plan, seq: int, action: Action = Action.EXECUTE, job: str = "job
     )
 
 
-async def runner_of(of: Plan, answers: Answers, max_in_flight: int = 64) -> StepRunner:
+async def runner_of(of: Plan, answers: ReplyBatcher, max_in_flight: int = 64) -> StepWorker:
     """Return a runner that knows one plan."""
     host = MemoryHost()
     await host.log("plans").append(b"plan:" + of.hash.encode(), encode_plan(of))
     plans = Plans(host.log("plans"))
     await plans.refresh()
-    return StepRunner("slow", host, answers, plans, Catalogue(steps=("slow",)), max_in_flight=max_in_flight)
+    return StepWorker("slow", host, answers, plans, Catalogue(steps=("slow",)), max_in_flight=max_in_flight)
 
 
 async def run(
     commands: Sequence[StepCommand], of: Plan, *, takes_time: bool = False, inherited_below: int = 0
-) -> tuple[Answers, Done]:
+) -> tuple[ReplyBatcher, Done]:
     """Give a runner one batch of commands, wait until all are acknowledged, and return what it did."""
-    answers, done = Answers(), Done(inherited_below)
+    answers, done = ReplyBatcher(), Done(inherited_below)
     answers.takes_time = takes_time
     runner = await runner_of(of, answers)
     records = [
@@ -146,8 +146,8 @@ async def test_an_undo_that_comes_with_its_action_leaves_none_unanswered(takes_t
     answers, done = await run([command(of, 1), command(of, 2, Action.COMPENSATE)], of, takes_time=takes_time)
     assert done.offsets == {0, 1}
     first, second = answers.events(of)
-    assert isinstance(first, Failed) and first.unknown
-    assert isinstance(second, Undone)
+    assert isinstance(first, Failed) and first.outcome_unknown
+    assert isinstance(second, Compensated)
     assert Slow.happened == ["undo 2"]
 
 
@@ -157,7 +157,7 @@ async def test_an_expired_action_is_not_run_and_its_outcome_is_unknown() -> None
     answers, done = await run([command(of, 1, expires_ms=1)], of)
     assert done.offsets == {0}
     (only,) = answers.events(of)
-    assert isinstance(only, Failed) and only.unknown and only.retryable
+    assert isinstance(only, Failed) and only.outcome_unknown and only.retryable
     assert Slow.happened == []
 
 
@@ -173,7 +173,7 @@ async def test_a_repeated_command_is_done_once() -> None:
 async def test_an_answer_under_way_takes_no_place_from_other_jobs_but_holds_its_own() -> None:
     """While Kafka is slow to take an answer, other jobs go on; the next command of the same job waits."""
     of = plan()
-    answers, done = Answers(), Done()
+    answers, done = ReplyBatcher(), Done()
     runner = await runner_of(of, answers, max_in_flight=1)
     taken = asyncio.Event()
     send = answers.send
@@ -203,7 +203,7 @@ async def test_an_answer_under_way_takes_no_place_from_other_jobs_but_holds_its_
 
     await runner.serve(batches())
     assert Slow.happened == ["run 1", "run 1", "undo 2"]
-    assert [type(event) for event in answers.events(of)] == [Succeeded, Succeeded, Undone]
+    assert [type(event) for event in answers.events(of)] == [Succeeded, Succeeded, Compensated]
 
 
 async def test_jobs_do_not_wait_for_each_other() -> None:
@@ -215,20 +215,20 @@ async def test_jobs_do_not_wait_for_each_other() -> None:
 
 
 @pytest.mark.parametrize(("inherited_below", "unknown"), [(1, True), (0, False)])
-async def test_no_worker_vouches_for_an_earlier_owner(inherited_below: int, unknown: bool) -> None:
+async def test_no_worker_vouches_for_an_earlier_owner(inherited_below: int, outcome_unknown: bool) -> None:
     """A definite failure is definite only of a command that no earlier owner of the partition can have begun."""
     Slow.refuses = True
     of = plan()
     answers, _ = await run([command(of, 1)], of, inherited_below=inherited_below)
     (only,) = answers.events(of)
-    assert isinstance(only, Failed) and only.unknown is unknown and not only.retryable
+    assert isinstance(only, Failed) and only.outcome_unknown is outcome_unknown and not only.retryable
 
 
 async def test_a_command_delivered_again_while_it_runs_is_acknowledged_with_its_answer() -> None:
     """Acknowledged before, a crash between the two would leave the command without an answer."""
     of = plan()
     Slow.gate.clear()
-    answers, first, second = Answers(), Done(), Done()
+    answers, first, second = ReplyBatcher(), Done(), Done()
     runner = await runner_of(of, answers)
     again = asyncio.Event()
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 
-class Progress:
+class OffsetTracker:
     """Knows the offset that may be committed: the lowest one not done.
 
     One object per partition and assignment. When the partition is revoked it is closed, and whoever still holds records
@@ -21,11 +21,11 @@ class Progress:
         "_inherited_below",
         "_on_done",
         "committed",
-        "open",
+        "owned",
     )
 
     def __init__(self, on_done: Callable[[], None], inherited_below: int = 0) -> None:
-        self.open = True
+        self.owned = True
         self.committed: int | None = None
         self._on_done = on_done
         # The partition's end when it was assigned: an earlier owner may have begun whatever lies below.
@@ -46,7 +46,7 @@ class Progress:
     @property
     def committable(self) -> int | None:
         """The offset to commit; None if that would change nothing."""
-        if not self.open or self._after is None:
+        if not self.owned or self._after is None:
             return None
         offset = self._handed[0] if self._handed else self._after
         return None if offset == self.committed else offset
@@ -96,7 +96,7 @@ class Progress:
 
     def close(self) -> None:
         """Forget everything: the partition is no longer this process's."""
-        self.open = False
+        self.owned = False
         self._handed.clear()
         self._done.clear()
         self._handed_at.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processors.kafka.token_bucket import Pace
+from processors.kafka.token_bucket import TokenBucket
 
 
 class _Clock:
@@ -16,25 +16,25 @@ class _Clock:
 def test_a_burst_goes_at_once_and_then_turns_are_taken() -> None:
     """As many as a burst has, none more until time has passed."""
     clock = _Clock()
-    pace = Pace(10, 3, clock)
-    assert [pace.take() for _ in range(4)] == [True, True, True, False]
-    assert round(pace.wait_s(), 6) == 0.1
+    bucket = TokenBucket(10, 3, clock)
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
+    assert round(bucket.wait_s(), 6) == 0.1
 
 
 def test_turns_come_back_with_time() -> None:
     """One a tenth of a second here; a wait that was told is enough."""
     clock = _Clock()
-    pace = Pace(10, 3, clock)
-    while pace.take():
+    bucket = TokenBucket(10, 3, clock)
+    while bucket.take():
         pass
-    clock.now += pace.wait_s()
-    assert pace.take()
-    assert not pace.take()
+    clock.now += bucket.wait_s()
+    assert bucket.take()
+    assert not bucket.take()
 
 
 def test_turns_are_not_saved_up_beyond_a_burst() -> None:
     """A long quiet doesn't allow a long storm."""
     clock = _Clock()
-    pace = Pace(10, 3, clock)
+    bucket = TokenBucket(10, 3, clock)
     clock.now += 3600
-    assert sum(pace.take() for _ in range(10)) == 3
+    assert sum(bucket.take() for _ in range(10)) == 3

@@ -10,22 +10,22 @@ from time import monotonic
 from typing import Any
 
 from processors.kafka.record import Batch, Part, Record
-from processors.transport.progress import Progress
+from processors.transport.offset_tracker import OffsetTracker
 
 
-class Inbox:
+class RecordQueue:
     """A queue of runs of records, one partition each, that never makes its reader wait for more than is there."""
 
     def __init__(self) -> None:
         self.queued = 0
         # aiokafka's ConsumerRecords: turned into Records only once somebody wants them.
-        self._runs: deque[tuple[Progress, Sequence[Any]]] = deque()
+        self._runs: deque[tuple[OffsetTracker, Sequence[Any]]] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
-    def put(self, progress: Progress, fetched: Sequence[Any]) -> None:
+    def put(self, tracker: OffsetTracker, fetched: Sequence[Any]) -> None:
         """Queue records of one partition, in order."""
-        self._runs.append((progress, fetched))
+        self._runs.append((tracker, fetched))
         self.queued += len(fetched)
         self._wake()
 
@@ -56,12 +56,12 @@ class Inbox:
         return self._take(max_records)
 
     def _take(self, max_records: int) -> Batch:
-        taken: dict[Progress, list[Record]] = {}
+        taken: dict[OffsetTracker, list[Record]] = {}
         room = max_records
         while self._runs and room:
-            progress, fetched = self._runs.popleft()
+            tracker, fetched = self._runs.popleft()
             if len(fetched) > room:
-                self._runs.appendleft((progress, fetched[room:]))
+                self._runs.appendleft((tracker, fetched[room:]))
                 fetched = fetched[:room]
             room -= len(fetched)
             records = [
@@ -76,17 +76,17 @@ class Inbox:
                 )
                 for r in fetched
             ]
-            if progress in taken:
-                taken[progress] += records
+            if tracker in taken:
+                taken[tracker] += records
             else:
-                taken[progress] = records
+                taken[tracker] = records
         self.queued -= max_records - room
         now = monotonic()
         parts = []
-        for progress, records in taken.items():
+        for tracker, records in taken.items():
             offsets = [record.offset for record in records]
-            progress.hand_out(offsets, now)
-            parts.append(Part(records[0].partition, progress, offsets))
+            tracker.hand_out(offsets, now)
+            parts.append(Part(records[0].partition, tracker, offsets))
         runs = list(taken.values())
         return Batch(runs[0] if len(runs) == 1 else list(chain.from_iterable(runs)), parts)
 

@@ -12,7 +12,7 @@ from processors.kafka.producer import Outgoing
 from processors.kafka.record import Batch, Part, Record
 from processors.messages.wire import encode_command
 from processors.pipeline.plan_store import Plans
-from processors.roles.step_worker import StepRunner
+from processors.roles.step_worker import StepWorker
 from processors.saga.commands import StepCommand
 from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.saga.state import Action
@@ -34,7 +34,7 @@ class Quick(Step):
 
 
 class Refusing:
-    """An outbox whose records Kafka doesn't take."""
+    """A producer whose records Kafka doesn't take."""
 
     async def send(self, items: Sequence[Outgoing]) -> list[int]:
         """Fail, after a while."""
@@ -45,7 +45,7 @@ class Refusing:
 class Unacknowledged:
     """The ledger of one partition."""
 
-    open = True
+    owned = True
     acknowledged = False
 
     def inherited(self, offset: int) -> bool:
@@ -73,7 +73,7 @@ async def test_an_answer_that_was_not_delivered_stops_a_worker_that_waits_for_mo
     await host.log("plans").append(b"plan:" + plan.hash.encode(), encode_plan(plan))
     plans = Plans(host.log("plans"))
     await plans.refresh()
-    runner = StepRunner("quick", host, Refusing(), plans, Catalogue(steps=("quick",)))
+    runner = StepWorker("quick", host, Refusing(), plans, Catalogue(steps=("quick",)))
     command = StepCommand(
         "job", 1, 1, "quick", Action.EXECUTE, 1, "job:1:quick", plan.hash, "http://a", b"", "", 0, {}, b"", ""
     )
