@@ -92,10 +92,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "retries {{step}}": _rate("scrapesaga_retries_total", "step"),
             "parked {{step}}": _rate("scrapesaga_parked_total", "step"),
         }, "ops"),
-        Panel("Late effects and surprises", {
+        Panel("Late effects and unexpected errors", {
             "late {{step}}": _rate("scrapesaga_late_effects_total", "step"),
-            "surprise {{step}}": _rate("scrapesaga_surprises_total", "step"),
-        }, "ops", doc="Late effects worked after they were given up, and were undone. Surprises are bugs of steps."),
+            "unexpected {{step}}": _rate("scrapesaga_unexpected_errors_total", "step"),
+        }, "ops", doc="Late effects worked after they were given up, and were undone. Unexpected errors are bugs of steps."),
     ),
     "Outside": (
         Panel("Money spent", {"{{pipeline}} {{step}}": _rate("scrapesaga_spend_total", "pipeline", "step") + " * 3600"},
@@ -108,7 +108,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     ),
     "Audit": (
         Panel("Jobs by what became of them", {"{{state}}": f"max by (state) (scrapesaga_audited_jobs{{{_CHOSEN}}})"}),
-        Panel("Promises broken", {"{{promise}}": _rate("scrapesaga_broken_promises_total", "promise")}, red_from=0.000001),
+        Panel("Violations", {"{{invariant}}": _rate("scrapesaga_invariant_violations_total", "invariant")}, red_from=0.000001),
         Panel("Events judged, and not yet read", {
             "judged a second": _rate("scrapesaga_audited_events_total"),
             "to read": _sum("scrapesaga_audit_lag_records"),
@@ -117,7 +117,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     ),
     "Engine": (
         Panel("Waiting records by topic", {"{{topic}}": _sum("scrapesaga_consumer_lag", "topic")}),
-        Panel("Timers armed", {"{{pod}}": _sum("scrapesaga_deadlines", "pod")}),
+        Panel("Timers armed", {"{{pod}}": _sum("scrapesaga_armed_timers", "pod")}),
         Panel("Restore of the table", {"{{pod}}": f"max by (pod) (scrapesaga_recovery_seconds{{{_CHOSEN}}})"}, "s"),
         Panel("Commands issued", {"{{step}} {{action}}": _rate("scrapesaga_commands_total", "step", "action")}, "ops"),
         Panel("Memory", {"{{pod}}": f"process_resident_memory_bytes{{{_CHOSEN}}}"}, "bytes"),

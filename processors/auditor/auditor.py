@@ -10,12 +10,12 @@ from processors.auditor.records import RecordsAudit
 from processors.auditor.sagas import SagaAudit
 from processors.auditor.scope import ReportViolation, Scope
 from processors.auditor.spend import SpendAudit
-from processors.auditor.violations import Violation
 from processors.auditor.watermark import Moment, Watermark
 from processors.kafka.partitioner import partition_for
 from processors.kafka.record import Record
 from processors.messages.wire import FindPlan
 from processors.saga.events import Submitted
+from processors.saga.invariants import Violation
 from processors.saga.state import Phase, Saga
 
 # The first of them tell the story; a broken build breaks a promise with every record.

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from processors.auditor.scope import ReportViolation, Scope
-from processors.auditor.violations import Invariant, LogPosition, Violation
+from processors.auditor.violations import Invariant
 from processors.auditor.watermark import Moment, Watermark
+from processors.saga.invariants import LogPosition, Violation
 
 # An intake that dies in mid-batch leaves some requests unanswered that lie before answered ones, until its successor
 # begins again at the first of them. Later answers that span so much time show that nobody did.
@@ -88,7 +89,7 @@ class IntakeAudit:
                 del self._partitions[partition].unanswered[offset]
                 place = LogPosition(self._topic, partition, offset)
                 detail = "neither accepted nor rejected, and intake has answered later ones for over a minute"
-                self._report(Violation(Invariant.NOTHING_LOST, "", place, detail))
+                self._report(Violation(Invariant.NOTHING_LOST, "", detail, place))
 
     def waits_for(self) -> Iterator[tuple[str, int]]:
         """Yield the partitions whose reading would settle something."""

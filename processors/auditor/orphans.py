@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from processors.auditor.jobs import AuditedJob
-from processors.auditor.violations import Invariant, Violation, position_of
+from processors.auditor.violations import Invariant, position_of
 from processors.errors import BadRecord
 from processors.kafka.record import Record
 from processors.messages.wire import decode_command, decode_saga_fields
+from processors.saga.invariants import Violation
 from schemas.codec import message_name
 
 
@@ -21,7 +22,7 @@ def explain(record: Record, job: AuditedJob | None, starts: int, *, has_past: bo
         return (
             None
             if beyond
-            else Violation(Invariant.FORGOTTEN, key, place, "a tombstone, and the events don't end the saga here")
+            else Violation(Invariant.FORGOTTEN, key, "a tombstone, and the events don't end the saga here", place)
         )
     is_state = message_name(record.value) == "saga_state"
     try:
@@ -32,14 +33,14 @@ def explain(record: Record, job: AuditedJob | None, starts: int, *, has_past: bo
             command = decode_command(record.value)
             job_id, seq, offset = command.job_id, command.seq, starts
     except BadRecord as error:
-        return Violation(Invariant.READABLE, key, place, str(error))
+        return Violation(Invariant.READABLE, key, str(error), place)
     rule = Invariant.FOLD if is_state else Invariant.COMMAND
     if job_id != key:
-        return Violation(rule, key, place, f"it is of job {job_id}")
+        return Violation(rule, key, f"it is of job {job_id}", place)
     if beyond or offset < starts or (job is not None and seq < job.first_seq):
         return None
     if job is None:
-        return Violation(rule, key, place, f"seq {seq} of a job that was never submitted")
+        return Violation(rule, key, f"seq {seq} of a job that was never submitted", place)
     known = {*job.seen.values(), *(one.seq for one in job.expected.values())}
     how = "the events make something else of it" if seq in known else "it follows from no event"
-    return Violation(rule, key, place, f"seq {seq}: {how}")
+    return Violation(rule, key, f"seq {seq}: {how}", place)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import msgspec
 
 from processors.auditor.scope import ReportViolation, Scope
-from processors.auditor.violations import Invariant, LogPosition, Violation, position_of
+from processors.auditor.violations import Invariant, position_of
 from processors.auditor.watermark import Moment, Waiting, Watermark
 from processors.kafka.partitioner import partition_for
 from processors.kafka.record import Record
+from processors.saga.invariants import LogPosition, Violation
 from processors.saga.plan import StepPlan
 from processors.saga.state import Phase, Saga, StepState, StepStatus, Undo
 
@@ -98,11 +99,11 @@ class RecordsAudit:
             return
         if not completed and latest is not None:
             detail = f"run {saga.run} was compensated, and its record under {check.key!r} has no tombstone behind it"
-            self._report(Violation(Invariant.RECORD_GONE, saga.job_id, latest.place, detail))
+            self._report(Violation(Invariant.RECORD_GONE, saga.job_id, detail, latest.place))
         elif completed and saga.started_ms >= self._scope.since_ms:
             where = LogPosition(self._scope.records, -1, -1) if latest is None else latest.place
             detail = f"run {saga.run} completed, and there is no record under {check.key!r}"
-            self._report(Violation(Invariant.RECORD_THERE, saga.job_id, where, detail))
+            self._report(Violation(Invariant.RECORD_THERE, saga.job_id, detail, where))
 
 
 def published_key(job_id: str, planned: StepPlan, step: StepState) -> bytes | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from processors.auditor.jobs import AuditedJob, ExpectedRecord, Jobs, fingerprint
 from processors.auditor.orphans import explain
 from processors.auditor.scope import ReportViolation, Scope
-from processors.auditor.violations import Invariant, LogPosition, Violation, position_of
+from processors.auditor.violations import Invariant, position_of
 from processors.auditor.watermark import Moment, Waiting, Watermark
 from processors.errors import BadRecord
 from processors.kafka.record import Record
@@ -24,7 +24,7 @@ from processors.pipeline.plan_store import UnknownPlan
 from processors.roles.timer_wheel import TimerWheel
 from processors.saga.commands import Note, StepCommand, outstanding
 from processors.saga.events import Event, Submitted
-from processors.saga.invariants import check_decision
+from processors.saga.invariants import LogPosition, Violation, check_decision
 from processors.saga.protocol import advance_or_park
 from processors.saga.state import ENDED, Saga
 from processors.saga_table.changelog import seq_in
@@ -141,7 +141,7 @@ class SagaAudit:
         decision, error = advance_or_park(before, record.offset, event, record.timestamp_ms)
         if error is None and decision.note is not Note.REPEATED:
             for violation in check_decision(before, event, record.timestamp_ms, decision):
-                self._report(Violation(violation.rule, violation.job_id, position_of(record), violation.detail))
+                self._report(Violation(violation.rule, violation.job_id, violation.detail, position_of(record)))
         if error is not None:
             self._set_aside.append((record.offset, event.job_id))
         for command in decision.commands:
@@ -340,7 +340,7 @@ class SagaAudit:
             self._report(violation)
 
     def _break(self, rule: Invariant, job_id: str, place: LogPosition, detail: str) -> None:
-        self._report(Violation(rule, job_id, place, detail))
+        self._report(Violation(rule, job_id, detail, place))
 
 
 def _said(record: Record) -> bytes:

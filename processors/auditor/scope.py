@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from processors.auditor.violations import Violation
+from processors.saga.invariants import Violation
 from topics.catalogue import Catalogue
 
 ReportViolation = Callable[[Violation], None]

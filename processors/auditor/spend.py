@@ -6,9 +6,10 @@ import hashlib
 from dataclasses import replace
 
 from processors.auditor.scope import ReportViolation
-from processors.auditor.violations import Invariant, Violation, position_of
+from processors.auditor.violations import Invariant, position_of
 from processors.errors import BadRecord
 from processors.kafka.record import Record
+from processors.saga.invariants import Violation
 from processors.spend.book import SpendBook, SpendEntry, SpendState
 
 #: Once a call was taken back, or its result given to another key, nothing is paid under its own any more.
@@ -36,7 +37,7 @@ class SpendAudit:
         try:
             entry = _slim(SpendEntry.decode(record.value))
         except BadRecord as error:
-            self._report(Violation(Invariant.READABLE, "", position_of(record), str(error)))
+            self._report(Violation(Invariant.READABLE, "", str(error), position_of(record)))
             return
         before, was_granted = self._book.entry(key), self._book.is_granted(key)
         self._book.fold(record.offset, key, entry)
@@ -45,7 +46,7 @@ class SpendAudit:
 
     def _judge(self, record: Record, before: SpendEntry | None, was_granted: bool, entry: SpendEntry) -> None:
         def violation(rule: Invariant, detail: str) -> None:
-            self._report(Violation(rule, _job_of(entry.key), position_of(record), detail))
+            self._report(Violation(rule, _job_of(entry.key), detail, position_of(record)))
 
         if before is not None and before.content_hash != entry.content_hash:
             violation(Invariant.ONE_PAYLOAD, f"key {entry.key} was for another content before")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from processors.auditor.violations import Violation, label_of
+from processors.auditor.violations import label_of, position_fields
+from processors.saga.invariants import Violation
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +38,10 @@ class ThrottledLog:
             window.left_out += 1
             return
         window.lines += 1
-        place = violation.place
         fields = {
             "job_id": violation.job_id,
-            "topic": place.topic,
-            "partition": place.partition,
-            "offset": place.offset,
+            **position_fields(violation),
             "detail": violation.detail,
-            "promise": label_of(violation.rule),
+            "invariant": label_of(violation.rule),
         }
         log.error("broken promise: %s", violation.rule, extra=fields | ({"left_out": left_out} if left_out else {}))

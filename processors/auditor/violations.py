@@ -1,12 +1,12 @@
-"""The promises that can be judged from the topics alone, and what is said of a broken one."""
+"""The invariants that can be judged from the topics alone."""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import NamedTuple
 
 from processors.kafka.record import Record
+from processors.saga.invariants import LogPosition, Violation
 
 
 class Invariant(StrEnum):
@@ -28,35 +28,16 @@ class Invariant(StrEnum):
     GOES_ON = "no saga is stuck"
 
 
-class LogPosition(NamedTuple):
-    """Where a record lies."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}-{self.partition}@{self.offset}"
-
-
 def position_of(record: Record) -> LogPosition:
     """Return where a record lies."""
     return LogPosition(record.topic, record.partition, record.offset)
 
 
-class Violation(NamedTuple):
-    """One broken promise: which, of which job, shown by which record, and how."""
-
-    rule: str
-    job_id: str
-    place: LogPosition
-    detail: str
-
-    def __str__(self) -> str:
-        whose = f" of job {self.job_id}" if self.job_id else ""
-        return f"{self.rule}: {self.place}{whose}: {self.detail}"
+def position_fields(violation: Violation) -> dict[str, object]:
+    """Return where the record lies that shows a violation, as fields of a log line or of a JSON object."""
+    return {} if violation.position is None else violation.position._asdict()
 
 
 def label_of(rule: str) -> str:
-    """Return a promise as the value of a metric's label; their number is bounded by the code."""
+    """Return an invariant as the value of a metric's label; their number is bounded by the code."""
     return re.sub(r"[^a-z0-9]+", "-", rule.lower()).strip("-")

@@ -11,13 +11,14 @@ import typer
 
 from processors.auditor.conservation import count
 from processors.auditor.follow import Beginning, Follower
-from processors.auditor.violations import Violation, label_of
+from processors.auditor.violations import label_of, position_fields
 from processors.cli import show
 from processors.cli.context import Context
 from processors.cli.errors import Exit
 from processors.cli.replay import read_start
 from processors.durations import parse_duration
 from processors.redaction import one_line
+from processors.saga.invariants import Violation
 
 _STATUS_EVERY_S = 5.0
 
@@ -96,9 +97,9 @@ def _sums(follower: Follower) -> dict[str, object]:
 
 def _fields(violation: Violation) -> dict[str, object]:
     return {
-        "promise": violation.rule,
+        "invariant": violation.rule,
         "job_id": violation.job_id,
-        **violation.place._asdict(),
+        **position_fields(violation),
         "detail": violation.detail,
     }
 

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import clickhouse_connect
 import httpx
 
 from processors.kafka.reader import Reader, all_states
-
-
-class LogPosition(NamedTuple):
-    """Where a record lies: what tells it from every other, whatever its key."""
-
-    topic: str
-    partition: int
-    offset: int
+from processors.saga.invariants import LogPosition
 
 
 def dead_letters(reader: Reader, topic: str) -> dict[LogPosition, str]:

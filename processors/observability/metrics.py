@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 # From a cached answer to a slow page; a paid call may take half a minute.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -23,7 +25,7 @@ saga_seconds = Histogram(
 oldest_seconds = Gauge(
     "scrapesaga_oldest_unfinished_seconds", "Age of the oldest run that has not ended; 0 if there is none.", ["phase"]
 )
-armed_timers = Gauge("scrapesaga_deadlines", "Timers armed.")
+armed_timers = Gauge("scrapesaga_armed_timers", "Timers armed.")
 late_effects = Counter(
     "scrapesaga_late_effects_total", "Effects, or possible ones, reported after the abort.", ["step"]
 )
@@ -47,7 +49,7 @@ queue_seconds = Histogram(
 )
 in_flight = Gauge("scrapesaga_steps_in_flight", "Commands being worked on.", ["step"])
 unexpected_errors = Counter(
-    "scrapesaga_surprises_total", "Exceptions of steps that say nothing about retry or failure.", ["step"]
+    "scrapesaga_unexpected_errors_total", "Exceptions of steps that say nothing about retry or failure.", ["step"]
 )
 
 spans = Counter("scrapesaga_spans_total", "Spans by what became of them: sent or dropped.", ["outcome"])
@@ -58,14 +60,48 @@ pages_bytes = Counter("scrapesaga_page_bytes_total", "Bytes of pages before comp
 rows = Counter("scrapesaga_rows_total", "Rows written to the warehouse.", ["step", "kind"])
 custom = Counter("scrapesaga_custom_total", "What custom steps count by names of their own.", ["step", "name"])
 
-invariant_violations = Counter("scrapesaga_broken_promises_total", "Promises that the auditor saw broken.", ["promise"])
+invariant_violations = Counter(
+    "scrapesaga_invariant_violations_total", "Violations that the auditor found.", ["invariant"]
+)
 audited_events = Counter("scrapesaga_audited_events_total", "Events that the auditor judged.")
 audited_jobs = Gauge("scrapesaga_audited_jobs", "Jobs that the auditor saw, by what became of them.", ["state"])
 audit_lag = Gauge("scrapesaga_audit_lag_records", "Events that the auditor has not read yet.")
 audit_unjudged = Gauge(
     "scrapesaga_audit_unjudged_records", "Records that follow from what lies before the audit's beginning."
 )
-stuck_sagas = Gauge("scrapesaga_stuck_sagas", "Sagas whose timer is overdue, and nobody rings it.")
+stuck_sagas = Gauge("scrapesaga_stuck_sagas", "Sagas with an overdue timer that no coordinator has fired.")
+
+
+class _FormerNames(Collector):
+    """Shows metrics under the names that they had before, too, so that alerts and dashboards go on."""
+
+    _NAMES: tuple[tuple[Counter | Gauge, dict[str, str], dict[str, str]], ...] = (
+        (armed_timers, {"scrapesaga_armed_timers": "scrapesaga_deadlines"}, {}),
+        (unexpected_errors, {"scrapesaga_unexpected_errors": "scrapesaga_surprises"}, {}),
+        (
+            invariant_violations,
+            {"scrapesaga_invariant_violations": "scrapesaga_broken_promises"},
+            {"invariant": "promise"},
+        ),
+    )
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing, so that registering asks for no values."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each of them as it was called."""
+        for metric, names, labels in self._NAMES:
+            for family in metric.collect():
+                former = Metric(names[family.name], f"Former name of {family.name}.", family.type)
+                for sample in family.samples:
+                    name = sample.name.replace(family.name, former.name)
+                    renamed = {labels.get(label, label): value for label, value in sample.labels.items()}
+                    former.add_sample(name, renamed, sample.value)
+                yield former
+
+
+REGISTRY.register(_FormerNames())
 
 #: Counters that a step may add to through its host, by name.
 STEP_COUNTERS = {

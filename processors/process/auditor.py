@@ -13,12 +13,13 @@ from confluent_kafka import KafkaException
 
 from processors.auditor.follow import Beginning, Follower
 from processors.auditor.throttled_log import ThrottledLog
-from processors.auditor.violations import Invariant, Violation, label_of
+from processors.auditor.violations import Invariant, label_of
 from processors.errors import ConfigurationError
 from processors.kafka.reader import Reader
 from processors.observability import metrics
 from processors.process.apps import kafka_client
 from processors.process.health_server import HealthServer
+from processors.saga.invariants import Violation
 from processors.settings.settings import Settings
 from topics.catalogue import Catalogue
 

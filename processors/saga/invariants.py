@@ -28,15 +28,30 @@ from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Action, Phase, Saga, StepState, StepStatus, Undo, idempotency_key
 
 
+class LogPosition(NamedTuple):
+    """Where a record lies: what tells it from every other, whatever its key."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}@{self.offset}"
+
+
 class Violation(NamedTuple):
-    """One broken promise: which rule, of which job, how."""
+    """A rule that does not hold: which one, of which job, how; `position` is the record that shows it, where one does."""
 
     rule: str
     job_id: str
     detail: str
+    position: LogPosition | None = None
 
     def __str__(self) -> str:
-        return f"{self.rule}: job {self.job_id}: {self.detail}"
+        if self.position is None:
+            return f"{self.rule}: job {self.job_id}: {self.detail}"
+        whose = f" of job {self.job_id}" if self.job_id else ""
+        return f"{self.rule}: {self.position}{whose}: {self.detail}"
 
 
 class EventRecord(NamedTuple):

@@ -16,7 +16,6 @@ from confluent_kafka import KafkaException, Producer
 
 from processors.demo import observations as outside
 from processors.demo.demo import STEPS, demo_pipeline
-from processors.demo.observations import LogPosition
 from processors.demo.sample_servers import SampleServers
 from processors.errors import ConfigurationError
 from processors.kafka.reader import Reader
@@ -24,6 +23,7 @@ from processors.local.engine import LocalEngine
 from processors.messages.scrape_request import ScrapeRequest, encode_request
 from processors.messages.wire import encode_event
 from processors.saga.events import Cancelled
+from processors.saga.invariants import LogPosition
 from tests.broker import failpoints, unruly_steps
 from tests.chaos.asking import divergences, lags, scrapesaga
 from tests.chaos.verdict import Seen, judge

@@ -117,7 +117,7 @@ def test_a_tampered_copy_breaks_what_was_tampered_with(run: Run, tampered: Catal
     follower = audited(run, tampered)
     expected = {Invariant.FOLD, Invariant.NO_GAPS, Invariant.SENT, Invariant.PAID_ONCE, Invariant.RECORD_GONE}
     assert dict(follower.auditor.violations) == dict.fromkeys(expected, 1), follower.auditor.examples
-    assert all(one.place.topic.startswith("tampered.") for one in follower.auditor.examples)
+    assert all(one.position.topic.startswith("tampered.") for one in follower.auditor.examples)
     follower.close()
 
 
@@ -136,7 +136,7 @@ def test_the_command_line_says_it_by_its_exit_code(run: Run, tampered: Catalogue
     assert followed.exit_code == wanted, followed.output
     lines = [json.loads(line) for line in followed.stdout.splitlines()]
     assert sum(lines[-1]["broken"].values()) == len(lines) - 1
-    assert all({"promise", "job_id", "topic", "partition", "offset", "detail"} <= line.keys() for line in lines[:-1])
+    assert all({"invariant", "job_id", "topic", "partition", "offset", "detail"} <= line.keys() for line in lines[:-1])
 
 
 def test_no_secret_is_anywhere(run: Run) -> None:
@@ -235,5 +235,7 @@ def metric(port: int, name: str) -> float:
 
 
 def broken(port: int) -> dict[str, float]:
-    found = re.findall(r'^scrapesaga_broken_promises_total\{promise="(.*?)"\} (\S+)$', scrape(port), re.MULTILINE)
+    found = re.findall(
+        r'^scrapesaga_invariant_violations_total\{invariant="(.*?)"\} (\S+)$', scrape(port), re.MULTILINE
+    )
     return {promise: float(number) for promise, number in found if float(number)}

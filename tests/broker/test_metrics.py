@@ -34,7 +34,7 @@ def test_sagas_by_phase_and_timers_are_those_of_the_topic(engine: Engine) -> Non
     """The gauges agree with the compacted view of scrape.sagas; forgotten sagas are in neither."""
     until(lambda: engine.shown() == engine.phases(), "gauges as the topic")
     armed = sum(1 for state in engine.states().values() if state["due_ms"])
-    assert engine.coordinator.value("scrapesaga_deadlines") == armed
+    assert engine.coordinator.value("scrapesaga_armed_timers") == armed
     assert engine.coordinator.value("scrapesaga_transitions_total", note="forgotten") == 2
 
 

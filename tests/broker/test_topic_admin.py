@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from processors.errors import ConfigurationError
-from processors.errors import TopicsDiffer as RefusedToStart
+from processors.errors import TopicMismatch as RefusedToStart
 from processors.local.kafka import EmbeddedKafka
 from processors.process.provisioning import apply_topics, plan_topics, verify_topics, wait_for_topics
 from processors.settings.settings import Settings

@@ -9,10 +9,10 @@ from collections.abc import Collection, Sequence
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from processors.demo.observations import LogPosition
 from processors.local.engine import LocalEngine
 from processors.process.apps import group_of
 from processors.process.process import COORDINATOR, INTAKE
+from processors.saga.invariants import LogPosition
 
 _CLI = "import sys; from processors.cli import main; sys.exit(main())"
 

@@ -24,11 +24,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not listed 
 )
 
 from processors.demo.kills import BROKER, CLICKHOUSE, kill, running
-from processors.demo.observations import LogPosition
 from processors.demo.paid_faults import PaidFault
 from processors.demo.sample_servers import SampleServers
 from processors.local.engine import LocalEngine
 from processors.local.errors import LocalError
+from processors.saga.invariants import LogPosition
 from tests.chaos.schedule import ChaosFault, Kind
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processors.demo.observations import LogPosition
+from processors.saga.invariants import LogPosition
 from tests.chaos.verdict import Seen, conservation, judge
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from processors.demo.observations import LogPosition
+from processors.saga.invariants import LogPosition
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def test_records_of_a_partition_keep_the_order_of_the_calls(around: Surroundings
 
 
 @pytest.mark.parametrize(
-    ("trouble", "written"),
+    ("fault", "written"),
     [(EngineFault.NOT_WRITTEN, []), (EngineFault.HALF_WRITTEN, [b"1"]), (EngineFault.UNACKNOWLEDGED, [b"1", b"2"])],
 )
 def test_what_is_not_acknowledged_may_be_written(

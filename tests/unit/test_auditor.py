@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from processors.auditor.auditor import Auditor
 from processors.auditor.scope import Scope
 from processors.auditor.throttled_log import ThrottledLog
-from processors.auditor.violations import Invariant, LogPosition, Violation, label_of
+from processors.auditor.violations import Invariant, label_of
 from processors.kafka.record import Record
 from processors.messages.wire import (
     decode_command,
@@ -25,6 +25,7 @@ from processors.messages.wire import (
 )
 from processors.pipeline.plan_store import UnknownPlan
 from processors.saga.events import Submitted
+from processors.saga.invariants import LogPosition, Violation
 from processors.saga.state import ENDED, Origin, Phase
 from processors.spend.book import SpendEntry, SpendState
 from schemas.codec import Codec, _names, codec, schema_of
@@ -213,7 +214,7 @@ def test_a_wrong_record_breaks_its_promise_alone(
     plant(engine)
     auditor = audit(engine, order)
     assert dict(auditor.violations) == {promise: 1}, auditor.examples
-    assert auditor.examples[0].place.topic.startswith("scrape.")
+    assert auditor.examples[0].position.topic.startswith("scrape.")
 
 
 # --- money --------------------------------------------------------------------------------------------------------------
@@ -410,9 +411,9 @@ def test_a_broken_build_fills_no_disk(caplog: pytest.LogCaptureFixture) -> None:
     """Of each promise some lines a minute are logged; the next minute says how many were not."""
     throttled = ThrottledLog()
     for second in range(100):
-        throttled.write(Violation(Invariant.FOLD, f"j{second}", LogPosition("t", 0, second), "how"), second / 10)
-    throttled.write(Violation(Invariant.SENT, "j", LogPosition("t", 0, 1), "how"), 10.0)
-    throttled.write(Violation(Invariant.FOLD, "j", LogPosition("t", 0, 1), "how"), 61.0)
+        throttled.write(Violation(Invariant.FOLD, f"j{second}", "how", LogPosition("t", 0, second)), second / 10)
+    throttled.write(Violation(Invariant.SENT, "j", "how", LogPosition("t", 0, 1)), 10.0)
+    throttled.write(Violation(Invariant.FOLD, "j", "how", LogPosition("t", 0, 1)), 61.0)
     lines = [record for record in caplog.records if record.name.endswith("throttled_log")]
     assert len(lines) == 20 + 2
     assert lines[0].__dict__["offset"] == 0

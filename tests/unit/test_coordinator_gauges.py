@@ -187,7 +187,7 @@ async def test_a_revoked_partition_is_no_longer_counted(engine: Engine) -> None:
     await engine.on(submitted("b"), partition=1)
     engine.coordinator.revoked(1)
     assert shown() == engine.walked(0) and shown()["RUNNING"] == 1
-    assert value("scrapesaga_deadlines") == 1
+    assert value("scrapesaga_armed_timers") == 1
 
 
 async def test_a_partition_that_is_restored_while_another_is_saved_is_not_counted_twice(engine: Engine) -> None:
@@ -213,7 +213,7 @@ async def test_a_partition_that_goes_while_it_is_saved_is_not_counted(engine: En
     engine.coordinator.revoked(1)
     gate.set()
     await handling
-    assert sum(shown().values()) == 0 and value("scrapesaga_deadlines") == 0
+    assert sum(shown().values()) == 0 and value("scrapesaga_armed_timers") == 0
 
 
 async def test_the_oldest_unfinished_saga_has_its_age_shown(engine: Engine, clock: list[float]) -> None:

@@ -28,7 +28,7 @@ def test_a_redelivered_submission_never_starts_a_run(given: Callable[..., Driven
     assert (job.note, job.state.run, job.phase) == (Note.DUPLICATE, RUN, given().phase)
 
 
-@pytest.mark.parametrize("content", ["c1", "other"])
+@pytest.mark.parametrize("content_hash", ["c1", "other"])
 def test_a_submission_is_decided_once(content_hash: str) -> None:
     """A submission that met a running saga starts nothing when it is delivered again after the end."""
     job = running(**ALWAYS)

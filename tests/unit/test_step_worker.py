@@ -214,7 +214,7 @@ async def test_jobs_do_not_wait_for_each_other() -> None:
     assert len(answers.events(of)) == 20
 
 
-@pytest.mark.parametrize(("inherited_below", "unknown"), [(1, True), (0, False)])
+@pytest.mark.parametrize(("inherited_below", "outcome_unknown"), [(1, True), (0, False)])
 async def test_no_worker_vouches_for_an_earlier_owner(inherited_below: int, outcome_unknown: bool) -> None:
     """A definite failure is definite only of a command that no earlier owner of the partition can have begun."""
     Slow.refuses = True

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from processors.demo.kills import check_targets
-from processors.demo.observations import LogPosition, dead_letters
+from processors.demo.observations import dead_letters
 from processors.demo.verdict import Observed, judge
 from processors.kafka.record import Record
 from processors.local.errors import LocalError
+from processors.saga.invariants import LogPosition
 
 
 def invoice(job: str, step: str, *, status: str = "charged", times: int = 1) -> dict[str, object]:

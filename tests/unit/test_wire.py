@@ -110,7 +110,7 @@ SAGA_FIELDS = {
     "url": TEXT,
     "payload": BYTES,
     "label": TEXT,
-    "content": TEXT,
+    "content_hash": TEXT,
     "origins": st.lists(st.builds(Origin, st.integers(0, 10_000), COUNT), max_size=3).map(tuple),
     "steps": st.lists(STEPS, min_size=3, max_size=3).map(tuple),
     "cursor": st.integers(0, 2),

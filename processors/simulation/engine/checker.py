@@ -168,7 +168,7 @@ class Checker:
     def _check(self, before: Saga | None, event: Event, record: Stored, decision: Decision) -> None:
         job = event.job_id
         for violation in check_decision(before, event, record.timestamp, decision):
-            self._environment.violate(*violation)
+            self._environment.violate(violation.rule, violation.job_id, violation.detail)
         if not decision.changed or decision.saga is None or decision.note is Note.REPEATED:
             return
         seq = decision.saga.seq
@@ -222,4 +222,4 @@ class Checker:
                 ended_well = saga.phase is Phase.COMPLETED
                 effects[planned.name] = model.effect(saga.job_id, saga.run, key, fold.life_run, ended_well)
         for violation in check_rest(saga, effects, fold.excused):
-            self._environment.violate(*violation)
+            self._environment.violate(violation.rule, violation.job_id, violation.detail)
