@@ -5,7 +5,7 @@ The step runs as it is; what it talks to is replaced. Name the model in the step
     class ExportJson(Step):
         simulated = "export_json:Folder"
 
-    class Folder(Outside):
+    class Folder(StepModel):
         def __init__(self, network: Network) -> None:
             super().__init__(network)
             self._folder = TemporaryDirectory()

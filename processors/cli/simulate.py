@@ -35,11 +35,13 @@ def simulate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="STEP=module:attr: really run a step, on this processors.step_model.Outside. May be repeated."
+            "--model",
+            "--outside",
+            help="STEP=module:attr: really run a step, on this processors.step_model.StepModel. May be repeated.",
         ),
     ] = None,
     every_fault: Annotated[
-        bool, typer.Option("--every-fault", help="Fail if some kind of fault never happened.")
+        bool, typer.Option("--every-fault", "--every-mishap", help="Fail if some kind of fault never happened.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a pipeline and level.")] = False,
 ) -> None:
@@ -47,18 +49,18 @@ def simulate(
 
     The rules run with a model of everything around them.
     The whole engine runs with its production runner and coordinator on a simulated Kafka, and with the code of those
-    steps that name a simulated outside (see docs/custom-steps.md); of the others the kind of their effect is modelled.
+    steps that name a step model (see docs/custom-steps.md); of the others the kind of their effect is modelled.
     One seed is one history, the same everywhere.
 
     Ends with 0 if no promise was broken; with 1 if one was, or with --every-fault if some kind never happened;
-    with 3 if a pipeline or an outside can't be read.
+    with 3 if a pipeline or a step model can't be read.
     """
     # The engine is imported only where it is used: looking at a job must not take a second longer for it.
     from processors.simulation.command import Level, SimulationOptions, simulate_all, trace_one
 
     named = dict(one.partition("=")[::2] for one in model or [])
     if not all(named.values()):
-        raise typer.BadParameter("say STEP=module:attr", param_hint="--outside")
+        raise typer.BadParameter("say STEP=module:attr", param_hint="--model")
     asked = SimulationOptions(pipelines, seeds, whole, first, Level(level), seconds, named, as_json)
     if seed is None:
         outcome = simulate_all(asked, typer.echo)

@@ -81,7 +81,7 @@ class SampleServers:
 
     @property
     def pid(self) -> int:
-        """The child's process id; raises WorldFailed if there is none."""
+        """The child's process id; raises SampleServersFailed if there is none."""
         if self._child is None:
             raise SampleServersFailed("the sample world isn't running: call start() first")
         return self._child.pid

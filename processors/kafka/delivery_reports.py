@@ -27,7 +27,7 @@ class DeliveryReports:
     """Has `settle` called in the loop with the lanes whose batch has all its reports."""
 
     def __init__(self, confluent: Producer, settle: Callable[[Sequence[PartitionQueue]], None]) -> None:
-        #: Filled by Lane.report, in whichever thread serves the reports, and emptied in the same one.
+        #: Filled by PartitionQueue.report, in whichever thread serves the reports, and emptied in the same one.
         self.finished: list[PartitionQueue] = []
         self.under_way = 0
         self.confluent = confluent

@@ -74,7 +74,7 @@ class Producer:
             "client.id": client_id,
             "enable.idempotence": True,
             "acks": "all",
-            # What is to go together comes together: see Lane.
+            # What is to go together comes together: see PartitionQueue.
             "linger.ms": 0,
             # What comes while one request is under way goes together in the next, whatever its partition.
             "max.in.flight.requests.per.connection": 1,

@@ -121,7 +121,7 @@ def _round(
 
 def _replay(asked: SimulationOptions, level: Level, seed: int) -> str:
     places = " ".join(map(str, asked.places))
-    options = "".join(f" --outside {step}={target}" for step, target in asked.models.items())
+    options = "".join(f" --model {step}={target}" for step, target in asked.models.items())
     return f"scrapesaga simulate {places} --level {level} --seed {seed}{options}"
 
 
@@ -180,7 +180,7 @@ def _json(
         "per_minute": report.per_minute,
         "steps": steps,
         "ends": report.ends,
-        "mishaps": {str(kind): count for kind, count in faults.items()},
+        "faults": {str(kind): count for kind, count in faults.items()},
         "never": [str(kind) for kind in report.missing],
         "broken": [{"said": said, "story": story, "replay": replay} for said, story, replay in broken],
     }

@@ -101,7 +101,7 @@ def _record(event: EventT[Any]) -> Record:
 
 
 class _Events:
-    """The Ledger of one partition's share of a batch of Faust's events."""
+    """The offsets of one partition's share of a batch of Faust's events."""
 
     def __init__(self, events: dict[int, EventT[Any]]) -> None:
         self._events = events

@@ -128,7 +128,7 @@ def _under_chaos(console: Console, engine: LocalEngine, world: SampleServers, op
         "seed": options.seed,
         "minutes": options.minutes,
         "kills": kills,
-        "mishaps": {kind.value: committer.committed[kind] for kind in Kind},
+        "faults": {kind.value: committer.committed[kind] for kind in Kind},
         "jobs": dict(Counter(str(state["phase"]) for state in seen.states.values())),
         "accepted": len(seen.accepted),
         "drained_s": round(drained_s, 1),
@@ -173,7 +173,7 @@ def _look(engine: LocalEngine, world: SampleServers, load: Load, committer: Comm
 
 
 def _print(console: Console, options: Options, committed: Counter[Kind], checks: tuple[Check, ...], seen: Seen) -> None:
-    table = Table("mishap", "count", "seed", title="what was broken", title_justify="left")
+    table = Table("fault", "count", "seed", title="what was broken", title_justify="left")
     for kind in Kind:
         table.add_row(kind.value, str(committed[kind]), str(options.seed))
     console.print(table)

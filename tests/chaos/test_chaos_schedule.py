@@ -20,7 +20,7 @@ def test_the_same_seed_gives_the_same_schedule() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("minutes", [1, 2, 6])
-def test_every_kind_of_mishap_comes_in_each_block_and_in_time(seed: int, minutes: int) -> None:
+def test_every_kind_of_fault_comes_in_each_block_and_in_time(seed: int, minutes: int) -> None:
     """Nothing is left to luck: each kind, twenty kills and each role are in two minutes of any seed."""
     faults = schedule(seed, minutes * 60, ROLES, 6)
     counts = Counter(fault.kind for fault in faults)
@@ -32,7 +32,7 @@ def test_every_kind_of_mishap_comes_in_each_block_and_in_time(seed: int, minutes
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_mishaps_of_one_place_do_not_overlap(seed: int) -> None:
+def test_faults_of_one_place_do_not_overlap(seed: int) -> None:
     """What lasts at the API, at ClickHouse or in a process ends before the next begins: an end must not end another."""
     faults = schedule(seed, 240, ROLES, 6)
 

@@ -74,14 +74,14 @@ def test_a_pipeline_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     ("given", "says"),
     [
         ("fetch=nowhere:Model", "can't be imported"),
-        ("fetch=tests.sim.plans:shop", "is no module:attr of a processors.step_model.Outside"),
-        ("fetch=plain", "is no module:attr of a processors.step_model.Outside"),
+        ("fetch=tests.sim.plans:shop", "is no module:attr of a processors.step_model.StepModel"),
+        ("fetch=plain", "is no module:attr of a processors.step_model.StepModel"),
         ("other=tests.sim.plans:shop", "has no step other"),
     ],
 )
 def test_an_outside_that_is_none_is_refused(given: str, says: str) -> None:
     """A wrong model is a wrong setting, and the message says what is wrong with it."""
-    result = simulate(EXAMPLE, "--outside", given, "--seeds", "1")
+    result = simulate(EXAMPLE, "--model", given, "--seeds", "1")
     assert result.exit_code == Exit.UNUSABLE
     assert says in result.output
 
@@ -91,7 +91,7 @@ def test_no_histories_prove_nothing() -> None:
     assert simulate(EXAMPLE, "--seeds", "0").exit_code == Exit.USAGE
 
 
-def test_a_mishap_that_never_happened_can_fail_the_command() -> None:
+def test_a_fault_that_never_happened_can_fail_the_command() -> None:
     """In CI, histories that met not every kind of fault prove too little; the command names the kinds."""
     result = simulate(EXAMPLE, "--seeds", "2", "--whole", "1", "--every-fault")
     assert result.exit_code == Exit.REFUSED

@@ -29,7 +29,7 @@ def test_no_promise_is_broken(policy: Resubmit) -> None:
     assert set(report.ends) == {"COMPLETED", "COMPENSATED", "PARKED", "forgotten"}
 
 
-def test_without_mishaps_every_saga_completes() -> None:
+def test_without_faults_every_saga_completes() -> None:
     """A world without budget for faults has one end."""
     report = run(range(50), shop(), dict.fromkeys(Limit, 0))
     assert dict(report.ends) == {"COMPLETED": 50}
@@ -43,7 +43,7 @@ def test_one_seed_is_one_history() -> None:
         assert first == second
 
 
-def test_every_mishap_has_a_budget() -> None:
+def test_every_fault_has_a_budget() -> None:
     """A fault without a limit would never end, one without a budget would never happen."""
     assert set(LIMIT_OF) == set(RuleFault)
     assert set(GENEROUS) == set(Limit)

@@ -36,7 +36,7 @@ def test_no_promise_is_broken() -> None:
     assert len(report.faults) > len(EngineFault) * 0.8
 
 
-def test_without_mishaps_every_job_completes() -> None:
+def test_without_faults_every_job_completes() -> None:
     """A smooth history has one end."""
     whole = whole_history(1, PLAN, planned=())
     assert whole.ends == ("COMPLETED", "COMPLETED")
@@ -65,7 +65,7 @@ def test_a_story_is_short() -> None:
     assert any(str(one.kind) in failure.sentence for one in failure.planned)
 
 
-def test_every_kind_of_mishap_is_drawn() -> None:
+def test_every_kind_of_fault_is_drawn() -> None:
     """What is never planned never happens."""
     kinds = Counter(one.kind for seed in range(2_000) for one in drawn(seed, PLAN))
     assert set(kinds) == set(WEIGHTS)

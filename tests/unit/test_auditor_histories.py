@@ -58,7 +58,7 @@ def audited(history: _History) -> Auditor:
     return auditor
 
 
-def test_mishaps_that_the_engine_survives_are_no_broken_promise() -> None:
+def test_faults_that_the_engine_survives_are_no_broken_promise() -> None:
     """Of every history whose judge has nothing to say the auditor has nothing to say, whatever went wrong in it."""
     plan = shop()
     hit: set[EngineFault] = set()

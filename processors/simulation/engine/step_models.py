@@ -236,9 +236,9 @@ def find_model(target: str) -> type[StepModel]:
     try:
         found = getattr(import_module(module_name), attr) if colon else None
     except (ImportError, AttributeError) as error:
-        raise PipelineError(f"the simulated outside {target!r} can't be imported: {error}") from error
+        raise PipelineError(f"the step model {target!r} can't be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, StepModel)):
-        raise PipelineError(f"the simulated outside {target!r} is no module:attr of a processors.step_model.Outside")
+        raise PipelineError(f"the step model {target!r} is no module:attr of a processors.step_model.StepModel")
     return found
 
 
@@ -249,7 +249,7 @@ def models_of(plan: Plan, named: Mapping[str, str]) -> dict[str, type[StepModel]
     """
     unknown = set(named) - {step.name for step in plan.steps}
     if unknown:
-        raise PipelineError(f"pipeline {plan.pipeline!r} has no step {', '.join(sorted(unknown))}: correct --outside")
+        raise PipelineError(f"pipeline {plan.pipeline!r} has no step {', '.join(sorted(unknown))}: correct --model")
     found = {}
     for planned in plan.steps:
         target = named.get(planned.name) or find_step(planned.use).simulated
