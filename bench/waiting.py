@@ -79,7 +79,7 @@ def waiting_saga(plan: Plan) -> Saga:
     failed = Failed(
         job_id,
         begun.run,
-        begun.current.name,
+        begun.at,
         begun.seq,
         "come back later",
         retryable=True,
@@ -177,9 +177,7 @@ class _Waiting:
         for number in random.Random(1).sample(range(self._waiting), WOKEN):
             job_id = _job_id(number)
             key = job_id.encode()
-            value = encode_event(
-                Succeeded(job_id, saga.run, saga.current.name, saga.seq + number - 1, output), attempt=1
-            )
+            value = encode_event(Succeeded(job_id, saga.run, saga.at, saga.seq + number - 1, output), attempt=1)
             yield key, value, partition_for(key, partitions)
 
     def kill_and_recover(self) -> float:

@@ -84,7 +84,7 @@ class _Module:
         self._mapping = mapping
         self._known = known
         self._named: dict[str, str] = {}
-        self.scope: dict[str, Any] = {"LONGS": _LONGS, "BOOLEANS": _BOOLEANS}
+        self.scope: dict[str, Any] = {"LONGS": _LONGS, "BOOLEANS": _BOOLEANS, "NULL": b"\0"}
 
     def function(self, *expressions: str) -> Encoder:
         """Make a function of `value` that joins what the expressions give."""
@@ -129,7 +129,9 @@ class _Module:
                 key = "LONGS[len(bytes_ := key.encode())], bytes_, "
                 block = self._block(schema["values"], "for key, value in items.items()", "value", key)
                 return f"{block}({value})"
-            case named if named in self._named:
+            case ["null", other]:
+                return f"(NULL if (some_ := {value}) is None else {self._optional(other)}(some_))"
+            case named if isinstance(named, str) and named in self._named:
                 known = self._named[named]
                 return f"{known}[{value}]" if isinstance(self.scope[known], dict) else f"{known}({value})"
             case _:
@@ -148,6 +150,13 @@ class _Module:
         known = self._known[schema["name"]]
         encoded = encode(known)
         return lambda value: encoded if value is known else encode(value)
+
+    def _optional(self, schema: Any) -> str:
+        """A function for the value of a union with null that is not null."""
+        one = self.function("b'\\x02'", self._write(schema, "value"))
+        name = f"_optional_{len(self.scope)}"
+        self.scope[name] = one
+        return name
 
     def _block(self, items: Any, loop: str, value: str, before: str = "") -> str:
         """A function for arrays and maps: one block of all items, if there are any, and the end."""

@@ -32,9 +32,10 @@ from processors.saga.events import (
     Succeeded,
     TimedOut,
 )
+from processors.saga.moves import first_due
 from processors.saga.plan import Plan, Resubmit, RetryPolicy, StepPlan, pin
 from processors.saga.protocol import Decision, advance
-from processors.saga.state import Action, Origin, Phase, Saga, StepState
+from processors.saga.state import Action, InFlight, Origin, Phase, Saga, StepState
 
 START_MS = 1_700_000_000_000
 RUN = START_MS // 1000
@@ -117,6 +118,11 @@ class Driven:
         """The reason that the last decision gave for a dead letter, or an empty string."""
         return next((one.reason for one in self.decisions[-1].commands if isinstance(one, Reject)), "")
 
+    @property
+    def flight(self) -> InFlight:
+        """What is under way, at the step whose timer is due first."""
+        return first_due(self.state)[1]
+
     def of(self, name: str) -> StepState:
         """The state of a step by name."""
         return self.state.steps[self.state.plan.index(name)]
@@ -192,7 +198,9 @@ class Driven:
     def _seq(self, seq: int | None) -> int:
         if seq is not None:
             return seq
-        return 2 if self.saga is None else self.saga.command_seq
+        if self.saga is None:
+            return 2
+        return self.flight.command_seq if self.saga.in_flight else 0
 
 
 # --- sagas in each phase ----------------------------------------------------------------------------------------------
@@ -251,7 +259,7 @@ def confirming(**changes: Any) -> Driven:
     job = running(steps=(step("a", confirms=True), step("b")), **changes)
     job.succeed("a")
     job.succeed("b")
-    assert job.state.action is Action.CONFIRM
+    assert job.flight.action is Action.CONFIRM
     return job
 
 

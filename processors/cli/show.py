@@ -78,13 +78,17 @@ def phase(state: Mapping[str, Any]) -> str:
 
 
 def under_way(state: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """Return what a saga is at: the step by name where the plan is known, else by number, and the attempt."""
+    """Return what a saga is at: each step by name where the plan is known, else by number, and the attempt."""
     if state["phase"] in ("COMPLETED", "COMPENSATED"):
         return str(state["failed_step"])
-    place = int(state["cursor"])
-    step = names[place] if place < len(names) else f"step {place + 1}"
-    attempt = f" #{state['attempt']}" if state["attempt"] > 1 else ""
-    return f"{str(state['action']).lower()} {step}{attempt}"
+    found = []
+    for place, step in enumerate(state["steps"]):
+        flight = step["in_flight"]
+        if flight is not None:
+            name = names[place] if place < len(names) else f"step {place + 1}"
+            attempt = f" #{flight['attempt']}" if flight["attempt"] > 1 else ""
+            found.append(f"{str(flight['action']).lower()} {name}{attempt}")
+    return ", ".join(found)
 
 
 def job_table(states: list[Mapping[str, Any]], names: Mapping[str, tuple[str, ...]]) -> Table:

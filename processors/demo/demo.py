@@ -180,8 +180,10 @@ def _follow(console: Console, engine: LocalEngine, reader: Reader, topic: str, j
 
 
 def _share_done(state: Mapping[str, Any]) -> float:
-    under_way = state["phase"] == "RUNNING"
-    return float(state["cursor"]) / len(state["steps"]) if under_way else 1.0
+    if state["phase"] != "RUNNING":
+        return 1.0
+    done = sum(step["status"] in ("SUCCEEDED", "REUSED") for step in state["steps"])
+    return done / len(state["steps"])
 
 
 def _states(reader: Reader, topic: str, *, patient: bool) -> list[Mapping[str, Any]]:

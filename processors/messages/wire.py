@@ -28,7 +28,7 @@ from processors.saga.events import (
     TimedOut,
 )
 from processors.saga.plan import Plan
-from processors.saga.state import PENDING, Action, Origin, Phase, Saga, StepState, StepStatus, Undo
+from processors.saga.state import PENDING, Action, InFlight, Origin, Phase, Saga, StepState, StepStatus, Undo
 from schemas.codec import UndecodableMessage, codec, message_name
 
 #: Finds a plan by its hash; raises BadRecord if there is none.
@@ -219,7 +219,6 @@ def decode_saga(data: bytes, plans: FindPlan) -> Saga:
     del value["pipeline"]
     value["phase"] = Phase(value["phase"])
     value["previous"] = Phase(value["previous"])
-    value["action"] = Action(value["action"])
     value["origins"] = tuple(Origin(o["partition"], o["offset"]) for o in value["origins"])
     value["operator_actions"] = tuple(value["operator_actions"])
     value["steps"] = tuple(_step(one) for one in value["steps"])
@@ -227,6 +226,7 @@ def decode_saga(data: bytes, plans: FindPlan) -> Saga:
 
 
 def _step(value: dict[str, Any]) -> StepState:
+    flight = value["in_flight"]
     return StepState(
         status=StepStatus(value["status"]),
         attempts=value["attempts"],
@@ -236,4 +236,5 @@ def _step(value: dict[str, Any]) -> StepState:
         unanswered=tuple(value["unanswered"]),
         output=value["output"],
         reason=value["reason"],
+        in_flight=None if flight is None else InFlight(**{**flight, "action": Action(flight["action"])}),
     )

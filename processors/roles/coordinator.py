@@ -29,6 +29,7 @@ from processors.roles.saga_counts import UNFINISHED, SagaCounts
 from processors.roles.timer_wheel import TimerWheel
 from processors.saga.commands import Note, Reject, StepCommand
 from processors.saga.events import Event, Reply, TimedOut
+from processors.saga.moves import first_due
 from processors.saga.protocol import Decision, advance_or_park
 from processors.saga.state import ENDED, Action, Phase, Saga
 from processors.saga_table.changelog import peek
@@ -292,10 +293,10 @@ class Coordinator:
             metrics.late_effects.labels(event.step).inc()
         if not decision.changed or saga is None:
             return
-        step = saga.current.name
+        step = _step_of(event, saga)
         match note:
             # Not once more when the wait for it is over.
-            case Note.RETRYING if before is not None and before.command_seq:
+            case Note.RETRYING if before is not None and not _ends_a_wait(before, event):
                 metrics.retries.labels(step).inc()
             case Note.PARKED:
                 metrics.parked.labels(step).inc()
@@ -344,3 +345,16 @@ class Coordinator:
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
+
+
+def _ends_a_wait(before: Saga, event: Event) -> bool:
+    """True if the event is the timer of a retry that waited: the retry was counted when its wait began."""
+    return isinstance(event, TimedOut) and not first_due(before)[1].command_seq
+
+
+def _step_of(event: Event, saga: Saga) -> str:
+    """Return the step that an event was about, for labels and log lines."""
+    if isinstance(event, Reply):
+        return event.step
+    places = saga.in_flight
+    return saga.plan.steps[places[0]].name if places else saga.failed_step

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from processors.saga.state import Action, Saga, idempotency_key
+from processors.saga.state import Action, InFlight, Saga, idempotency_key
 
 
 class Note(StrEnum):
@@ -66,32 +66,33 @@ Command = StepCommand | Reject
 
 
 def outstanding(saga: Saga) -> tuple[StepCommand, ...]:
-    """Return the command that this very state issued, if it issued one."""
-    if saga.command_seq != saga.seq:
-        return ()
-    planned = saga.plan.steps[saga.cursor]
-    upto = saga.cursor if saga.action is not Action.CONFIRM else len(saga.steps)
-    inputs = {
-        saga.plan.steps[place].name: saga.steps[place].output for place in range(upto) if saga.steps[place].output
-    }
-    return (
-        StepCommand(
-            job_id=saga.job_id,
-            run=saga.run,
-            seq=saga.seq,
-            step=planned.name,
-            action=saga.action,
-            attempt=saga.attempt,
-            key=idempotency_key(saga.job_id, saga.run, planned.name),
-            plan_hash=saga.plan.hash,
-            url=saga.url,
-            payload=saga.payload,
-            label=saga.label,
-            expires_ms=saga.updated_ms + planned.queue_timeout_ms + planned.timeout_ms
-            if saga.action is Action.EXECUTE
-            else 0,
-            inputs=inputs,
-            output=b"" if saga.action is Action.EXECUTE else saga.steps[saga.cursor].output,
-            trace=saga.trace,
-        ),
+    """Return the commands that this very state issued, in the order of the steps."""
+    return tuple(
+        _command(saga, place, step.in_flight)
+        for place, step in enumerate(saga.steps)
+        if step.in_flight is not None and step.in_flight.command_seq == saga.seq
+    )
+
+
+def _command(saga: Saga, place: int, flight: InFlight) -> StepCommand:
+    planned = saga.plan.steps[place]
+    executes = flight.action is Action.EXECUTE
+    upto = len(saga.steps) if flight.action is Action.CONFIRM else place
+    inputs = {saga.plan.steps[at].name: saga.steps[at].output for at in range(upto) if saga.steps[at].output}
+    return StepCommand(
+        job_id=saga.job_id,
+        run=saga.run,
+        seq=saga.seq,
+        step=planned.name,
+        action=flight.action,
+        attempt=flight.attempt,
+        key=idempotency_key(saga.job_id, saga.run, planned.name),
+        plan_hash=saga.plan.hash,
+        url=saga.url,
+        payload=saga.payload,
+        label=saga.label,
+        expires_ms=saga.updated_ms + planned.queue_timeout_ms + planned.timeout_ms if executes else 0,
+        inputs=inputs,
+        output=b"" if executes else saga.steps[place].output,
+        trace=saga.trace,
     )

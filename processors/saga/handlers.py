@@ -17,7 +17,6 @@ from processors.saga.events import (
     Event,
     Failed,
     Redriven,
-    Reply,
     Resumed,
     ResumeMode,
     Submitted,
@@ -29,11 +28,14 @@ from processors.saga.moves import (
     answered,
     confirm_next,
     deadline_of,
+    first_due,
+    flight_of,
     issue,
     park,
     proceed,
     retry,
     undo_next,
+    undoing,
     with_operator_action,
     with_step,
 )
@@ -185,11 +187,11 @@ def redrive(saga: Saga, event: Redriven, now: int) -> Transition:
 def settle(saga: Saga, event: Succeeded, now: int) -> Transition:
     """A success settles the current step, whichever attempt it names: all attempts share one idempotency key."""
     place = saga.plan.index(event.step)
-    saga_ = answered(saga, place, event.seq)
-    if saga.action is not Action.EXECUTE or place != saga.cursor:
-        return Transition(saga_, Note.ANSWERED if saga_ is not saga else Note.IGNORED)
-    done = with_step(saga_, place, status=StepStatus.SUCCEEDED, output=event.output, reason="")
-    following = proceed(done, now)
+    noted = answered(saga, place, event.seq)
+    if flight_of(saga, place, Action.EXECUTE) is None:
+        return Transition(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
+    done = with_step(noted, place, status=StepStatus.SUCCEEDED, output=event.output, reason="", in_flight=None)
+    following = proceed(done, place, now)
     ended = following.phase is Phase.COMPLETED
     return Transition(following, Note.COMPLETED if ended else Note.ADVANCED)
 
@@ -198,13 +200,14 @@ def retry_or_compensate(saga: Saga, event: Failed, now: int) -> Transition:
     """A failure of the current attempt: another one if it may help and there is one left, else undo."""
     place = saga.plan.index(event.step)
     noted = note_failure(saga, place, event)
-    if event.seq != saga.command_seq or saga.action is not Action.EXECUTE:
+    flight = flight_of(saga, place, Action.EXECUTE)
+    if flight is None or event.seq != flight.command_seq:
         return Transition(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
     noted = with_step(noted, place, reason=event.reason)
-    if event.retryable and (again := retry(noted, now, event.retry_after_ms)):
+    if event.retryable and (again := retry(noted, place, flight, now, event.retry_after_ms)):
         return Transition(again, Note.RETRYING)
     failed = with_step(noted, place, status=StepStatus.FAILED)
-    return Transition(abort(failed, event.reason, now), Note.ABORTED)
+    return Transition(abort(failed, place, event.reason, now), Note.ABORTED)
 
 
 def note_failure(saga: Saga, place: int, event: Failed) -> Saga:
@@ -231,7 +234,7 @@ def late_effect(saga: Saga, event: Succeeded, now: int) -> Transition:
     noted = answered(saga, place, event.seq)
     if forward(saga):
         # Parked on the way forward: nothing is being undone, so the success is simply what it is.
-        if saga.action is Action.EXECUTE and place == saga.cursor:
+        if flight_of(saga, place, Action.EXECUTE):
             noted = with_step(noted, place, status=StepStatus.SUCCEEDED, output=event.output)
         return Transition(noted if noted != saga else saga, Note.ANSWERED)
     if not saga.plan.steps[place].undoable:
@@ -243,7 +246,7 @@ def late_effect(saga: Saga, event: Succeeded, now: int) -> Transition:
 
 def forward(saga: Saga) -> bool:
     """True if the saga is parked on its way forward: nothing is being undone."""
-    return saga.phase is Phase.PARKED and saga.action is not Action.COMPENSATE
+    return saga.phase is Phase.PARKED and not undoing(saga)
 
 
 def undo_again(saga: Saga, place: int, now: int) -> Transition:
@@ -263,20 +266,17 @@ def after_completion(saga: Saga, event: Succeeded | Failed, now: int) -> Transit
 # --- replies to compensations and confirmations -------------------------------------------------------------------
 
 
-def is_current(saga: Saga, event: Reply, action: Action) -> bool:
-    """True if the reply is to what is under way, or to an earlier attempt of it."""
-    return saga.action is action and saga.current.name == event.step and event.seq <= saga.seq
-
-
 def compensated(saga: Saga, event: Compensated, now: int) -> Transition:
     """A step is undone: on to the one before it, or the same once more if an effect was reported meanwhile."""
-    if not is_current(saga, event, Action.COMPENSATE):
+    place = saga.plan.index(event.step)
+    flight = flight_of(saga, place, Action.COMPENSATE)
+    if flight is None:
         return Transition(saga, Note.IGNORED)
-    counts = event.seq > saga.steps[saga.cursor].evidence
-    if not counts and event.seq != saga.command_seq and saga.phase is not Phase.PARKED:
+    counts = event.seq > saga.steps[place].evidence
+    if not counts and event.seq != flight.command_seq and saga.phase is not Phase.PARKED:
         return Transition(saga, Note.IGNORED)
     undo = Undo.DONE if counts else Undo.NEEDED
-    following = undo_next(with_step(saga, saga.cursor, undo=undo), now)
+    following = undo_next(with_step(saga, place, undo=undo, in_flight=None), now)
     ended = following.phase is Phase.COMPENSATED
     return Transition(following, Note.COMPENSATED if ended else Note.STEP_COMPENSATED)
 
@@ -284,20 +284,23 @@ def compensated(saga: Saga, event: Compensated, now: int) -> Transition:
 def retry_or_park(saga: Saga, event: CompensationFailed | ConfirmFailed, now: int) -> Transition:
     """A compensation or confirmation failed: again, or park once its long budget is spent; it never vanishes."""
     action = Action.COMPENSATE if isinstance(event, CompensationFailed) else Action.CONFIRM
-    if event.seq != saga.command_seq or not is_current(saga, event, action):
+    place = saga.plan.index(event.step)
+    flight = flight_of(saga, place, action)
+    if flight is None or event.seq != flight.command_seq:
         return Transition(saga, Note.IGNORED)
-    noted = with_step(saga, saga.cursor, reason=event.reason)
-    if event.retryable and (again := retry(noted, now, event.retry_after_ms)):
+    noted = with_step(saga, place, reason=event.reason)
+    if event.retryable and (again := retry(noted, place, flight, now, event.retry_after_ms)):
         return Transition(again, Note.RETRYING)
     what = "compensation" if action is Action.COMPENSATE else "confirmation"
-    return Transition(park(noted, f"{what} of {saga.current.name} gave up: {event.reason}"), Note.PARKED)
+    return Transition(park(noted, f"{what} of {event.step} gave up: {event.reason}"), Note.PARKED)
 
 
 def confirmed(saga: Saga, event: Confirmed, now: int) -> Transition:
     """A step's effect is live: confirm the next one, or complete."""
-    if not is_current(saga, event, Action.CONFIRM):
+    place = saga.plan.index(event.step)
+    if flight_of(saga, place, Action.CONFIRM) is None:
         return Transition(saga, Note.IGNORED)
-    following = confirm_next(saga, saga.cursor, now)
+    following = confirm_next(with_step(saga, place, in_flight=None), place, now)
     ended = following.phase is Phase.COMPLETED
     return Transition(following, Note.COMPLETED if ended else Note.ADVANCED)
 
@@ -311,20 +314,20 @@ def timed_out(saga: Saga, event: TimedOut, now: int) -> Transition:
         return Transition(saga, Note.STALE)
     if now < saga.due_ms:
         return Transition(saga, Note.EARLY)
-    executing = saga.action is Action.EXECUTE and saga.phase is Phase.RUNNING
+    place, flight = first_due(saga)
+    executing = flight.action is Action.EXECUTE
     if executing and saga.deadline_ms and now >= saga.deadline_ms:
-        return Transition(abort(saga, "the saga ran out of time", now), Note.ABORTED)
-    if saga.command_seq == 0:
-        return Transition(issue(saga, saga.action, saga.cursor, saga.attempt + 1, now), Note.RETRYING)
-    reason = f"attempt {saga.attempt} of {saga.current.name} timed out"
-    late = with_step(saga, saga.cursor, reason=reason)
-    if executing:
-        late = with_step(late, saga.cursor, outcome_unknown=True)
-    if again := retry(late, now, 0):
+        return Transition(abort(saga, place, "the saga ran out of time", now), Note.ABORTED)
+    if flight.command_seq == 0:
+        return Transition(issue(saga, flight.action, place, flight.attempt + 1, now), Note.RETRYING)
+    name = saga.plan.steps[place].name
+    reason = f"attempt {flight.attempt} of {name} timed out"
+    late = with_step(saga, place, reason=reason, outcome_unknown=executing or saga.steps[place].outcome_unknown)
+    if again := retry(late, place, flight, now, 0):
         return Transition(again, Note.RETRYING)
     if executing:
-        return Transition(abort(late, reason, now), Note.ABORTED)
-    return Transition(park(late, f"{saga.action.lower()} of {saga.current.name}: {reason}"), Note.PARKED)
+        return Transition(abort(late, place, reason, now), Note.ABORTED)
+    return Transition(park(late, f"{flight.action.lower()} of {name}: {reason}"), Note.PARKED)
 
 
 def expire(saga: Saga, event: TimedOut, now: int) -> Transition:
@@ -341,38 +344,41 @@ def expire(saga: Saga, event: TimedOut, now: int) -> Transition:
 
 def cancel(saga: Saga, event: Cancelled, now: int) -> Transition:
     """Stop and undo, unless every step has succeeded already: then it is too late."""
-    if saga.action is Action.CONFIRM:
+    place, flight = first_due(saga)
+    if flight.action is Action.CONFIRM:
         return refuse(saga, f"job {saga.job_id} has done all its steps; it can't be cancelled any more")
-    if saga.phase is Phase.PARKED and saga.action is not Action.EXECUTE:
+    if flight.action is Action.COMPENSATE:
         return refuse(saga, f"job {saga.job_id} is parked in its compensation; resume it instead")
     noted = with_operator_action(saga, "cancelled", event.by, event.reason, now)
     reason = f"cancelled by {event.by}" + (f": {event.reason}" if event.reason else "")
-    return Transition(abort(noted, reason, now), Note.ABORTED)
+    return Transition(abort(noted, place, reason, now), Note.ABORTED)
 
 
 def resume(saga: Saga, event: Resumed, now: int) -> Transition:
     """Let a parked saga go on: the same command again, or without it."""
     noted = with_operator_action(saga, f"resumed ({event.mode.lower()})", event.by, event.reason, now)
+    place, flight = first_due(saga)
     if event.mode is ResumeMode.RETRY:
-        phase = Phase.COMPENSATING if saga.action is Action.COMPENSATE else Phase.RUNNING
+        phase = Phase.COMPENSATING if flight.action is Action.COMPENSATE else Phase.RUNNING
         # Waiting for a person doesn't count: a deadline that passed meanwhile would abort what was just resumed.
         going = replace(noted, phase=phase, deadline_ms=deadline_of(saga.plan, now))
-        if saga.action is Action.COMPENSATE:
-            going = with_step(going, saga.cursor, undo=Undo.NEEDED)
+        if flight.action is Action.COMPENSATE:
+            going = with_step(going, place, undo=Undo.NEEDED, in_flight=None)
             return Transition(undo_next(going, now), Note.RESUMED)
-        if saga.action is Action.EXECUTE and saga.steps[saga.cursor].status is StepStatus.SUCCEEDED:
-            return Transition(proceed(going, now), Note.RESUMED)
-        return Transition(issue(going, saga.action, saga.cursor, 1, now), Note.RESUMED)
+        if flight.action is Action.EXECUTE and saga.steps[place].status is StepStatus.SUCCEEDED:
+            return Transition(proceed(with_step(going, place, in_flight=None), place, now), Note.RESUMED)
+        return Transition(issue(going, flight.action, place, 1, now), Note.RESUMED)
     if not event.reason:
         return refuse(saga, "skipping what a saga is parked on needs a reason")
-    if saga.action is Action.EXECUTE:
+    if flight.action is Action.EXECUTE:
         return refuse(saga, "an action can't be skipped; resume with retry, or cancel")
-    if saga.action is Action.CONFIRM:
-        return Transition(confirm_next(noted, saga.cursor, now), Note.RESUMED)
+    skipped = with_step(noted, place, in_flight=None)
+    if flight.action is Action.CONFIRM:
+        return Transition(confirm_next(skipped, place, now), Note.RESUMED)
     # Who skips may not know of an effect that was reported since: that one is undone all the same.
-    evidence = saga.steps[saga.cursor].evidence
-    undo = Undo.NEEDED if evidence and evidence >= saga.command_seq else Undo.SKIPPED
-    return Transition(undo_next(with_step(noted, saga.cursor, undo=undo), now), Note.RESUMED)
+    evidence = saga.steps[place].evidence
+    undo = Undo.NEEDED if evidence and evidence >= flight.command_seq else Undo.SKIPPED
+    return Transition(undo_next(with_step(skipped, place, undo=undo), now), Note.RESUMED)
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------

@@ -87,8 +87,14 @@ def check_state(saga: Saga) -> list[Violation]:
                 rule("compensated means nothing is left to undo", f"{planned.name} succeeded and was never undone")
     if saga.phase is Phase.RUNNING and any(step.undo is not Undo.NONE for step in saga.steps):
         rule("nothing is undone while a run goes on", str([step.undo.value for step in saga.steps]))
-    if saga.phase in (Phase.RUNNING, Phase.COMPENSATING) and not saga.due_ms:
-        rule("what is under way has a timer", f"{saga.phase} without one would wait for ever")
+    if saga.phase in (Phase.RUNNING, Phase.COMPENSATING):
+        due = [step.in_flight.due_ms for step in saga.steps if step.in_flight is not None]
+        if not saga.due_ms or saga.due_ms != min(due, default=0):
+            rule("what is under way has a timer", f"{saga.phase} with one at {saga.due_ms}, and due are {due}")
+    if saga.phase in ENDED and any(step.in_flight is not None for step in saga.steps):
+        rule("nothing is under way after the end", f"{saga.phase} while {saga.at} is")
+    if saga.phase is Phase.PARKED and all(step.in_flight is None for step in saga.steps):
+        rule("parked says where it stopped", "nothing to resume")
     if saga.phase is Phase.PARKED and not saga.reason:
         rule("parked is never silent", "no reason")
     if saga.offset >= 0 and saga.seq > saga.offset + 1:
@@ -131,9 +137,12 @@ def check_decision(before: Saga | None, event: Event, now: int, decision: Decisi
     ):
         rule("every manual act is recorded", f"{type(event).__name__} by {event.by}")
     if isinstance(event, Failed) and decision.note is Note.RETRYING and after is not None:
-        earliest = now + event.retry_after_ms
-        if (now if after.command_seq else after.due_ms) < earliest:
-            rule("Retry-After is honoured", f"the next attempt is due {earliest - after.due_ms} ms too early")
+        flight = after.steps[after.plan.index(event.step)].in_flight
+        starts = 0 if flight is None else now if flight.command_seq else flight.due_ms
+        if starts < now + event.retry_after_ms:
+            rule(
+                "Retry-After is honoured", f"the next attempt is due {now + event.retry_after_ms - starts} ms too early"
+            )
     if isinstance(event, Resumed) and event.mode is ResumeMode.SKIP and decision.changed and not event.reason:
         rule("every manual act is recorded", "skipped without a reason")
     if after is not None:
@@ -161,7 +170,7 @@ def _check_same_run(before: Saga, after: Saga) -> list[Violation]:
 
     if before.phase is Phase.COMPLETED and after.phase is not Phase.COMPLETED:
         rule("one outcome per run", f"COMPLETED to {after.phase}")
-    if before.action is Action.CONFIRM and after.action is Action.COMPENSATE:
+    if _acts(before, Action.CONFIRM) and after.phase in (Phase.COMPENSATING, Phase.COMPENSATED):
         rule("what is being confirmed is not aborted", f"in {before.phase}")
     if before.phase in (Phase.COMPENSATED, Phase.COMPENSATING) and after.phase in (Phase.RUNNING, Phase.COMPLETED):
         rule("one outcome per run", f"{before.phase} to {after.phase}")
@@ -174,8 +183,8 @@ def _check_same_run(before: Saga, after: Saga) -> list[Violation]:
             rule("compensations never vanish", f"that of {planned.name} did")
         if old.outcome_unknown and not new.outcome_unknown:
             rule("an unknown outcome is not unlearned", planned.name)
-    aborting = after.phase in (Phase.COMPENSATING, Phase.COMPENSATED) and after.action is not Action.CONFIRM
-    if aborting and before.phase in (Phase.RUNNING, Phase.PARKED) and before.action is Action.EXECUTE:
+    aborting = after.phase in (Phase.COMPENSATING, Phase.COMPENSATED)
+    if aborting and before.phase in (Phase.RUNNING, Phase.PARKED) and _acts(before, Action.EXECUTE):
         for planned, old, new in zip(after.plan.steps, before.steps, after.steps, strict=True):
             if planned.undoable and old.status is StepStatus.SUCCEEDED and new.undo is Undo.NONE:
                 rule("what was done is undone", f"{planned.name} succeeded and isn't marked")
@@ -205,16 +214,25 @@ def _check_answers(before: Saga, event: Event, after: Saga, decision: Decision) 
             rule("a reused result stays as it is", planned.name)
         if old.undo is Undo.NEEDED and new.undo is Undo.DONE and not _undoes(reply, planned.name, old):
             rule("an undo is done when a late enough one says so", f"{planned.name} by {event}")
-    current = before.phase is Phase.RUNNING and before.action is Action.EXECUTE and place == before.cursor
-    if current and isinstance(reply, Succeeded) and after.steps[place].status is not StepStatus.SUCCEEDED:
-        rule("a success of any attempt settles the step", reply.step)
-    if current and isinstance(reply, Failed) and reply.seq != before.command_seq:
-        same = (after.phase, after.command_seq, after.due_ms) == (before.phase, before.command_seq, before.due_ms)
-        if not same:
-            rule("a superseded attempt's failure changes nothing", f"{reply.seq}, current {before.command_seq}")
-    if decision.note is Note.RETRYING and after.command_seq == after.seq and after.attempt != before.attempt + 1:
-        rule("attempts are counted", f"{before.attempt} to {after.attempt}")
+    flight = before.steps[place].in_flight if place >= 0 and before.phase is Phase.RUNNING else None
+    if flight is not None and flight.action is Action.EXECUTE:
+        if isinstance(reply, Succeeded) and after.steps[place].status is not StepStatus.SUCCEEDED:
+            rule("a success of any attempt settles the step", reply.step)
+        stands = (after.phase, after.steps[place].in_flight) == (before.phase, flight)
+        if isinstance(reply, Failed) and reply.seq != flight.command_seq and not stands:
+            rule("a superseded attempt's failure changes nothing", f"{reply.seq}, current {flight.command_seq}")
+    for planned, old, new in zip(after.plan.steps, before.steps, after.steps, strict=True):
+        again = new.in_flight
+        if decision.note is Note.RETRYING and again is not None and again.command_seq == after.seq:
+            attempt = 0 if old.in_flight is None else old.in_flight.attempt
+            if again.attempt != attempt + 1:
+                rule("attempts are counted", f"{planned.name}: {attempt} to {again.attempt}")
     return violations
+
+
+def _acts(saga: Saga, action: Action) -> bool:
+    """True if this action is under way at some step."""
+    return any(step.in_flight is not None and step.in_flight.action is action for step in saga.steps)
 
 
 def _undoes(reply: Reply | None, name: str, step: StepState) -> bool:
@@ -287,7 +305,8 @@ def check_command(before: Saga | None, after: Saga, command: Command) -> list[Vi
         if step.status is StepStatus.REUSED:
             rule("Compensate only what was commanded", f"{command.step} belongs to an earlier run")
         # What is under way is finished first, also when a late effect of a later step was reported meanwhile.
-        goes_on = before is not None and before.action is Action.COMPENSATE and before.cursor == place
+        flight = None if before is None else before.steps[place].in_flight
+        goes_on = flight is not None and flight.action is Action.COMPENSATE
         for planned, later in zip(after.plan.steps[place + 1 :], after.steps[place + 1 :], strict=True):
             if later.undo is Undo.NEEDED and not goes_on:
                 rule("Compensate in reverse", f"{command.step} before {planned.name}")

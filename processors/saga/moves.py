@@ -1,7 +1,7 @@
 """The moves that handlers are made of: issue a command, wait for a retry, abort, undo the next step, end.
 
 Every move takes the saga as it stands before the event and returns the next one, with the number that it will be saved
-under (`seq + 1`) already in `command_seq` where a command is issued. `decide` fills in `seq` and `updated_ms`.
+under (`seq + 1`) already in the step's `command_seq` where a command is issued. `decide` fills in `seq` and `updated_ms`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from zlib import crc32
 
 from msgspec.structs import replace
 
+from processors.errors import ProtocolViolation
 from processors.saga.plan import Plan, RetryPolicy, StepPlan
-from processors.saga.state import Action, Phase, Saga, StepState, StepStatus, Undo
+from processors.saga.state import Action, InFlight, Phase, Saga, StepState, StepStatus, Undo
 
 
 def with_step(saga: Saga, place: int, **changes: Any) -> Saga:
@@ -22,27 +23,50 @@ def with_step(saga: Saga, place: int, **changes: Any) -> Saga:
     return replace(saga, steps=steps[:place] + (changed,) + steps[place + 1 :])
 
 
+def with_flight(saga: Saga, place: int, flight: InFlight | None, **changes: Any) -> Saga:
+    """Return the saga with what is under way at one step changed, and its timer set to the earliest that is due."""
+    steps = saga.steps
+    changed = replace(steps[place], in_flight=flight, **changes)
+    steps = steps[:place] + (changed,) + steps[place + 1 :]
+    due_ms = min((step.in_flight.due_ms for step in steps if step.in_flight is not None), default=0)
+    return replace(saga, steps=steps, due_ms=due_ms)
+
+
+def flight_of(saga: Saga, place: int, action: Action) -> InFlight | None:
+    """Return what is under way at a step if it is this action, else None."""
+    flight = saga.steps[place].in_flight
+    return flight if flight is not None and flight.action is action else None
+
+
+def first_due(saga: Saga) -> tuple[int, InFlight]:
+    """Return the step whose timer is due first, and what is under way there. Raises ProtocolViolation if nothing is."""
+    first: tuple[int, InFlight] | None = None
+    for place, step in enumerate(saga.steps):
+        flight = step.in_flight
+        if flight is not None and (first is None or flight.due_ms < first[1].due_ms):
+            first = place, flight
+    if first is None:
+        raise ProtocolViolation(f"nothing is under way in job {saga.job_id}, which is {saga.phase}")
+    return first
+
+
 def issue(saga: Saga, action: Action, place: int, attempt: int, now: int) -> Saga:
     """Command a step. The first attempt starts the clock of the retry policy's total time."""
     planned = saga.plan.steps[place]
     seq = saga.seq + 1
-    if action is Action.EXECUTE:
-        step = saga.steps[place]
-        saga = with_step(saga, place, status=StepStatus.COMMANDED, attempts=attempt, unanswered=(*step.unanswered, seq))
-        due = now + planned.queue_timeout_ms + planned.timeout_ms
-        # A saga's deadline bounds its actions only: an undo that has begun is never given up for lack of time.
-        if saga.deadline_ms:
-            due = min(due, saga.deadline_ms)
-    else:
+    step = saga.steps[place]
+    before = step.in_flight
+    first = before.first_ms if before is not None and attempt > 1 else now
+    if action is not Action.EXECUTE:
         due = now + planned.queue_timeout_ms + planned.undo_timeout_ms
-    return replace(
-        saga,
-        cursor=place,
-        action=action,
-        attempt=attempt,
-        command_seq=seq,
-        due_ms=due,
-        first_ms=now if attempt == 1 else saga.first_ms,
+        return with_flight(saga, place, InFlight(action, attempt, seq, due, first))
+    due = now + planned.queue_timeout_ms + planned.timeout_ms
+    # A saga's deadline bounds its actions only: an undo that has begun is never given up for lack of time.
+    if saga.deadline_ms:
+        due = min(due, saga.deadline_ms)
+    flight = InFlight(action, attempt, seq, due, first)
+    return with_flight(
+        saga, place, flight, status=StepStatus.COMMANDED, attempts=attempt, unanswered=(*step.unanswered, seq)
     )
 
 
@@ -65,35 +89,35 @@ def backoff_ms(policy: RetryPolicy, attempt: int, spread: float) -> int:
     return int(ceiling * spread)
 
 
-def retry_at(saga: Saga, now: int, after_ms: int) -> int | None:
-    """Return when the next attempt may start, or None if attempts or time have run out."""
-    policy = policy_of(saga.current, saga.action)
-    if saga.attempt >= policy.attempts:
+def retry_at(saga: Saga, place: int, flight: InFlight, now: int, after_ms: int) -> int | None:
+    """Return when the next attempt of what is under way at a step may start, or None if attempts or time ran out."""
+    policy = policy_of(saga.plan.steps[place], flight.action)
+    if flight.attempt >= policy.attempts:
         return None
-    at = now + max(after_ms, backoff_ms(policy, saga.attempt, jitter(saga)))
-    if at > saga.first_ms + policy.total_ms:
+    at = now + max(after_ms, backoff_ms(policy, flight.attempt, jitter(saga)))
+    if at > flight.first_ms + policy.total_ms:
         return None
-    if saga.action is Action.EXECUTE and saga.deadline_ms and at >= saga.deadline_ms:
+    if flight.action is Action.EXECUTE and saga.deadline_ms and at >= saga.deadline_ms:
         return None
     return at
 
 
-def wait_until(saga: Saga, at: int) -> Saga:
-    """Let a retry wait as a durable timer; nothing is under way meanwhile."""
-    return replace(saga, command_seq=0, due_ms=at)
+def wait_until(saga: Saga, place: int, flight: InFlight, at: int) -> Saga:
+    """Let a retry wait as a durable timer; no command of the step is out meanwhile."""
+    return with_flight(saga, place, replace(flight, command_seq=0, due_ms=at))
 
 
-def retry(saga: Saga, now: int, after_ms: int) -> Saga | None:
-    """Schedule the next attempt of what is under way, or return None if there is none left.
+def retry(saga: Saga, place: int, flight: InFlight, now: int, after_ms: int) -> Saga | None:
+    """Schedule the next attempt of what is under way at a step, or return None if there is none left.
 
     One that is due at once is issued at once: a timer would only add a round trip.
     """
-    at = retry_at(saga, now, after_ms)
+    at = retry_at(saga, place, flight, now, after_ms)
     if at is None:
         return None
     if at <= now:
-        return issue(saga, saga.action, saga.cursor, saga.attempt + 1, now)
-    return wait_until(saga, at)
+        return issue(saga, flight.action, place, flight.attempt + 1, now)
+    return wait_until(saga, place, flight, at)
 
 
 def maybe_happened(step: StepState) -> bool:
@@ -103,17 +127,26 @@ def maybe_happened(step: StepState) -> bool:
     )
 
 
-def abort(saga: Saga, reason: str, now: int) -> Saga:
-    """Give up the run: mark every step that was done or may have been done, and undo the last of them.
+def undoing(saga: Saga) -> bool:
+    """True if the run was given up: it is being compensated, parked while it was, or compensated."""
+    if saga.phase is Phase.PARKED:
+        return any(flight_of(saga, place, Action.COMPENSATE) for place in saga.in_flight)
+    return saga.phase is Phase.COMPENSATING or saga.phase is Phase.COMPENSATED
+
+
+def abort(saga: Saga, place: int, reason: str, now: int) -> Saga:
+    """Give up the run at a step: mark every step that was done or may have been done, and undo the last of them.
+
+    Whatever else is under way is under way no more: what of it was sent and not answered counts as maybe done.
 
     A run that follows a completed one replaces its record. If it fails, that record is withdrawn too, so that a
     compensated job has none: the steps that it didn't reach are compensated as well (they find nothing, or an old row).
     Reused results stay: they belong to the run that made them, and the next redrive needs them.
     """
     steps = tuple(
-        replace(step, undo=Undo.NEEDED)
+        replace(step, undo=Undo.NEEDED, in_flight=None)
         if planned.undoable and step.status is not StepStatus.REUSED and (saga.withdraws or maybe_happened(step))
-        else step
+        else landed(step)
         for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
     )
     aborted = replace(
@@ -121,9 +154,14 @@ def abort(saga: Saga, reason: str, now: int) -> Saga:
         phase=Phase.COMPENSATING,
         steps=steps,
         reason=reason,
-        failed_step=saga.current.name,
+        failed_step=saga.plan.steps[place].name,
     )
     return undo_next(aborted, now)
+
+
+def landed(step: StepState) -> StepState:
+    """Return a step at which nothing is under way any more."""
+    return step if step.in_flight is None else replace(step, in_flight=None)
 
 
 def undo_next(saga: Saga, now: int) -> Saga:
@@ -149,9 +187,9 @@ def deadline_of(plan: Plan, now: int) -> int:
     return now + plan.deadline_ms if plan.deadline_ms else 0
 
 
-def proceed(saga: Saga, now: int) -> Saga:
-    """Go on behind the current step, which has succeeded: the next one, or the confirmations, or the end."""
-    following = saga.cursor + 1
+def proceed(saga: Saga, place: int, now: int) -> Saga:
+    """Go on behind a step that has succeeded: the next one, or the confirmations, or the end."""
+    following = place + 1
     if following < len(saga.steps):
         return issue(saga, Action.EXECUTE, following, 1, now)
     return confirm_next(saga, -1, now)
@@ -159,7 +197,8 @@ def proceed(saga: Saga, now: int) -> Saga:
 
 def end(saga: Saga, phase: Phase, now: int) -> Saga:
     """End the run; its state is forgotten once the retention is over."""
-    return replace(saga, phase=phase, command_seq=0, attempt=0, due_ms=now + saga.plan.retention_ms)
+    steps = tuple(landed(step) for step in saga.steps)
+    return replace(saga, phase=phase, steps=steps, due_ms=now + saga.plan.retention_ms)
 
 
 def park(saga: Saga, reason: str) -> Saga:

@@ -29,8 +29,8 @@ from processors.saga.events import (
     Succeeded,
     TimedOut,
 )
-from processors.saga.moves import park
-from processors.saga.state import ENDED, Action, Phase, Saga
+from processors.saga.moves import park, undoing
+from processors.saga.state import ENDED, Phase, Saga
 
 NEW, RUNNING, COMPENSATING = Phase.NEW, Phase.RUNNING, Phase.COMPENSATING
 PARKED, COMPLETED, COMPENSATED = Phase.PARKED, Phase.COMPLETED, Phase.COMPENSATED
@@ -177,7 +177,7 @@ def _of_an_earlier_run(saga: Saga, event: Reply) -> do.Transition:
     """
     effect = isinstance(event, Succeeded) or (isinstance(event, Failed) and event.outcome_unknown)
     kept = event.run == saga.run - 1 and saga.previous is COMPLETED
-    if not effect or (kept and saga.action is not Action.COMPENSATE and saga.phase is not COMPENSATED):
+    if not effect or (kept and not undoing(saga)):
         return do.Transition(saga, Note.STALE)
     reason = (
         f"late effect: {event.step} of run {event.run} of job {saga.job_id} was done, or may have been (seq "
@@ -211,8 +211,13 @@ def _numbered_from(saga: Saga, seq: int) -> Saga:
     A job can come back after it was forgotten, while what it left outside still bears its old numbers. Each state of a job
     takes an event of one partition, so a later offset is above all of them.
     """
-    first = replace(saga.steps[0], unanswered=(seq,))
-    return replace(saga, seq=seq, command_seq=seq, steps=(first, *saga.steps[1:]))
+    steps = tuple(
+        step
+        if step.in_flight is None
+        else replace(step, unanswered=(seq,), in_flight=replace(step.in_flight, command_seq=seq))
+        for step in saga.steps
+    )
+    return replace(saga, seq=seq, steps=steps)
 
 
 def poisoned(saga: Saga, offset: int, error: str, now: int) -> Saga:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from processors.saga.plan import Plan, StepPlan
+from processors.saga.plan import Plan
 
 
 class Phase(StrEnum):
@@ -69,8 +69,25 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
+class InFlight(msgspec.Struct, frozen=True, gc=False):
+    """What is under way at one step: a command that is out, or a retry that waits for its time.
+
+    `command_seq` is the seq of the state that issued the command; 0 while a retry waits. `attempt` counts from 1 for each
+    action; `first_ms` is when attempt 1 was issued. `due_ms` is when its TimedOut is due. Of a parked saga it says where
+    the saga stopped, and `due_ms` means nothing. Times are milliseconds of the broker's clock.
+    """
+
+    action: Action
+    attempt: int
+    command_seq: int
+    due_ms: int
+    first_ms: int
+
+
 class StepState(msgspec.Struct, frozen=True, gc=False):
     """One step of one run.
+
+    `in_flight` says what is under way at this step, None if nothing is.
 
     `open` lists the seq of every Execute that has no answer yet; `outcome_unknown` is set once an attempt was answered
     "outcome unknown" or ran out of time: from then on the step counts as one that may have happened.
@@ -87,6 +104,7 @@ class StepState(msgspec.Struct, frozen=True, gc=False):
     unanswered: tuple[int, ...] = ()
     output: bytes = b""
     reason: str = ""
+    in_flight: InFlight | None = None
 
 
 #: A step that was not reached yet: the same object for all, which is encoded once.
@@ -100,10 +118,10 @@ class Saga(msgspec.Struct, frozen=True, gc=False):
     its state was forgotten has new idempotency keys. From 1 they would be used ones: a paid call would return what it
     returned then, and one that was cancelled would be refused for ever.
 
-    `offset` is the place in scrape.events of the last event that changed it. `cursor`, `action`, `attempt` and
-    `command_seq` say what is under way; `command_seq` is 0 while a retry waits; of a parked saga it names the command
-    that it stopped at. `due_ms` is when TimedOut is due (0: never). `withdraws` says that an earlier run completed and
-    what it published still stands: if this run fails, that goes too. Times are milliseconds of the broker's clock.
+    `offset` is the place in scrape.events of the last event that changed it. What is under way stands in the steps.
+    `due_ms` is when the next TimedOut is due, the earliest of what is under way (0: never). `withdraws` says that an
+    earlier run completed and what it published still stands: if this run fails, that goes too. Times are milliseconds of
+    the broker's clock.
     """
 
     seq: int
@@ -119,11 +137,6 @@ class Saga(msgspec.Struct, frozen=True, gc=False):
     content_hash: str
     origins: tuple[Origin, ...]
     steps: tuple[StepState, ...]
-    cursor: int = 0
-    action: Action = Action.EXECUTE
-    command_seq: int = 0
-    attempt: int = 0
-    first_ms: int = 0
     started_ms: int = 0
     updated_ms: int = 0
     deadline_ms: int = 0
@@ -135,9 +148,14 @@ class Saga(msgspec.Struct, frozen=True, gc=False):
     trace: str = ""
 
     @property
-    def current(self) -> StepPlan:
-        """The plan of the step that is under way."""
-        return self.plan.steps[self.cursor]
+    def in_flight(self) -> tuple[int, ...]:
+        """The places of the steps at which something is under way; of a parked saga, where it stopped."""
+        return tuple(place for place, step in enumerate(self.steps) if step.in_flight is not None)
+
+    @property
+    def at(self) -> str:
+        """The names of the steps at which something is under way, for people."""
+        return ", ".join(self.plan.steps[place].name for place in self.in_flight)
 
     @property
     def quiet(self) -> bool:

@@ -27,7 +27,7 @@ def ask(rig: Rig, *arguments: str) -> None:
 def test_a_running_job_is_cancelled(rig: Rig) -> None:
     """A job that hangs in a step is stopped there and undone, and keeps who asked for it and why."""
     rig.submit({"cancelled": {"load": "hang-after"}})
-    rig.until(lambda states: states.get("cancelled", {}).get("cursor") == 4, "the step load")
+    rig.until(lambda states: "cancelled" in states and states["cancelled"]["steps"][4]["in_flight"], "the step load")
     ask(rig, "cancel", "cancelled", "--reason", "the shop asked us to stop")
     state = rig.ended(["cancelled"])["cancelled"]
     assert (state["phase"], state["failed_step"]) == ("COMPENSATED", "load")

@@ -65,7 +65,8 @@ def states(rig: Rig) -> Iterator[dict[str, dict[str, Any]]]:
 
 
 def _is_at(state: dict[str, Any] | None, step: str) -> bool:
-    return state is not None and state["cursor"] == STEPS.index(step) and state["action"] == "EXECUTE"
+    flight = state["steps"][STEPS.index(step)]["in_flight"] if state is not None else None
+    return flight is not None and flight["action"] == "EXECUTE"
 
 
 def test_a_job_that_is_well_leaves_its_record_everywhere(rig: Rig, states: dict[str, dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from processors.saga import events as ev
 from processors.saga import handlers, moves, protocol
 from processors.saga.commands import Note
 from processors.saga.handlers import Transition
-from processors.saga.state import Action, Phase, Saga, StepStatus, Undo
+from processors.saga.state import Action, InFlight, Phase, Saga, StepStatus, Undo
 from tests.sim.planting import Bug, everywhere, handler, swapped
 
 RUNNING, COMPENSATING, PARKED = Phase.RUNNING, Phase.COMPENSATING, Phase.PARKED
@@ -19,6 +19,7 @@ COMPLETED, COMPENSATED = Phase.COMPLETED, Phase.COMPENSATED
 issue, abort, end, park = moves.issue, moves.abort, moves.end, moves.park
 maybe_happened, undo_next, retry = moves.maybe_happened, moves.undo_next, moves.retry
 with_step, proceed = moves.with_step, moves.proceed
+first_due, flight_of = moves.first_due, moves.flight_of
 outstanding, misaddressed = protocol.outstanding, protocol._misaddressed
 
 
@@ -40,12 +41,13 @@ def keeps_no_time(saga: Saga, event: ev.TimedOut, now: int) -> Transition:
 
 def harmless_timeout(saga: Saga, event: ev.TimedOut, now: int) -> Transition:
     """A timeout counts as a failure without effect."""
-    if event.seq != saga.seq or now < saga.due_ms or saga.action is not Action.EXECUTE or not saga.command_seq:
+    place, flight = first_due(saga)
+    if event.seq != saga.seq or now < saga.due_ms or flight.action is not Action.EXECUTE or not flight.command_seq:
         return handlers.timed_out(saga, event, now)
-    forgot = with_step(saga, saga.cursor, unanswered=())
-    if again := retry(forgot, now, 0):
+    forgot = with_step(saga, place, unanswered=())
+    if again := retry(forgot, place, flight, now, 0):
         return Transition(again, Note.RETRYING)
-    return Transition(abort(with_step(forgot, saga.cursor, status=StepStatus.FAILED), "timed out", now), Note.ABORTED)
+    return Transition(abort(with_step(forgot, place, status=StepStatus.FAILED), place, "timed out", now), Note.ABORTED)
 
 
 def first_first(saga: Saga, now: int) -> Saga:
@@ -69,33 +71,37 @@ def tries_again(saga: Saga, event: ev.Failed, now: int) -> Transition:
 
 def cancel_forgets(saga: Saga, event: ev.Cancelled, now: int) -> Transition:
     """What is under way at a cancel isn't undone."""
-    if saga.action is not Action.EXECUTE or saga.steps[saga.cursor].status is StepStatus.SUCCEEDED:
+    place, flight = first_due(saga)
+    if flight.action is not Action.EXECUTE or saga.steps[place].status is StepStatus.SUCCEEDED:
         return handlers.cancel(saga, event, now)
-    return handlers.cancel(with_step(saga, saga.cursor, unanswered=(), outcome_unknown=False), event, now)
+    return handlers.cancel(with_step(saga, place, unanswered=(), outcome_unknown=False), event, now)
 
 
 def gives_up(saga: Saga, event: Any, now: int) -> Transition:
     """A compensation whose budget is spent is dropped."""
     answer = handlers.retry_or_park(saga, event, now)
-    if answer.note is not Note.PARKED or saga.action is not Action.COMPENSATE:
+    place, flight = first_due(saga)
+    if answer.note is not Note.PARKED or flight.action is not Action.COMPENSATE:
         return answer
-    return Transition(undo_next(with_step(saga, saga.cursor, undo=Undo.DONE), now), Note.STEP_COMPENSATED)
+    return Transition(undo_next(with_step(saga, place, undo=Undo.DONE, in_flight=None), now), Note.STEP_COMPENSATED)
 
 
 def amnesiac_park(saga: Saga, reason: str) -> Saga:
-    return replace(park(saga, reason), action=Action.EXECUTE)
+    place, flight = first_due(saga)
+    return with_step(park(saga, reason), place, in_flight=replace(flight, action=Action.EXECUTE))
 
 
 def deadline_wins(saga: Saga, event: ev.TimedOut, now: int) -> Transition:
-    if event.seq == saga.seq and saga.action is Action.COMPENSATE and now >= saga.deadline_ms:
+    undoes = first_due(saga)[1].action is Action.COMPENSATE
+    if event.seq == saga.seq and undoes and now >= saga.deadline_ms:
         return Transition(end(saga, COMPENSATED, now), Note.COMPENSATED)
     return handlers.timed_out(saga, event, now)
 
 
-def confirms_at_once(saga: Saga, now: int) -> Saga:
-    if saga.current.confirms and saga.action is Action.EXECUTE:
-        return issue(saga, Action.CONFIRM, saga.cursor, 1, now)
-    return proceed(saga, now)
+def confirms_at_once(saga: Saga, place: int, now: int) -> Saga:
+    if saga.plan.steps[place].confirms:
+        return issue(saga, Action.CONFIRM, place, 1, now)
+    return proceed(saga, place, now)
 
 
 def never_confirms(saga: Saga, after: int, now: int) -> Saga:
@@ -129,33 +135,36 @@ def any_run(saga: Saga | None, event: ev.Event) -> Any:
 
 def any_compensated(saga: Saga, event: ev.Compensated, now: int) -> Transition:
     """An answer to any compensation of the step counts, however early it was."""
-    if not handlers.is_current(saga, event, Action.COMPENSATE):
+    place = saga.plan.index(event.step)
+    if flight_of(saga, place, Action.COMPENSATE) is None:
         return Transition(saga, Note.IGNORED)
-    return Transition(undo_next(with_step(saga, saga.cursor, undo=Undo.DONE), now), Note.STEP_COMPENSATED)
+    return Transition(undo_next(with_step(saga, place, undo=Undo.DONE, in_flight=None), now), Note.STEP_COMPENSATED)
 
 
 def settles_whatever(saga: Saga, event: ev.Succeeded, now: int) -> Transition:
-    if saga.action is not Action.EXECUTE:
+    place, flight = first_due(saga)
+    if flight.action is not Action.EXECUTE:
         return handlers.settle(saga, event, now)
-    return handlers.settle(saga, replace(event, step=saga.current.name), now)
+    return handlers.settle(saga, replace(event, step=saga.plan.steps[place].name), now)
 
 
 def believes_old_failures(saga: Saga, event: ev.Failed, now: int) -> Transition:
     place = saga.plan.index(event.step)
-    if saga.action is not Action.EXECUTE or place != saga.cursor:
+    flight = flight_of(saga, place, Action.EXECUTE)
+    if flight is None:
         return handlers.retry_or_compensate(saga, event, now)
     noted = handlers.note_failure(saga, place, event)
-    if event.retryable and (again := retry(noted, now, event.retry_after_ms)):
+    if event.retryable and (again := retry(noted, place, flight, now, event.retry_after_ms)):
         return Transition(again, Note.RETRYING)
-    return Transition(abort(with_step(noted, place, status=StepStatus.FAILED), event.reason, now), Note.ABORTED)
+    return Transition(abort(with_step(noted, place, status=StepStatus.FAILED), place, event.reason, now), Note.ABORTED)
 
 
 def attempt_one(saga: Saga, action: Action, place: int, attempt: int, now: int) -> Saga:
-    return replace(issue(saga, action, place, attempt, now), attempt=1)
+    return issue(saga, action, place, 1, now)
 
 
-def no_alarm(saga: Saga, at: int) -> Saga:
-    return replace(saga, command_seq=0, due_ms=0)
+def no_alarm(saga: Saga, place: int, flight: InFlight, at: int) -> Saga:
+    return moves.with_flight(saga, place, replace(flight, command_seq=0, due_ms=0))
 
 
 def unrecorded(saga: Saga, what: str, by: str, reason: str, now: int) -> Saga:
@@ -163,21 +172,24 @@ def unrecorded(saga: Saga, what: str, by: str, reason: str, now: int) -> Saga:
 
 
 def resume_as_done(saga: Saga, event: ev.Resumed, now: int) -> Transition:
-    if saga.action is Action.COMPENSATE and event.mode is ev.ResumeMode.RETRY:
+    place, flight = first_due(saga)
+    if flight.action is Action.COMPENSATE and event.mode is ev.ResumeMode.RETRY:
         noted = moves.with_operator_action(saga, "resumed", event.by, event.reason, now)
-        return Transition(undo_next(with_step(noted, saga.cursor, undo=Undo.DONE), now), Note.RESUMED)
+        done = with_step(noted, place, undo=Undo.DONE, in_flight=None)
+        return Transition(undo_next(done, now), Note.RESUMED)
     return handlers.resume(saga, event, now)
 
 
 def resume_from_the_start(saga: Saga, event: ev.Resumed, now: int) -> Transition:
     noted = moves.with_operator_action(saga, "resumed", event.by, event.reason, now)
-    return Transition(issue(replace(noted, phase=RUNNING), Action.EXECUTE, 0, 1, now), Note.RESUMED)
+    place, _ = first_due(noted)
+    going = with_step(replace(noted, phase=RUNNING), place, in_flight=None)
+    return Transition(issue(going, Action.EXECUTE, 0, 1, now), Note.RESUMED)
 
 
 def cancels_the_completed(saga: Saga, event: ev.Cancelled, now: int) -> Transition:
-    return Transition(
-        abort(moves.with_operator_action(saga, "cancelled", event.by, "", now), "cancelled", now), Note.ABORTED
-    )
+    noted = moves.with_operator_action(saga, "cancelled", event.by, "", now)
+    return Transition(abort(noted, len(saga.steps) - 1, "cancelled", now), Note.ABORTED)
 
 
 def same_run(saga: Saga, event: ev.Submitted, now: int) -> Transition:
@@ -205,28 +217,30 @@ def run_one(saga: None, event: ev.Submitted, now: int) -> Transition:
 
 def only_the_latest(saga: Saga, event: ev.Succeeded, now: int) -> Transition:
     """Only the latest attempt may succeed; an earlier one is taken as answered."""
-    if event.seq != saga.command_seq:
-        noted = moves.answered(saga, saga.plan.index(event.step), event.seq)
-        return Transition(noted, Note.IGNORED)
+    place = saga.plan.index(event.step)
+    flight = saga.steps[place].in_flight
+    if flight is None or event.seq != flight.command_seq:
+        return Transition(moves.answered(saga, place, event.seq), Note.IGNORED)
     return handlers.settle(saga, event, now)
 
 
 def resurrects(saga: Saga, event: ev.Succeeded, now: int) -> Transition:
     place = saga.plan.index(event.step)
-    done = with_step(replace(saga, phase=RUNNING, cursor=place), place, status=StepStatus.SUCCEEDED)
-    return Transition(proceed(done, now), Note.ADVANCED)
+    steps = tuple(moves.landed(step) for step in saga.steps)
+    done = with_step(replace(saga, phase=RUNNING, steps=steps), place, status=StepStatus.SUCCEEDED)
+    return Transition(proceed(done, place, now), Note.ADVANCED)
 
 
 def forgetful(saga: Saga, event: ev.Submitted) -> Saga:
     return saga if saga.phase is not COMPENSATED else replace(saga, origins=(event.origin,))
 
 
-def no_retry_after(saga: Saga, now: int, after_ms: int) -> Saga | None:
-    return retry(saga, now, 0)
+def no_retry_after(saga: Saga, place: int, flight: InFlight, now: int, after_ms: int) -> Saga | None:
+    return retry(saga, place, flight, now, 0)
 
 
 def cancels_confirmations(saga: Saga, event: ev.Cancelled, now: int) -> Transition:
-    if saga.action is Action.CONFIRM:
+    if first_due(saga)[1].action is Action.CONFIRM:
         return cancels_the_completed(saga, event, now)
     return handlers.cancel(saga, event, now)
 
@@ -236,9 +250,9 @@ def forgets_open_attempts(saga: Saga, action: Action, place: int, attempt: int, 
     return issue(bare, action, place, attempt, now)
 
 
-def undoes_the_reused(saga: Saga, reason: str, now: int) -> Saga:
+def undoes_the_reused(saga: Saga, place: int, reason: str, now: int) -> Saga:
     mine = tuple(replace(s, status=StepStatus.SUCCEEDED) if s.status is StepStatus.REUSED else s for s in saga.steps)
-    return abort(replace(saga, steps=mine), reason, now)
+    return abort(replace(saga, steps=mine), place, reason, now)
 
 
 def lets_seq_stand(saga: Saga | None, event: ev.Event, now: int) -> Any:
@@ -260,21 +274,24 @@ def undoes_once(saga: Saga, event: ev.Succeeded, now: int) -> Transition:
 
 def abandons_the_wait(saga: Saga, event: ev.TimedOut, now: int) -> Transition:
     """A retry whose time has come is forgotten: it waits once more, for ever."""
-    if event.seq == saga.seq and now >= saga.due_ms and not saga.command_seq:
-        return Transition(replace(saga, due_ms=now + 1), Note.RETRYING)
+    place, flight = first_due(saga)
+    if event.seq == saga.seq and now >= saga.due_ms and not flight.command_seq:
+        return Transition(moves.wait_until(saga, place, flight, now + 1), Note.RETRYING)
     return handlers.timed_out(saga, event, now)
 
 
 def stops_at_the_first(saga: Saga, event: ev.Compensated, now: int) -> Transition:
     """One compensation, and the saga is over."""
-    if not handlers.is_current(saga, event, Action.COMPENSATE):
+    place = saga.plan.index(event.step)
+    if flight_of(saga, place, Action.COMPENSATE) is None:
         return Transition(saga, Note.IGNORED)
-    return Transition(end(with_step(saga, saga.cursor, undo=Undo.DONE), COMPENSATED, now), Note.COMPENSATED)
+    return Transition(end(with_step(saga, place, undo=Undo.DONE), COMPENSATED, now), Note.COMPENSATED)
 
 
 def wrong_compensated(saga: Saga, event: ev.Compensated, now: int) -> Transition:
     """An answer to another step's compensation passes for the current one's."""
-    return handlers.compensated(saga, replace(event, step=saga.current.name), now)
+    place, _ = first_due(saga)
+    return handlers.compensated(saga, replace(event, step=saga.plan.steps[place].name), now)
 
 
 TIMERS = [(RUNNING, ev.TimedOut), (COMPENSATING, ev.TimedOut)]

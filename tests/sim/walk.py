@@ -21,7 +21,7 @@ from processors.saga.commands import StepCommand
 from processors.saga.events import Event, Failed, Submitted
 from processors.saga.invariants import Violation
 from processors.saga.plan import Plan
-from processors.saga.state import Saga
+from processors.saga.state import InFlight, Saga
 from processors.simulation.effects import EffectRow, Paid
 from processors.simulation.rules.faults import Limit
 from processors.simulation.rules.moves import Move, choices, perform
@@ -39,12 +39,15 @@ class Numbers:
         times: set[int] = set()
         runs: set[int] = set()
         for saga in _sagas(world):
-            seqs.update((saga.seq, saga.command_seq))
+            seqs.add(saga.seq)
             times.update((saga.due_ms, saga.deadline_ms))
             runs.add(saga.run)
             for step in saga.steps:
                 seqs.add(step.evidence)
                 seqs.update(step.unanswered)
+                if step.in_flight is not None:
+                    seqs.add(step.in_flight.command_seq)
+                    times.add(step.in_flight.due_ms)
         for command in _commands(world):
             seqs.add(command.seq)
             times.add(command.expires_ms)
@@ -114,17 +117,18 @@ def canonical(world: World) -> tuple[Any, ...]:
             return (*where, one.content_hash, one.origin.offset)
         return (*where, getattr(one, "retryable", ""), getattr(one, "mode", ""), getattr(one, "from_step", ""))
 
+    def flight(one: InFlight | None) -> tuple[Any, ...] | None:
+        if one is None:
+            return None
+        return (one.action.value, one.attempt, seq[one.command_seq], n.time[one.due_ms])
+
     def state(saga: Saga | None) -> tuple[Any, ...] | None:
         if saga is None:
             return None
         return (
             saga.phase.value,
-            saga.action.value,
             run[saga.run],
-            saga.cursor,
-            saga.attempt,
             seq[saga.seq],
-            seq[saga.command_seq],
             n.time[saga.due_ms],
             n.time[saga.deadline_ms],
             saga.previous.value,
@@ -138,6 +142,7 @@ def canonical(world: World) -> tuple[Any, ...]:
                     one.outcome_unknown,
                     tuple(seq[number] for number in one.unanswered),
                     seq[one.evidence],
+                    flight(one.in_flight),
                 )
                 for one in saga.steps
             ),

@@ -31,6 +31,7 @@ from processors.pipeline.plan_store import UnknownPlan
 from processors.process.apps import role_app
 from processors.saga.commands import StepCommand
 from processors.saga.events import Cancelled, Submitted, Succeeded
+from processors.saga.moves import first_due
 from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.saga.protocol import advance
 from processors.saga.state import Origin, Saga
@@ -100,7 +101,7 @@ def log() -> Log:
     log.apply(Submitted("j", PLAN, "https://shop.example/1", b"", "c", Origin(0, 0)))
     for step in ("fetch", "load"):
         assert log.saga is not None
-        log.apply(Succeeded("j", log.saga.run, step, log.saga.command_seq, b'{"data":{}}'))
+        log.apply(Succeeded("j", log.saga.run, step, first_due(log.saga)[1].command_seq, b'{"data":{}}'))
     return log
 
 

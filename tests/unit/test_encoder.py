@@ -25,6 +25,8 @@ def values_of(schema: Any, named: dict[str, Any]) -> st.SearchStrategy[Any]:
     if isinstance(schema, Mapping) and "name" in schema:
         named[schema["name"]] = schema
     match kind:
+        case ["null", other]:
+            return st.none() | values_of(other, named)
         case "long":
             return st.integers(-(2**63), 2**63 - 1)
         case "int":

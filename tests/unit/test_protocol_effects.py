@@ -11,7 +11,7 @@ from tests.sagas import ALWAYS, RUN, compensated, compensating, completed, new, 
 def test_success_of_a_superseded_attempt_settles() -> None:
     """The first attempt's success settles the step while the second is under way: both have the same key."""
     job = running()
-    first = job.state.command_seq
+    first = job.flight.command_seq
     job.fire()
     job.succeed("a", first)
     assert job.asked == ("EXECUTE", "b")
@@ -21,7 +21,7 @@ def test_success_of_a_superseded_attempt_settles() -> None:
 def test_success_while_a_retry_waits_settles() -> None:
     """A success that comes while the retry waits makes the retry unnecessary."""
     job = running()
-    first = job.state.command_seq
+    first = job.flight.command_seq
     job.fail("a", retryable=True, retry_after_ms=5_000)
     job.succeed("a", first)
     assert job.asked == ("EXECUTE", "b")
@@ -30,21 +30,21 @@ def test_success_while_a_retry_waits_settles() -> None:
 def test_failure_of_a_superseded_attempt_is_ignored() -> None:
     """The first attempt's failure says nothing about the second; only that it was answered."""
     job = running()
-    first = job.state.command_seq
+    first = job.flight.command_seq
     job.fire()
-    second = job.state.command_seq
+    second = job.flight.command_seq
     job.fail("a", first)
-    assert (job.phase, job.note, job.state.command_seq) == (Phase.RUNNING, Note.ANSWERED, second)
+    assert (job.phase, job.note, job.flight.command_seq) == (Phase.RUNNING, Note.ANSWERED, second)
     assert job.of("a").unanswered == (second,)
 
 
 def test_repeated_failure_takes_one_attempt() -> None:
     """A failure that is delivered twice is one failure."""
     job = running()
-    first = job.state.command_seq
+    first = job.flight.command_seq
     job.fail("a", first, retryable=True)
     job.fail("a", first, retryable=True)
-    assert (job.note, job.state.attempt) == (Note.IGNORED, 2)
+    assert (job.note, job.flight.attempt) == (Note.IGNORED, 2)
 
 
 def test_certain_failure_leaves_nothing_to_undo() -> None:
@@ -85,7 +85,7 @@ def test_an_unknown_attempt_counts_after_a_certain_one() -> None:
 def test_an_unanswered_attempt_counts_after_a_certain_one() -> None:
     """While the first attempt has no answer, a certain failure of the second doesn't settle the step."""
     job = running()
-    first = job.state.command_seq
+    first = job.flight.command_seq
     job.fire()
     job.fail("a")
     assert job.asked == ("COMPENSATE", "a")
@@ -95,7 +95,7 @@ def test_an_unanswered_attempt_counts_after_a_certain_one() -> None:
 def test_late_success_during_its_compensation() -> None:
     """A success that comes while its step is being undone: that undo may have been too early, another follows."""
     job = compensating()
-    early = job.state.command_seq
+    early = job.flight.command_seq
     job.succeed("b", early - 1)
     job.compensated("b", early)
     assert (job.phase, job.asked) == (Phase.COMPENSATING, ("COMPENSATE", "b"))
@@ -106,8 +106,8 @@ def test_late_success_during_its_compensation() -> None:
 def test_retried_undo_after_a_late_success_counts() -> None:
     """An undo commanded after the late success is late enough, whichever attempt it is."""
     job = compensating()
-    job.succeed("b", job.state.command_seq - 1)
-    job.compensation_failed("b", seq=job.state.command_seq)
+    job.succeed("b", job.flight.command_seq - 1)
+    job.compensation_failed("b", seq=job.flight.command_seq)
     assert job.asked == ("COMPENSATE", "b")
     job.compensated("b")
     assert job.asked == ("COMPENSATE", "a")
@@ -116,18 +116,18 @@ def test_retried_undo_after_a_late_success_counts() -> None:
 def test_early_undo_of_a_retried_one_is_ignored() -> None:
     """The answer of an undo from before the late success changes nothing while a later one is under way."""
     job = compensating()
-    early = job.state.command_seq
+    early = job.flight.command_seq
     job.succeed("b", early - 1)
     job.fire()
-    later = job.state.command_seq
+    later = job.flight.command_seq
     job.compensated("b", early)
-    assert (job.note, job.state.command_seq, job.of("b").undo) == (Note.IGNORED, later, Undo.NEEDED)
+    assert (job.note, job.flight.command_seq, job.of("b").undo) == (Note.IGNORED, later, Undo.NEEDED)
 
 
 def test_late_success_of_a_step_undone_before() -> None:
     """A success of a step that was undone already is undone again, before those that come before it."""
     job = compensating()
-    execute = job.state.command_seq - 1
+    execute = job.flight.command_seq - 1
     job.compensated("b")
     job.succeed("b", execute)
     assert job.of("b").undo is Undo.NEEDED
@@ -149,7 +149,7 @@ def test_repeated_undone_of_an_earlier_round_is_ignored() -> None:
     job = running()
     job.succeed("a")
     job.fail("b")
-    first_round = job.state.command_seq
+    first_round = job.flight.command_seq
     job.compensated("a")
     job.succeed("a", 2)
     job.compensated("a", first_round)
@@ -161,7 +161,7 @@ def test_repeated_undone_of_an_earlier_round_is_ignored() -> None:
 def test_late_unknown_failure_is_undone_again() -> None:
     """ "Outcome unknown" after the compensation may be an effect after the compensation: it is undone again."""
     job = running()
-    first = job.state.command_seq
+    first = job.flight.command_seq
     job.fire()
     job.fire()
     job.compensated("a")
@@ -173,7 +173,7 @@ def test_late_unknown_failure_is_undone_again() -> None:
 def test_late_success_of_a_step_without_undo() -> None:
     """A late success of a step that has nothing to undo is only recorded."""
     job = running(steps=(step("a", undoable=False), step("b")))
-    first = job.state.command_seq
+    first = job.flight.command_seq
     job.fire()
     job.fire()
     assert job.phase is Phase.COMPENSATED
@@ -184,7 +184,7 @@ def test_late_success_of_a_step_without_undo() -> None:
 def test_parked_saga_hears_a_late_undone() -> None:
     """The undo that was given up reports success after all: the saga goes on by itself."""
     job = compensating()
-    given_up = job.state.command_seq
+    given_up = job.flight.command_seq
     job.compensation_failed("b", retryable=False)
     job.compensated("b", given_up)
     assert (job.phase, job.asked) == (Phase.COMPENSATING, ("COMPENSATE", "a"))
@@ -289,7 +289,7 @@ def test_replies_to_commands_that_were_never_sent_are_refused() -> None:
         lambda: job.succeed("a", run=RUN + 1),
     ):
         reply()
-        assert (job.note, bool(job.refusal), job.state.command_seq) == (Note.REFUSED, True, 2)
+        assert (job.note, bool(job.refusal), job.flight.command_seq) == (Note.REFUSED, True, 2)
 
 
 def test_confirmations_come_last_and_in_order() -> None:
@@ -309,9 +309,9 @@ def test_a_confirmation_is_given_up_only_by_a_person() -> None:
     job = running(steps=(step("a", confirms=True), step("b")))
     job.succeed("a")
     job.succeed("b")
-    seq = job.state.command_seq
+    seq = job.flight.command_seq
     job.confirm_failed("a", retryable=False)
-    assert (job.phase, job.state.action) == (Phase.PARKED, Action.CONFIRM)
+    assert (job.phase, job.flight.action) == (Phase.PARKED, Action.CONFIRM)
     job.cancel()
     assert "can't be cancelled any more" in job.refusal
     job.confirmed("a", seq)

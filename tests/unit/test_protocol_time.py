@@ -8,10 +8,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from processors.saga.commands import Note
+from processors.saga.commands import Note, outstanding
 from processors.saga.events import TimedOut
-from processors.saga.moves import backoff_ms, jitter
+from processors.saga.moves import backoff_ms, first_due, jitter, with_flight
 from processors.saga.plan import RetryPolicy
 from processors.saga.protocol import poisoned
 from processors.saga.state import Action, Phase
@@ -58,10 +59,10 @@ def test_a_retry_waits_as_a_timer() -> None:
     """While a retry waits, nothing is under way; its timer commands the next attempt."""
     job = running(steps=SLOW)
     job.fail("a", retryable=True, retry_after_ms=5_000)
-    assert (job.state.command_seq, job.asked) == (0, ("", ""))
+    assert (job.flight.command_seq, job.asked) == (0, ("", ""))
     assert job.state.due_ms == job.now + 5_000
     job.fire()
-    assert (job.asked, job.state.attempt) == (("EXECUTE", "a"), 2)
+    assert (job.asked, job.flight.attempt) == (("EXECUTE", "a"), 2)
 
 
 def test_retry_after_is_a_minimum() -> None:
@@ -102,7 +103,7 @@ def test_a_new_step_has_its_whole_budget() -> None:
     job = running()
     job.fail("a", retryable=True)
     job.succeed("a")
-    assert (job.state.attempt, job.state.first_ms) == (1, job.now)
+    assert (job.flight.attempt, job.flight.first_ms) == (1, job.now)
 
 
 def test_compensations_have_the_longer_budget() -> None:
@@ -110,7 +111,7 @@ def test_compensations_have_the_longer_budget() -> None:
     job = compensating()
     seen = []
     while job.phase is Phase.COMPENSATING:
-        seen.append(job.state.attempt)
+        seen.append(job.flight.attempt)
         job.compensation_failed("b")
     assert (seen, job.phase) == ([1, 2, 3], Phase.PARKED)
     assert "compensation of b gave up" in job.state.reason
@@ -211,7 +212,7 @@ def test_a_resumed_compensation_has_its_whole_budget() -> None:
     """Resuming starts the attempts and the total time anew."""
     job = parked()
     job.resume()
-    assert (job.state.attempt, job.state.first_ms, job.state.action) == (1, job.now, Action.COMPENSATE)
+    assert (job.flight.attempt, job.flight.first_ms, job.flight.action) == (1, job.now, Action.COMPENSATE)
 
 
 @pytest.mark.parametrize("given_job", [running, compensating, completed])
@@ -221,3 +222,24 @@ def test_numbers_grow_by_one(given_job: Callable[[], Driven]) -> None:
     job.fire()
     seqs = [one.saga.seq for one in job.decisions if one.changed and one.saga]
     assert all(after == before + 1 for before, after in pairwise(seqs))
+
+
+def test_a_state_gives_all_commands_that_it_issued() -> None:
+    """A state may have several steps in flight: it gives the command of each that it issued, in the order of the steps."""
+    job = running(steps="abc")
+    job.succeed("a")
+    issued = job.flight
+    earlier = replace(issued, command_seq=issued.command_seq - 1)
+    both = with_flight(with_flight(job.state, 2, issued), 0, earlier)
+    assert [(one.step, one.seq) for one in outstanding(both)] == [("b", both.seq), ("c", both.seq)]
+    assert (both.in_flight, both.at) == ((0, 1, 2), "a, b, c")
+
+
+def test_the_earliest_of_all_that_is_in_flight_sets_the_timer() -> None:
+    """A saga has one timer, that of the step that is due first."""
+    job = running(steps="abc")
+    late, soon = replace(job.flight, due_ms=job.now + 9_000), replace(job.flight, due_ms=job.now + 5)
+    saga = with_flight(with_flight(job.state, 0, late), 1, soon)
+    assert (saga.due_ms, first_due(saga)) == (job.now + 5, (1, soon))
+    assert with_flight(saga, 1, None).due_ms == job.now + 9_000
+    assert with_flight(with_flight(saga, 1, None), 0, None).due_ms == 0

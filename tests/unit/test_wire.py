@@ -34,7 +34,7 @@ from processors.saga.events import (
     TimedOut,
 )
 from processors.saga.plan import Plan
-from processors.saga.state import Action, Origin, Phase, Saga, StepState, StepStatus, Undo
+from processors.saga.state import Action, InFlight, Origin, Phase, Saga, StepState, StepStatus, Undo
 from processors.saga_table.changelog import peek, seq_of
 from schemas.codec import HEADER_BYTES
 from tests.sagas import Driven, compensated, compensating, completed, confirming, parked, plan, running
@@ -88,6 +88,7 @@ COMMAND_FIELDS = {
     "trace": TEXT,
 }
 COMMANDS = st.builds(StepCommand, **COMMAND_FIELDS)
+FLIGHTS = st.builds(InFlight, st.sampled_from(Action), st.integers(0, 1_000), COUNT, COUNT, COUNT)
 STEP_FIELDS = {
     "status": st.sampled_from(StepStatus),
     "attempts": st.integers(0, 1_000),
@@ -97,6 +98,7 @@ STEP_FIELDS = {
     "unanswered": st.lists(COUNT, max_size=3).map(tuple),
     "output": BYTES,
     "reason": TEXT,
+    "in_flight": st.none() | FLIGHTS,
 }
 STEPS = st.builds(StepState, **STEP_FIELDS)
 SAGA_FIELDS = {
@@ -113,11 +115,6 @@ SAGA_FIELDS = {
     "content_hash": TEXT,
     "origins": st.lists(st.builds(Origin, st.integers(0, 10_000), COUNT), max_size=3).map(tuple),
     "steps": st.lists(STEPS, min_size=3, max_size=3).map(tuple),
-    "cursor": st.integers(0, 2),
-    "action": st.sampled_from(Action),
-    "command_seq": COUNT,
-    "attempt": st.integers(0, 1_000),
-    "first_ms": COUNT,
     "started_ms": COUNT,
     "updated_ms": COUNT,
     "deadline_ms": COUNT,

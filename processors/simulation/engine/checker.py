@@ -163,7 +163,7 @@ class Checker:
             fold.excused.clear()
         skips = isinstance(event, Resumed) and event.mode is ResumeMode.SKIP
         if skips and decision.changed and before is not None and before.phase is Phase.PARKED:
-            fold.excused.add(before.current.name)
+            fold.excused.update(before.plan.steps[place].name for place in before.in_flight)
 
     def _check(self, before: Saga | None, event: Event, record: Stored, decision: Decision) -> None:
         job = event.job_id

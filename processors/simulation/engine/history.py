@@ -225,8 +225,9 @@ def traced_record(record: Stored, catalogue: Catalogue, plan: Plan) -> str:
             if record.value is None:
                 return f"{where}  {job}: forgotten"
             state = decode_saga_fields(record.value)
-            at = plan.steps[state["cursor"]].name
-            return f"{where}  {job}: {state['phase']}, run {state['run']}, seq {state['seq']}, {state['action'].lower()} {at}"
+            flights = zip(plan.steps, (step["in_flight"] for step in state["steps"]), strict=True)
+            at = [f", {flight['action'].lower()} {planned.name}" for planned, flight in flights if flight]
+            return f"{where}  {job}: {state['phase']}, run {state['run']}, seq {state['seq']}{''.join(at)}"
         if record.topic == catalogue.dead_letters.name:
             reason = dict(record.headers).get("dead-letter-reason", b"").decode(errors="replace")
             return f"{where}  {job}: set aside: {reason}"

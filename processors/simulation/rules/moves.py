@@ -251,7 +251,7 @@ def _standing(world: World) -> str:
     saga = world.saga
     if saga is None:
         return "no saga"
-    return f"{saga.phase}, seq {saga.seq}, at {saga.current.name}"
+    return f"{saga.phase}, seq {saga.seq}, at {saga.at or 'rest'}"
 
 
 def _do_work(world: World, place: int, fault: RuleFault | None) -> None:

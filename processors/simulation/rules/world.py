@@ -258,7 +258,7 @@ class World:
             self.life_run = after.run
         self.last_run, self.last_seq = after.run, after.seq
         if isinstance(record.event, Resumed) and record.event.mode is ResumeMode.SKIP and before is not None:
-            self.excused |= {before.current.name}
+            self.excused |= {before.plan.steps[place].name for place in before.in_flight}
 
     def _forgotten(self) -> None:
         # What a forgotten saga left outside stays there: its next life answers only for its own.
