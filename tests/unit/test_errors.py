@@ -13,7 +13,7 @@ from processors import errors
 from processors.errors import ScrapesagaError
 
 # A branch is four characters wide.
-_DRAWN = re.compile(r"^    ((?:│   |    )*(?:├── |└── )?)(\w+)(?:  .*)?$")
+_DRAWN = re.compile(r"^((?:│   |    )*(?:├── |└── )?)(\w+)(?:  .*)?$")
 
 
 def drawn() -> dict[str, str]:
