@@ -35,7 +35,7 @@ def run_apps(
 ) -> int:
     """Run until SIGTERM, SIGINT or a crash; return 0 if every app ended in order, else 1.
 
-    `resources` (an Producer, a metrics server) are entered before the apps start and left after they have stopped.
+    `resources` (a Producer, a metrics server) are entered before the apps start and left after they have stopped.
     `on_ready` is awaited once all have started and recovered. A second signal ends the process at once.
     """
     factory = None if uvloop is None else uvloop.new_event_loop

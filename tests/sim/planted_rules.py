@@ -322,7 +322,7 @@ IN_THE_RULES = [
     Bug(
         "late unknown outcome ignored", handler([(COMPENSATED, ev.Failed), (COMPENSATING, ev.Failed)], handlers.ignore)
     ),
-    Bug("an Compensated of an earlier round counts", handler([(COMPENSATING, ev.Compensated)], any_compensated)),
+    Bug("a Compensated of an earlier round counts", handler([(COMPENSATING, ev.Compensated)], any_compensated)),
     Bug("a duplicate starts a second run", swapped(handlers, "seen", lambda saga, event: False)),
     Bug("a duplicate restarts the running saga", handler([(RUNNING, ev.Submitted)], restarts)),
     Bug("a submission is decided twice", swapped(handlers, "remembered", forgetful)),
