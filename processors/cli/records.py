@@ -8,7 +8,7 @@ from typing import Any
 
 from processors.cli import show
 from processors.errors import BadRecord
-from processors.kafka.record import Record
+from processors.kafka.record import Record, header_values
 from processors.messages.scrape_request import read_request
 from processors.redaction import one_line
 from schemas.codec import UndecodableMessage, codec, message_name
@@ -37,10 +37,7 @@ class Decoded:
 
     def header(self, name: str) -> str:
         """Return a header as text; empty if there is none."""
-        for header, value in self.record.headers:
-            if header == name:
-                return value.decode("utf-8", "replace")
-        return ""
+        return header_values(self.record.headers).get(name, b"").decode("utf-8", "replace")
 
     def gist(self) -> str:
         """Return what happened, in a few words."""

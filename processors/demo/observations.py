@@ -9,6 +9,7 @@ import clickhouse_connect
 import httpx
 
 from processors.kafka.reader import Reader, all_states
+from processors.messages.dead_letters import source_of
 from processors.saga.invariants import LogPosition
 
 
@@ -19,13 +20,11 @@ def dead_letters(reader: Reader, topic: str) -> dict[LogPosition, str]:
     """
     found = {}
     for record in reader.records(topic):
-        about = {name: value.decode("utf-8", "replace") for name, value in record.headers}
-        place = LogPosition(
-            about.get("dead-letter-topic", record.topic),
-            int(about.get("dead-letter-partition", record.partition)),
-            int(about.get("dead-letter-offset", record.offset)),
-        )
-        found[place] = about.get("dead-letter-reason", "")
+        source = source_of(record.headers)
+        if source is None:
+            found[LogPosition(record.topic, record.partition, record.offset)] = ""
+        else:
+            found[LogPosition(source.topic, source.partition, source.offset)] = source.reason
     return found
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from time import monotonic
 from types import TracebackType
@@ -52,6 +52,8 @@ _LONGER_S = 5.0
 class Producer:
     """An idempotent producer (acks=all). Use as an async context manager, or start() and stop() it.
 
+    `limits` is the largest record of each topic, `max_record_bytes` that of topics which it doesn't name.
+
     Once Kafka has refused a batch, or kept silent for `within`, every further send fails: only a new process can
     continue from what is committed.
     """
@@ -63,11 +65,14 @@ class Producer:
         *,
         client_id: str = "scrapesaga",
         max_record_bytes: int = 1_000_000,
+        limits: Mapping[str, int] | None = None,
         compression: str | None = None,
         within: timedelta = timedelta(seconds=30),
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._max_record_bytes = max_record_bytes
+        self._limits = dict(limits or {})
+        self._smallest_limit = min((max_record_bytes, *self._limits.values()))
         self._within_s = within.total_seconds()
         self._settings: dict[str, Any] = {
             "bootstrap.servers": bootstrap_servers,
@@ -176,7 +181,7 @@ class Producer:
 
     async def _queues_of(self, items: Sequence[Outgoing]) -> list[PartitionQueue]:
         """The lane of each record; everything that can be refused is refused here."""
-        limit, known = self._max_record_bytes, self._queues
+        limit, known = self._smallest_limit, self._queues
         queues: list[PartitionQueue] = []
         for item in items:
             # Nearly all are far below it: the exact size is computed for the others.
@@ -189,11 +194,12 @@ class Producer:
         return queues
 
     def _check_size(self, item: Outgoing) -> None:
-        size, limit = item.size_bytes, self._max_record_bytes
+        size, limit = item.size_bytes, self._limits.get(item.topic, self._max_record_bytes)
         if size > limit:
+            key = bytes(item.key or b"")[:100]
             raise RecordTooLarge(
-                f"A record of {size} bytes for {item.topic}-{item.partition} (key {item.key!r}) exceeds the limit "
-                f"of {limit} bytes: shorten it, or raise the limit here and max.message.bytes of the topic."
+                f"a record of {size} bytes for {item.topic}-{item.partition} (key {key!r}) exceeds the topic's limit of "
+                f"{limit} bytes"
             )
 
     async def _new_queue(self, item: Outgoing) -> PartitionQueue:

@@ -72,11 +72,11 @@ def parse(text: str) -> TraceContext | None:
     return TraceContext(found[2], found[3], bool(int(found[4], 16) & _SAMPLED))
 
 
-def context_in(headers: Iterable[tuple[str, bytes]]) -> TraceContext | None:
+def context_in(headers: Iterable[tuple[str, bytes | None]]) -> TraceContext | None:
     """Return the context that a record's headers carry."""
     for name, value in headers:
         if name.lower() == TRACEPARENT:
-            return parse(value.decode("ascii", "ignore"))
+            return None if value is None else parse(value.decode("ascii", "ignore"))
     return None
 
 
@@ -237,7 +237,7 @@ _current: ContextVar[AttemptSpan | None] = ContextVar("attempt", default=None)
 
 
 def begin_attempt(
-    sink: Sink | None, command: StepCommand, headers: Headers, topic: str, queued_ms: float
+    sink: Sink | None, command: StepCommand, headers: Iterable[tuple[str, bytes | None]], topic: str, queued_ms: float
 ) -> AttemptSpan | None:
     """Begin an attempt in this task, so that its calls, records and log lines belong to it; None without a trace."""
     if not command.trace:

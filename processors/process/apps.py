@@ -7,6 +7,7 @@ from processors.kafka.producer import Producer
 from processors.process.provisioning import kafka_security
 from processors.settings.settings import Settings
 from processors.transport.app import StreamApp, create_faust_app
+from topics.catalogue import Catalogue
 
 
 def kafka_client(settings: Settings) -> dict[str, str]:
@@ -44,11 +45,12 @@ def role_app(settings: Settings, role: str) -> StreamApp:
     )
 
 
-def new_producer(settings: Settings, client_id: str) -> Producer:
-    """Return a producer that waits for every acknowledgement."""
+def new_producer(settings: Settings, client_id: str, catalogue: Catalogue) -> Producer:
+    """Return a producer that waits for every acknowledgement, and knows the limit of each topic."""
     return Producer(
         settings.bootstrap_servers,
         kafka_security(settings),
         client_id=client_id,
         max_record_bytes=settings.max_page_size + 1_048_576,
+        limits={topic.name: topic.max_record_bytes for topic in catalogue},
     )

@@ -70,7 +70,7 @@ class _Process:
         self.spans: SpanQueue | None = None
 
     def run(self, roles: Sequence[str]) -> int:
-        producer = new_producer(self.settings, "scrapesaga-" + "-".join(roles)[:80])
+        producer = new_producer(self.settings, "scrapesaga-" + "-".join(roles)[:80], self.catalogue)
         plans_log = KafkaLog(
             self.catalogue.plans.name,
             producer,

@@ -161,8 +161,12 @@ class Rig:
     def poison(self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]) -> list[LogPosition]:
         """Produce what nobody can read, and remember it for the verdicts."""
         places = self.produce(f"{PREFIX}.{topic}", records)
-        self._poison.update(places)
+        self.expect_letters(places)
         return places
+
+    def expect_letters(self, places: Iterable[LogPosition]) -> None:
+        """Remember for the verdicts that what lies there is nobody's job."""
+        self._poison.update(places)
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line against this engine."""

@@ -45,7 +45,9 @@ async def test_sending_nothing_is_done_at_once() -> None:
 async def test_a_record_over_the_limit_is_refused_by_name() -> None:
     """The error names topic, partition, key, size and limit; headers count too."""
     producer = Producer("127.0.0.1:9", max_record_bytes=1_000)
-    with pytest.raises(RecordTooLarge, match=r"1\d{3} bytes for pages-3 \(key b'k'\) exceeds the limit of 1000"):
+    with pytest.raises(
+        RecordTooLarge, match=r"1\d{3} bytes for pages-3 \(key b'k'\) exceeds the topic's limit of 1000"
+    ):
         await producer.send([Outgoing("pages", 3, b"k", b"x" * 1_000)])
     with pytest.raises(RecordTooLarge):
         await producer.send([Outgoing("pages", 3, b"k", None, (("h", b"x" * 1_000),))])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from processors.errors import BadRecord, ProtocolViolation
 from processors.kafka.producer import partition_for
+from processors.messages.dead_letters import source_of
 from processors.messages.wire import decode_command, decode_event, encode_command, encode_saga
 from processors.saga.commands import Note, StepCommand
 from processors.saga.events import Event, Failed, Reply, Resumed, ResumeMode, Succeeded
@@ -117,10 +118,9 @@ class Checker:
         topic = self._catalogue.dead_letters
         for partition in range(topic.partitions):
             for letter in self._environment.broker.logs[topic.name, partition]:
-                about = dict(letter.headers)
-                if about["dead-letter-topic"].decode() == self._catalogue.events.name:
-                    place = int(about["dead-letter-partition"]), int(about["dead-letter-offset"])
-                    self._set_aside[place] = about["dead-letter-reason"].decode(errors="replace")
+                source = source_of(letter.headers)
+                if source is not None and source.topic == self._catalogue.events.name:
+                    self._set_aside[source.partition, source.offset] = source.reason
 
     def _decoded(self, record: Stored) -> Event | None:
         try:

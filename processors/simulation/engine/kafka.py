@@ -12,6 +12,7 @@ from typing import NamedTuple
 from processors.errors import DeliveryFailed, RecordGone
 from processors.kafka.producer import Outgoing
 from processors.kafka.publish import publish
+from processors.kafka.record import Headers
 from processors.simulation.engine.event_loop import Process, VirtualLoop
 from processors.simulation.engine.faults import EngineFault
 from processors.step import Address
@@ -35,7 +36,7 @@ class Stored(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: Headers
     order: int
 
 
