@@ -32,7 +32,6 @@ def role_app(settings: Settings, role: str) -> StreamApp:
         group_of(settings, role),
         bootstrap_servers=settings.bootstrap_servers,
         security=kafka_security(settings),
-        transport=settings.transport.value,
         store=f"{settings.store.value}://",
         data_dir=folder,
         client_id=f"scrapesaga-{role.replace(':', '-')}",

@@ -27,11 +27,11 @@ from processors.roles.coordinator import Coordinator
 from processors.roles.intake import Intake, registry_reader
 from processors.roles.step_worker import StepWorker
 from processors.saga.plan import Plan
-from processors.saga_table.recovery import add_saga_table
-from processors.settings.settings import Settings, Transport
+from processors.settings.settings import Settings
 from processors.transport.app import StreamApp, alive, raw_topic, ready, run_apps
 from processors.transport.batches import batches
 from processors.transport.lag import lag_of
+from processors.transport.recovery import add_saga_table
 from topics.catalogue import Catalogue
 
 log = logging.getLogger(__name__)
@@ -134,8 +134,6 @@ class _Process:
             producer=producer,
             client=kafka_client(self.settings),
             topic=self.catalogue.sagas.name,
-            bulk=self.settings.transport is Transport.FAST,
-            store=f"{self.settings.store.value}://",
             on_restored=lambda partition, states: holder[0].restored(partition, states),
             on_revoked=lambda partition: holder[0].revoked(partition),
         )

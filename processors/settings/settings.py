@@ -63,13 +63,6 @@ class SaslMechanism(StrEnum):
     SCRAM_SHA_512 = "SCRAM-SHA-512"
 
 
-class Transport(StrEnum):
-    """What moves records between Kafka and the engine."""
-
-    FAST = "fast"
-    FAUST = "faust"
-
-
 class Store(StrEnum):
     """Where the coordinator keeps its table."""
 
@@ -147,8 +140,7 @@ class Settings:
     schema_registry_user: str = _setting(TEXT, "", "user name at the schema registry")
     schema_registry_password: Secret = _setting(SECRET, "", "password at the schema registry")
 
-    transport: Transport = _setting(choice(Transport), "fast", "what moves records: bulk, or Faust's own", "Processes")
-    store: Store = _setting(choice(Store), "memory", "where the coordinator keeps its table")
+    store: Store = _setting(choice(Store), "memory", "where the coordinator keeps its table", "Processes")
     data_dir: Path = _setting(PATH, ".scrapesaga", "folder for the table on disk; kept, it makes restarts fast")
     standby_replicas: int = _setting(number(0, 10), "0", "other coordinators with a warm copy of each table")
     session_timeout: timedelta = _setting(_SESSION, "10s", "when a silent worker's partitions go to others")

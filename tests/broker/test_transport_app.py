@@ -30,7 +30,7 @@ def no_second_chance(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def world(kafka_servers: str) -> Iterator[World]:
-    with World(kafka_servers, "fast") as made:
+    with World(kafka_servers) as made:
         yield made
 
 
@@ -173,11 +173,10 @@ async def test_a_rebalance_waits_for_records_in_work(world: World, tmp_path: Pat
         kept[-1].done()
 
 
-@pytest.mark.parametrize("transport", ["fast", "faust"])
-async def test_readiness_follows_the_app(world: World, tmp_path: Path, transport: str) -> None:
+async def test_readiness_follows_the_app(world: World, tmp_path: Path) -> None:
     """Not ready before the start and after the stop, ready in between, alive throughout."""
     world.create(1)
-    app = app_of(world, tmp_path, transport=transport)
+    app = app_of(world, tmp_path)
     keep(app, world.source, [])
     assert ready(app) == ["not started"]
     async with running(app):
@@ -229,7 +228,7 @@ async def test_a_group_that_joined_while_the_broker_knew_no_topics_gets_its_part
 
 
 async def test_a_faust_table_is_recovered_before_the_agents_get_records(world: World, tmp_path: Path) -> None:
-    """Faust's own tables restore from their changelog over the fast transport, and only then does work begin."""
+    """Faust's own tables restore from their changelog over our consumer, and only then does work begin."""
     world.create(2)
     world.produce([(0, b"x")])
     app, found = app_of(world, tmp_path), list[bytes | None]()
@@ -292,7 +291,7 @@ async def test_an_agent_that_returns_is_told(world: World, tmp_path: Path) -> No
 
 
 async def test_an_agent_of_two_topics_is_refused(world: World, tmp_path: Path) -> None:
-    """The fast transport has an inbox a topic; the error says to declare two agents."""
+    """There is an inbox a topic; the error says to declare two agents."""
     world.create(1)
     app = app_of(world, tmp_path)
 
@@ -309,12 +308,11 @@ async def test_an_agent_of_two_topics_is_refused(world: World, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"transport": "slow"}, "'fast' or 'faust'"),
         ({"heartbeat": timedelta(seconds=2)}, "a session must outlast two heartbeats"),
         ({"settle": timedelta(seconds=40)}, "shorter than a rebalance"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(tmp_path: Path, wrong: dict[str, Any], told: str) -> None:
     """A wrong combination stops the process before it joins a group."""
-    with World("127.0.0.1:9", "fast") as world, pytest.raises(ConfigurationError, match=told):
+    with World("127.0.0.1:9") as world, pytest.raises(ConfigurationError, match=told):
         app_of(world, tmp_path, **wrong)

@@ -39,9 +39,8 @@ class Copy:
 class World:
     """Names and clients of one test."""
 
-    def __init__(self, bootstrap: str, transport: str) -> None:
+    def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        self.transport = transport
         unique = uuid.uuid4().hex[:8]
         self.source, self.sink, self.group = f"source-{unique}", f"sink-{unique}", f"group-{unique}"
         self._copiers: list[Copier] = []
@@ -125,7 +124,7 @@ class Copier:
     """A copier process."""
 
     def __init__(self, world: World, options: Sequence[str]) -> None:
-        names = {"transport": world.transport, "bootstrap": world.bootstrap, "group": world.group}
+        names = {"bootstrap": world.bootstrap, "group": world.group}
         names |= {"source": world.source, "sink": world.sink}
         command = [sys.executable, "-m", "tests.broker.transport_child"]
         command += [f"--{name}={value}" for name, value in names.items()]

@@ -115,6 +115,12 @@ def test_an_unknown_variable_is_an_error_that_suggests_the_nearest() -> None:
     assert "docs/settings.md" in problem_with(QQQ="1")
 
 
+def test_a_setting_that_is_gone_says_what_to_do() -> None:
+    """Whoever still sets it learns that it has no successor, instead of a guess at a name alike."""
+    problem = problem_with(TRANSPORT="fast")
+    assert problem == "SCRAPESAGA_TRANSPORT: there is one transport now, the one that was `fast`: unset it."
+
+
 def test_variables_of_others_are_left_alone() -> None:
     """Other programs' variables, the local runtime's, the tests' and Kubernetes' service links are no mistakes."""
     links = {
