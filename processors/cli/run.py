@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
+from processors.cli import show
 from processors.cli.context import DATA_DIR, DEFAULT_DATA_DIR, Context
 from processors.local.errors import LocalError
 
@@ -17,14 +19,39 @@ _DEFAULT_DIR = Path(DEFAULT_DATA_DIR)
 
 def worker(
     ctx: typer.Context,
-    roles: Annotated[list[str], typer.Argument(help="intake, coordinator, or a step's name.", metavar="ROLE")],
+    roles: Annotated[
+        list[str],
+        typer.Argument(
+            help="intake, coordinator, auditor, a step's name, or a plugin's role; see `scrapesaga roles`.",
+            metavar="ROLE",
+        ),
+    ],
 ) -> None:
-    """Play roles of the engine until SIGTERM. Settings come from SCRAPESAGA_* variables."""
+    """Play roles of the engine in one process until SIGTERM. Settings come from SCRAPESAGA_* variables."""
     # Faust is imported only where it is used: looking at a job must not take a second longer for it.
     from processors.process.process import run_roles
 
     context: Context = ctx.obj
     raise typer.Exit(run_roles(context.settings, roles))
+
+
+def roles(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a line.")] = False,
+) -> None:
+    """List the roles that `worker` can play: what each reads, writes, and scales by. <step> is a step's name."""
+    from processors.process.role import STEP
+    from processors.process.roles import ROLES, installed_roles, load_role
+    from processors.process.step import step_role
+
+    plugins = [load_role(point) for _, point in sorted(installed_roles().items())]
+    table = Table("role", "reads", "writes", "scales by", "what it does", box=None, pad_edge=False)
+    for role in (*ROLES.values(), step_role(STEP), *plugins):
+        if as_json:
+            about = {"role": role.name, "does": role.does, "reads": role.reads, "writes": role.writes}
+            typer.echo(show.as_json({**about, "scales_by": role.scales_by, "settings": role.settings}))
+        table.add_row(role.name, " ".join(role.reads), " ".join(role.writes), role.scales_by, role.does)
+    if not as_json:
+        show.console().print(table)
 
 
 def make_folder(data_dir: Path) -> None:
@@ -44,6 +71,13 @@ def up(
         str | None, typer.Option(help="A Kafka of your own, instead of one started here.")
     ] = None,
     clickhouse_url: Annotated[str | None, typer.Option(help="A ClickHouse of your own, likewise.")] = None,
+    processes: Annotated[
+        str,
+        typer.Option(
+            help="Which roles share a process: each (none), one (all of them), or for example "
+            "intake+coordinator,fetch+parse; auditor and roles of plugins run where they are named."
+        ),
+    ] = "each",
 ) -> None:
     """Run the whole engine on this machine until Ctrl-C: Kafka, ClickHouse and every role."""
     from processors.local.up import run_up
@@ -54,7 +88,11 @@ def up(
         raise typer.BadParameter("name a pipeline file, or set SCRAPESAGA_PIPELINES", param_hint="--pipelines")
     make_folder(data_dir)
     code = run_up(
-        data_dir=data_dir, pipelines=places, bootstrap_servers=bootstrap_servers, clickhouse_url=clickhouse_url
+        data_dir=data_dir,
+        pipelines=places,
+        bootstrap_servers=bootstrap_servers,
+        clickhouse_url=clickhouse_url,
+        processes=processes,
     )
     raise typer.Exit(code)
 

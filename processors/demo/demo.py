@@ -23,7 +23,7 @@ from processors.errors import ConfigurationError
 from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
 from processors.messages.scrape_request import ScrapeRequest, canonical_url, derived_job_id, encode_request
-from processors.process.process import COORDINATOR, INTAKE
+from processors.process.roles import COORDINATOR, INTAKE
 
 PIPELINE = "demo"
 # Without a job's end for so long nothing more comes: faults that pass need several attempts, a second or so apart, and a

@@ -1,4 +1,4 @@
-"""A whole engine on this machine: Kafka, ClickHouse and every role as a process of its own, started and stopped together."""
+"""A whole engine on this machine: Kafka, ClickHouse and the processes of all roles, started and stopped together."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from processors.local.kafka import EmbeddedKafka
 from processors.local.ports import free_port
 from processors.local.supervisor import ProcessSpec, Supervisor
 from processors.pipeline.pipeline import read_pipelines
-from processors.process.process import COORDINATOR, INTAKE
+from processors.process.layout import EACH, process_name, read_layout
 from processors.process.provisioning import apply_topics, steps_served
+from processors.process.roles import COORDINATOR, INTAKE, find_roles
 from processors.settings.settings import Settings
 
 # Few partitions: each costs a file handle and a share of every fetch, and one machine has few cores.
@@ -33,8 +34,8 @@ _CHILD = "import sys; from processors.process.process import main; sys.exit(main
 class LocalEngine:
     """Kafka, ClickHouse and the roles of some pipelines, with their data in one folder that survives restarts.
 
-    `extra` adds environment variables (secrets of steps) to the roles. Addresses are written to `up.env` in the folder,
-    where the command line finds them.
+    `extra` adds environment variables (secrets of steps) to the roles. `processes` says which roles share a process, as
+    read_layout() reads it. Addresses are written to `up.env` in the folder, where the command line finds them.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class LocalEngine:
         clickhouse_url: str | None = None,
         settings: Mapping[str, str] | None = None,
         extra: Mapping[str, str] | None = None,
+        processes: str = EACH,
     ) -> None:
         self.data_dir = data_dir.absolute()
         self._pipelines = [path.absolute() for path in pipelines]
         self._given = dict(settings or {})
         self._extra = dict(extra or {})
+        self._processes = processes
         self.kafka = None if bootstrap_servers else EmbeddedKafka(self.data_dir / "kafka")
         self.clickhouse = None if clickhouse_url else EmbeddedClickHouse(self.data_dir / "clickhouse", faults=True)
         self._bootstrap_servers = bootstrap_servers or ""
@@ -79,8 +82,8 @@ class LocalEngine:
 
     @property
     def observed(self) -> dict[str, str]:
-        """Where each role shows /metrics, /ready and /live."""
-        return {role: f"http://127.0.0.1:{port}" for role, port in self._ports.items()}
+        """Where each process shows /metrics, /ready and /live."""
+        return {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
 
     def environment(self) -> dict[str, str]:
         """Return the settings of this engine as environment variables."""
@@ -107,10 +110,13 @@ class LocalEngine:
                 self.clickhouse.start()
             settings = self.settings()
             steps = steps_served(settings, read_pipelines(self._pipelines, settings.schemas_dir).values())
+            layout = read_layout(self._processes, (COORDINATOR, *steps, INTAKE))
+            for roles in layout:
+                find_roles(roles, steps)
             apply_topics(settings, settings.catalogue(steps))
             self._write_addresses()
-            for role in (COORDINATOR, *steps, INTAKE):
-                self.start_process(role)
+            for roles in layout:
+                self.start_process(*roles)
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -135,8 +141,8 @@ class LocalEngine:
             self.kafka.stop()
         return killed
 
-    def start_process(self, role: str, name: str = "") -> None:
-        """Start a process of a role and keep it running; another one of the same role needs a name of its own.
+    def start_process(self, *roles: str, name: str = "") -> None:
+        """Start a process of one or more roles and keep it running; another one of the same roles needs a name of its own.
 
         Processes of a role share its partitions. Raises LocalError if the name is taken.
         """
@@ -145,11 +151,11 @@ class LocalEngine:
         if name:
             # Two processes of a role must not share a table on disk.
             env["SCRAPESAGA_DATA_DIR"] = str(self.data_dir / "workers" / name)
-        name = name or role
+        name = name or process_name(roles)
         logs = self.data_dir / "logs"
         logs.mkdir(exist_ok=True)
         # -P: a user's own schemas/ folder in the working directory must not shadow ours.
-        argv = (sys.executable, "-P", "-c", _CHILD, role)
+        argv = (sys.executable, "-P", "-c", _CHILD, *roles)
         self.supervisor.start(ProcessSpec(name, argv, env, logs / f"{name}.log"))
         self._ports[name] = port
 
@@ -159,14 +165,14 @@ class LocalEngine:
         return self.supervisor.stop(name)
 
     def not_ready(self) -> dict[str, str]:
-        """Return the roles that aren't ready, with the reason."""
+        """Return the processes that aren't ready, with the reason."""
         reasons = {}
-        for role, port in [*self._ports.items()]:
+        for name, port in [*self._ports.items()]:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2):
                     continue
             except OSError as error:
-                reasons[role] = str(error)
+                reasons[name] = str(error)
         return reasons
 
     def _wait_until_ready(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from processors.local.engine import LocalEngine
+from processors.process.layout import EACH
 from processors.settings.environment import PREFIX
 from processors.settings.settings import SETTINGS
 
@@ -20,6 +21,7 @@ def run_up(
     pipelines: Sequence[Path],
     bootstrap_servers: str | None = None,
     clickhouse_url: str | None = None,
+    processes: str = EACH,
 ) -> int:
     """Run until Ctrl-C or SIGTERM; a second run goes on where the first stopped. Returns the exit code."""
     console = Console()
@@ -31,6 +33,7 @@ def run_up(
         clickhouse_url=clickhouse_url,
         settings=settings,
         extra=secrets,
+        processes=processes,
     )
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, lambda *_: engine.supervisor.request_stop())

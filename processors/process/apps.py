@@ -20,8 +20,8 @@ def group_of(settings: Settings, role: str) -> str:
     return f"{settings.topic_prefix}.{role.replace(':', '.')}"
 
 
-def role_app(settings: Settings, role: str) -> StreamApp:
-    """Return the app of a role: "intake", "coordinator" or "step:<name>"."""
+def role_app(settings: Settings, role: str, *, standbys: bool = False) -> StreamApp:
+    """Return the app of a role, by its part of the group's name: "intake", "coordinator" or "step:<name>"."""
     folder = settings.data_dir / role.replace(":", "-")
     # Faust makes the last folder only.
     try:
@@ -40,7 +40,7 @@ def role_app(settings: Settings, role: str) -> StreamApp:
         rebalance_timeout=max(settings.session_timeout, settings.drain_timeout * 2),
         commit_interval=settings.commit_interval,
         settle=settings.drain_timeout,
-        table_standby_replicas=settings.standby_replicas if role == "coordinator" else 0,
+        table_standby_replicas=settings.standby_replicas if standbys else 0,
     )
 
 

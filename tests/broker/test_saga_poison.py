@@ -8,7 +8,7 @@ from processors.demo import observations as outside
 from processors.demo.demo import STEPS
 from processors.demo.kills import kill
 from processors.messages.wire import encode_event
-from processors.process.process import COORDINATOR, INTAKE
+from processors.process.roles import COORDINATOR, INTAKE
 from processors.saga.events import Cancelled
 from schemas.codec import codec
 from tests.broker.saga_rig import PREFIX, Rig

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processors.local.engine import LocalEngine
 from processors.process.apps import group_of
-from processors.process.process import COORDINATOR, INTAKE
+from processors.process.roles import COORDINATOR, INTAKE
 from processors.saga.invariants import LogPosition
 
 _CLI = "import sys; from processors.cli import main; sys.exit(main())"

@@ -163,7 +163,7 @@ class Committer:
                 pid = self._frozen[fault.target] = running(self._engine, fault.target)
                 os.kill(pid, signal.SIGSTOP)
             case Kind.SECOND:
-                self._engine.start_process(fault.target, f"{fault.target}-2")
+                self._engine.start_process(fault.target, name=f"{fault.target}-2")
                 self._seconds.add(f"{fault.target}-2")
             case Kind.API_HANG | Kind.API_DOWN | Kind.API_ERRORS:
                 self._set_api(_API[fault.kind])

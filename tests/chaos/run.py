@@ -24,7 +24,7 @@ from processors.demo.demo import PIPELINE, STEPS, demo_pipeline
 from processors.demo.sample_servers import SampleServers
 from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
-from processors.process.process import COORDINATOR, INTAKE
+from processors.process.roles import COORDINATOR, INTAKE
 from tests.chaos.asking import divergences, lags, scrapesaga
 from tests.chaos.faults import Committer
 from tests.chaos.load import Load
