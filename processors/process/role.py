@@ -138,7 +138,7 @@ class Process:
     # --- what roles add -----------------------------------------------------------------------------------------
 
     def app(self, role: Role) -> StreamApp:
-        """Return a Faust app in the role's consumer group; one for each topic that the role reads by agents."""
+        """Return a new Faust app in the role's consumer group; a role needs one, with an agent for each topic that it reads."""
         made = role_app(self.settings, role.group, standbys=role.stateful)
         self._apps.append(made)
         self.add_probes(lambda: ready(made), lambda: alive(made))
