@@ -262,11 +262,31 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 def _cut(data: bytes, spans: list[_Span]) -> bytes:
     out, place = bytearray(), 0
-    for start, end in sorted(spans):
-        if start >= place:
-            out += data[place:start] + REDACTED.encode()
-        place = max(place, end)
+    for start, end in _merged(spans):
+        out += data[place:start] + _stars(data[start:end])
+        place = end
     return bytes(out + data[place:])
+
+
+def _merged(spans: list[_Span]) -> list[_Span]:
+    """Return the places in order, those that overlap as one."""
+    merged: list[_Span] = []
+    for start, end in sorted(spans):
+        if merged and start < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _stars(secret: bytes) -> bytes:
+    """Return *** in the width in which the secret was written: a byte too many would shift the rest of a UTF-16 page."""
+    if b"\0" not in secret:
+        return REDACTED.encode()
+    gap = max(1, len(secret[1:]) - len(secret[1:].lstrip(b"\0")))
+    stars = (b"\0" * gap).join(b"%c" % char for char in REDACTED.encode())
+    before, after = secret.startswith(b"\0"), gap == 1 and secret.endswith(b"\0")
+    return b"\0" * before + stars + b"\0" * after
 
 
 # --- the secrets of this process ----------------------------------------------------------------------------------
