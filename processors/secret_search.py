@@ -16,8 +16,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from html.entities import html5
 
-from processors.redaction import REDACTED
-
+#: What stands in the place of a secret; processors/redaction.py, which looks for secrets too, has it from here.
+REDACTED = "***"
 #: A shorter text may stand in any page.
 SHORTEST_SEARCHED = 8
 _SHORTEST_NUMBER = 12
@@ -237,8 +237,9 @@ def _patterns(secret: str, escapes: _Escapes) -> Iterable[bytes]:
     yield raw
     # The secret may itself have what looks like an escape, and is decoded with what is around it.
     yield from (layer for layer in _layers(raw, escapes) if len(layer) >= SHORTEST_SEARCHED)
-    # A form writes a space so.
+    # A form writes a space so; a host name loses its capitals.
     yield raw.replace(b" ", b"+")
+    yield raw.lower()
     yield raw.hex().encode()
     yield raw.hex().upper().encode()
     if not secret.isascii():

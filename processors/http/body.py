@@ -12,6 +12,7 @@ import httpx
 import zstandard
 
 from processors.errors import ScrapesagaError
+from processors.secret_search import redact_known
 
 #: What a request may offer; each of these is understood below.
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
@@ -63,9 +64,9 @@ async def read_body(response: httpx.Response, max_bytes: int) -> bytes:
     async for chunk in response.aiter_raw():
         content.feed(chunk)
     body = content.finish()
-    unknown = _unknown_word(response.headers.get("content-encoding", ""))
-    if unknown and body[:_LOOKED_AT_BYTES].translate(None, _BINARY) != body[:_LOOKED_AT_BYTES]:
-        raise UnknownCoding(f"Content-Encoding {unknown!r} is unknown, and the body is no text")
+    header = response.headers.get("content-encoding", "")
+    if _has_unknown_word(header) and body[:_LOOKED_AT_BYTES].translate(None, _BINARY) != body[:_LOOKED_AT_BYTES]:
+        raise UnknownCoding(f"Content-Encoding {redact_known(header)[:100]!r} is unknown, and the body is no text")
     return body
 
 
@@ -110,7 +111,9 @@ def _codings(header: str) -> list[str]:
     names = _names(header)
     codings = [name for name in names if name in _DECODERS]
     if len(codings) > MAX_CODINGS or not _NOT_OFFERED.isdisjoint(names):
-        raise UnknownCoding(f"Content-Encoding {header[:100]!r} was not offered (offered: {ACCEPT_ENCODING})")
+        raise UnknownCoding(
+            f"Content-Encoding {redact_known(header)[:100]!r} was not offered (offered: {ACCEPT_ENCODING})"
+        )
     return codings
 
 
@@ -119,16 +122,13 @@ def _names(header: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def _unknown_word(header: str) -> str:
-    """Return a word of the header that is neither a coding nor known to mean none; empty if there is none.
+def _has_unknown_word(header: str) -> bool:
+    """Whether there is a word in the header that is neither a coding nor known to mean none.
 
     Servers write there what belongs elsewhere: a charset, a transfer encoding, a media type, the word for nothing in
     their language. Then the body is as it is.
     """
-    for name in _names(header):
-        if name not in _DECODERS and name not in _NO_CODING and not _is_charset(name):
-            return name
-    return ""
+    return any(name not in _DECODERS and name not in _NO_CODING and not _is_charset(name) for name in _names(header))
 
 
 def _is_charset(name: str) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from processors.errors import ConfigurationError, PipelineError
 from processors.http.request import check_header
 from processors.http.url import BadUrl, Origin, Url, origin_text
-from processors.secret_search import SecretSearch, weakness
+from processors.secret_search import SecretSearch, remember, weakness
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,11 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def headers(self, secret: Callable[[str], str], own: Iterable[str] = ()) -> Credentials:
         """Return the headers to send, made of the secrets as they are now: they may have been rotated."""
-        allowed = self._allowed(own)
+        made = self._made(secret, self._allowed(own))
+        remember(made.values)
+        return made
+
+    def _made(self, secret: Callable[[str], str], allowed: frozenset[Origin]) -> Credentials:
         if self.bearer is not None:
             token = _sendable(self.bearer, secret(self.bearer))
             return Credentials({"Authorization": f"Bearer {token}"}, (token,), allowed)
@@ -131,6 +135,7 @@ class Credentials:
     def __init__(
         self, headers: Mapping[str, str], values: tuple[str, ...], origins: frozenset[Origin] = frozenset()
     ) -> None:
+        self.values = values
         self._headers = headers
         self._origins = origins
         self._search = _search_for(values)

@@ -14,6 +14,7 @@ import can_ada
 import httpx
 
 from processors.redaction import sanitised_url
+from processors.secret_search import redact_known
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 #: What DNS can carry (RFC 1035): a resolver answers a longer name with an error of its own kind.
@@ -137,11 +138,12 @@ def _authority(rest: str) -> str:
 
 def _check_labels(host: str) -> None:
     labels = host.removesuffix(".").split(".")
+    shown = redact_known(host)[:80]
     if "" in labels:
-        raise BadUrl(f"not a URL: its host {host[:80]!r} has an empty label: is there a dot too many?")
+        raise BadUrl(f"not a URL: its host {shown!r} has an empty label: is there a dot too many?")
     if len(host) > _MAX_HOST_CHARS or max(map(len, labels)) > _MAX_LABEL_CHARS:
         raise BadUrl(
-            f"not a URL: its host {host[:80]!r} is longer than DNS can carry: "
+            f"not a URL: its host {shown!r} is longer than DNS can carry: "
             f"at most {_MAX_LABEL_CHARS} characters between dots, {_MAX_HOST_CHARS} in all"
         )
 
@@ -156,7 +158,7 @@ def _why(rest: str) -> str:
         if not (port.isascii() and port.isdigit()):
             return "its port is no number"
         if int(port[:9]) > 65535:
-            return f"there is no port {port[:20]}"
+            return f"there is no port {redact_known(port)[:20]}"
     if any("\ud800" <= char <= "\udfff" for char in rest):
         return "it has a character that UTF-8 can't write"
     return "it has no valid host name"

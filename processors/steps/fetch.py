@@ -254,13 +254,14 @@ class Fetch(Step):
             raise StepFailed(reason)
         content_type = _media_type(response.headers)
         if not any(fnmatchcase(content_type, pattern.lower()) for pattern in self.params.accept):
-            raise StepFailed(f"{sanitised_url(url)} is {content_type[:100]}; accepted: {', '.join(self.params.accept)}")
+            shown = credentials.redact_text(response.headers["content-type"])[:100]
+            raise StepFailed(f"{sanitised_url(url)} is {shown}; accepted: {', '.join(self.params.accept)}")
 
     async def _archive(self, call: StepCall, page: _Page, credentials: Credentials) -> StepOutput:
         response, redacted = page.response, credentials.redact_text
 
         def header(name: str) -> str:
-            return redacted(response.headers.get(name, "")[:_LONGEST_HEADER])
+            return redacted(response.headers.get(name, ""))[:_LONGEST_HEADER]
 
         fetched_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         final_url = redacted(page.url.address)

@@ -433,6 +433,11 @@ async def test_headers_and_user_agent_are_sent() -> None:
         ({"headers": {"X-Y": "a\r\nb"}}, "X-Y"),
         ({"headers": {"X Y": "a"}}, "X Y"),
         ({"auth": {}}, "exactly one"),
+        ({"auth": {"bearer": "X"}}, "origins"),
+        ({"auth": {"bearer": "X", "origins": ["https://shop.example/in"]}}, "more than scheme, host and port"),
+        ({"auth": {"bearer": "X", "origins": ["ftp://shop.example"]}}, "begin with http"),
+        ({"auth": {"bearer": "X", "origins": ["https://*.shop.example:99999"]}}, "no port 99999"),
+        ({"auth": {"header": {"name": "a b", "secret": "X"}, "origins": ["shop.example"]}}, "no header name"),
         ({"accept": []}, "accept"),
     ],
 )

@@ -2,61 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import json
 import time
-from collections.abc import Callable
-from html.entities import codepoint2name
-from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.secret_search import SecretSearch, weakness
+from tests.canary import SPELLINGS, found_in
 
 SECRET = 'sk/live+7%41&lt;Zé "\\u0041 x'
 PLAIN = "tk_9fQ2-Vb7.Lm4"
-
-
-def _entity(char: str) -> str:
-    return f"&{codepoint2name[ord(char)]};" if ord(char) in codepoint2name else char
-
-
-def _percent(text: str) -> str:
-    return "".join(f"%{byte:02x}" for byte in text.encode())
-
-
-SPELLINGS: dict[str, Callable[[str], str]] = {
-    "plain": str,
-    "JSON": lambda s: json.dumps(s)[1:-1],
-    "JSON, all escaped": lambda s: "".join(f"\\u{ord(c):04x}" for c in s),
-    "JSON, in capitals": lambda s: "".join(f"\\u{ord(c):04X}" for c in s),
-    "JSON with escaped slashes": lambda s: json.dumps(s, ensure_ascii=False)[1:-1].replace("/", "\\/"),
-    "JavaScript": lambda s: "".join(f"\\x{b:02x}" for b in s.encode()),
-    "JavaScript, braces": lambda s: "".join(f"\\u{{{ord(c):x}}}" for c in s),
-    "octal": lambda s: "".join(f"\\{b:03o}" for b in s.encode()),
-    "HTML": lambda s: html.escape(s),
-    "HTML, named": lambda s: "".join(map(_entity, s)),
-    "HTML, decimal": lambda s: "".join(f"&#{ord(c)};" for c in s),
-    "HTML, decimal with zeros": lambda s: "".join(f"&#{ord(c):05};" for c in s),
-    "HTML, hex": lambda s: "".join(f"&#x{ord(c):X};" for c in s),
-    "percent": lambda s: quote(s, safe=""),
-    "percent, small": lambda s: _percent(s),
-    "percent, every other": lambda s: "".join(_percent(c) if i % 2 else quote(c, safe="") for i, c in enumerate(s)),
-    "percent, of a form": quote_plus,
-    "percent twice": lambda s: quote(quote(s, safe=""), safe=""),
-    "percent in JSON in HTML": lambda s: html.escape(json.dumps(quote(s, safe=""))),
-    "JSON in JSON": lambda s: json.dumps(json.dumps(s))[3:-3],
-    "base64": lambda s: base64.b64encode(s.encode()).decode(),
-    "base64, second": lambda s: base64.b64encode(b"u:" + s.encode() + b"!").decode(),
-    "base64, third": lambda s: base64.b64encode(b"x" + s.encode() + b"!!").decode(),
-    "base64 for URLs": lambda s: base64.urlsafe_b64encode(b"~?" + s.encode()).decode(),
-    "base64 in a URL": lambda s: quote(base64.b64encode(b"?" + s.encode()).decode(), safe=""),
-    "hex": lambda s: s.encode().hex(),
-    "hex in capitals": lambda s: s.encode().hex().upper(),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("secret", [SECRET, PLAIN])
@@ -68,6 +24,14 @@ def test_each_spelling_is_found(spelling: str, secret: str) -> None:
     assert "***" in text
     assert text.startswith("<p title='") and text.endswith("'>2024 &amp; %20 \\n</p>")
     assert len(text) - len("<p title=''>2024 &amp; %20 \\n</p>") <= len("&quot;***&quot;")
+
+
+@pytest.mark.parametrize("secret", [SECRET, PLAIN])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_the_canarys_own_search_knows_each_spelling(spelling: str, secret: str) -> None:
+    """What the tests look for canaries with is written otherwise than what hides them, and finds what they plant."""
+    assert found_in(f"<p title='{SPELLINGS[spelling](secret)}'>".encode(), secret)
+    assert not found_in(b"<p title='***'> 2024 %41 &amp;", secret)
 
 
 @pytest.mark.parametrize("coding", ["utf-16-le", "utf-16-be", "utf-16", "latin-1", "utf-8"])
