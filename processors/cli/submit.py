@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -24,6 +24,7 @@ from processors.messages.scrape_request import (
     encode_request,
     read_request,
 )
+from processors.saga.plan import Plan
 
 # Below the topic's limit of a MiB, with room for the record's own fields.
 MAX_REQUEST_BYTES = 1_000_000
@@ -121,7 +122,7 @@ def submit(
             typer.echo(f"{asked.place}: {asked.problem}", err=True)
             continue
         sender.send(topic, encode_request(asked.request))
-        job = identity(asked.request, only)
+        job = identity(asked.request, only, plans.current)
         if as_json:
             typer.echo(msgspec.json.encode({"job_id": job, "url": asked.request.url}))
         elif job is not None:
@@ -132,12 +133,18 @@ def submit(
         raise typer.Exit(Exit.REFUSED)
 
 
-def identity(request: ScrapeRequest, only: str | None) -> str | None:
-    """Return the job that a request will be, if that can be known here: `only` is the pipeline of those that name none."""
+def identity(
+    request: ScrapeRequest, only: str | None, current: Callable[[str], Plan | None] = lambda _pipeline: None
+) -> str | None:
+    """Return the job that a request will be, if that can be known here: `only` is the pipeline of those that name none.
+
+    `current` returns a pipeline's plan, which says which URLs are one job.
+    """
     pipeline = request.pipeline or only
     if request.job_id is not None or pipeline is None:
         return request.job_id
-    return derived_job_id(pipeline, canonical_url(request.url))
+    plan = current(pipeline)
+    return derived_job_id(pipeline, canonical_url(request.url, msgspec.UNSET if plan is None else plan.identity))
 
 
 def _asked(urls: list[str], file: str | None, defaults: RequestDefaults) -> Iterator[ParsedLine]:

@@ -149,12 +149,15 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
                 )
             )
             call.answered(response.status)
-        return httpx.Response(
+        answer = _Answer(
             status_code=response.status,
             headers=response.headers,
             stream=_Body(response),
             extensions=response.extensions,
         )
+        # Latin-1 loses no byte; httpx would guess one encoding for all headers together.
+        answer.headers.encoding = "iso-8859-1"
+        return answer
 
     async def aclose(self) -> None:
         """Close all connections; a look-up that hangs is left to end by itself."""
@@ -166,6 +169,14 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
             self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         )
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class _Answer(httpx.Response):
+    """A redirect is an answer like any other: httpx parses its Location even where it doesn't follow it, and may raise."""
+
+    @property
+    def has_redirect_location(self) -> bool:
+        return False
 
 
 class _Body(httpx.AsyncByteStream):

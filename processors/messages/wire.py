@@ -135,6 +135,7 @@ def _submitted(value: dict[str, Any], plans: FindPlan) -> Submitted:
         origin=Origin(value["origin_partition"], value["origin_offset"]),
         label=value["label"],
         trace=value["trace"],
+        address=value["address"],
     )
 
 

@@ -123,6 +123,7 @@ class Attempts:
             attempt=command.attempt,
             key=command.key,
             url=command.url,
+            address=command.address or command.url,
             timeout=timedelta(milliseconds=timeout_ms),
             payload=msgspec.json.decode(command.payload) if command.payload else {},
             record=record,

@@ -15,12 +15,13 @@ from processors.kafka.record import Batch, Record
 from processors.messages.dead_letters import dead_letter
 from processors.messages.scrape_request import (
     ScrapeRequest,
-    canonical_url,
     check_job_id,
     content_hash,
     derived_job_id,
+    identified,
     read_request,
     request_of,
+    requested_address,
 )
 from processors.messages.wire import encode_event
 from processors.observability import metrics
@@ -134,7 +135,8 @@ class Intake:
         """Return the submission that a record, or the request that was read from it, stands for. Raises BadRecord."""
         request = request or read_request(record.value, record.key)
         plan = self._plan(request.pipeline)
-        url = canonical_url(request.url)
+        address = requested_address(request.url)
+        url = identified(address, plan.identity)
         payload = msgspec.json.encode(request.payload, order="deterministic") if request.payload else b""
         job_id = request.job_id or derived_job_id(plan.pipeline, url)
         check_job_id(job_id)
@@ -147,6 +149,7 @@ class Intake:
             origin=Origin(record.partition, record.offset),
             label=request.label or "",
             trace=self._trace(record, job_id, plan.pipeline),
+            address="" if address == url else address,
         )
 
     def _plan(self, pipeline: str | None) -> Plan:

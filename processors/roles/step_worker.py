@@ -32,6 +32,7 @@ from processors.saga.commands import StepCommand
 from processors.saga.events import Compensated, Confirmed, Failed, Reply, Succeeded
 from processors.saga.replies import failed
 from processors.saga.state import Action
+from processors.secret_search import redact_known
 from processors.step import Host
 from topics.catalogue import Catalogue
 
@@ -368,7 +369,10 @@ class StepWorker:
     ) -> Reply:
         """Return the reply of a command that did not work."""
         after_ms = max(0, after // timedelta(milliseconds=1)) if after else 0
-        return failed(command, reason, retryable=retryable, outcome_unknown=outcome_unknown, after_ms=after_ms)
+        # A step of one's own may quote what it was answered, and that what it was sent.
+        return failed(
+            command, redact_known(reason), retryable=retryable, outcome_unknown=outcome_unknown, after_ms=after_ms
+        )
 
     def _outgoing(self, received: ReceivedCommand, reply: Reply, took_us: int) -> tuple[Outgoing, ...]:
         command, record = received.command, received.record

@@ -80,6 +80,7 @@ def start(event: Submitted, plan: Plan, run: int, seq: int, now: int) -> Saga:
         started_ms=now,
         deadline_ms=deadline_of(plan, now),
         trace=event.trace,
+        address=event.address,
     )
 
 

@@ -13,10 +13,10 @@ from typing import Self, TypeVar
 from processors.errors import ConfigurationError
 from processors.settings.environment import PREFIX, Environment, Setting, nearest
 from processors.settings.kinds import (
+    ADDRESSES,
     EXISTING_PATH,
     EXISTING_PATHS,
     NAMES,
-    NETWORKS,
     PATH,
     SECRET,
     SERVERS,
@@ -129,8 +129,8 @@ class Settings:
     retired_steps: tuple[str, ...] = _setting(NAMES, "", "steps of no pipeline any more that sagas in flight may need")
     schemas_dir: Path | None = _setting(EXISTING_PATH, "", "folder of your own record schemas, *.avsc")
     secrets_dir: Path | None = _setting(EXISTING_PATH, "", "folder with one file for each secret that a step names")
-    allow_addresses: tuple[IpNetwork, ...] = _setting(
-        NETWORKS, "", "private addresses that steps may call all the same"
+    allow_addresses: tuple[IpNetwork | str, ...] = _setting(
+        ADDRESSES, "", "private addresses, networks and names of hosts that steps may call all the same"
     )
     clickhouse_url: str = _setting(URL, "", "ClickHouse's HTTP address")
     clickhouse_user: str = _setting(TEXT, "default", "user name at ClickHouse")

@@ -26,7 +26,7 @@ name: fetching
 record: product
 steps:
   - use: fetch
-    with: {auth: {bearer: PAGE_TOKEN}}
+    with: {auth: {bearer: PAGE_TOKEN, origins: ["ORIGIN"]}}
   - {use: "tests.broker.observed_steps:Logged", name: first}
   - {use: "tests.broker.observed_steps:Logged", name: second}
 """
@@ -140,7 +140,9 @@ def engine(kafka_servers: str, tmp_path_factory: pytest.TempPathFactory, receive
         "PAGE_TOKEN": SECRET,
     }
     folder = tmp_path_factory.mktemp("traces")
-    with Engine(kafka_servers, folder, "traces", extra, {"fetching": FETCHING}) as engine:
+    with Engine(
+        kafka_servers, folder, "traces", extra, {"fetching": FETCHING.replace("ORIGIN", receiver.url)}
+    ) as engine:
         parent = f"00-{TRACE_ID}-{SPAN_ID}-01"
         engine.submit("done", "fetching", traceparent=parent, url=f"{receiver.url}/p?token={SECRET}", first="retry")
         engine.submit("undone", second="fail")

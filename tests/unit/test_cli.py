@@ -261,7 +261,7 @@ def test_job_id_is_told_where_the_pipeline_is_known() -> None:
     """The id that intake will derive is printed: by the named pipeline, else by the only one; else none can be."""
     request = read_line("URL 1", "https://a.example/?b=1&a=2", RequestDefaults()).request
     assert request is not None
-    assert identity(request, "shop") == derived_job_id("shop", "https://a.example/?a=2&b=1")
+    assert identity(request, "shop") == derived_job_id("shop", "https://a.example/?b=1&a=2")
     assert identity(request, None) is None
 
 

@@ -102,10 +102,10 @@ async def test_a_site_that_repeats_a_secret_puts_it_nowhere() -> None:
     echo = says(f"<p>{token}</p>", headers={"ETag": f'"{token}"'})
     failing = says("", status=404)
     async with site(**{"go": redirect, "page/{rest:.*}": echo}) as url:
-        output = await fetch(url + "go", host, auth={"bearer": "SITE"})
+        output = await fetch(url + "go", host, auth={"bearer": "SITE", "origins": [url.rstrip("/")]})
     async with site(**{"go": redirect, "page/{rest:.*}": failing}) as url:
         with pytest.raises(StepFailed) as caught:
-            await fetch(url + "go", host, auth={"bearer": "SITE"})
+            await fetch(url + "go", host, auth={"bearer": "SITE", "origins": [url.rstrip("/")]})
     record = host.records("pages")[0]
     page = zstandard.decompress(record.value or b"")
     for text in (page.decode(), str(output), str(record.headers), caught.value.reason):
@@ -277,9 +277,9 @@ async def test_secrets_go_to_the_first_origin_only() -> None:
         site("127.0.0.2", other=other) as away,
         site(go=says(status=302, headers={"Location": away + "other"}), echo=echo) as url,
     ):
-        output = await fetch(url + "echo", host, auth={"bearer": "SITE"})
+        output = await fetch(url + "echo", host, auth={"bearer": "SITE", "origins": [url.rstrip("/")]})
         assert got["own"] == "Bearer pa55word"
-        await fetch(url + "go", host, auth={"bearer": "SITE"})
+        await fetch(url + "go", host, auth={"bearer": "SITE", "origins": [url.rstrip("/")]})
         assert got["other"] is None
     page = await host.read(Address.from_json(output.data["page"]), b"j:1:fetch")
     assert b"pa55word" not in zstandard.decompress(page)
@@ -385,7 +385,7 @@ async def test_no_connection_is_tried_again() -> None:
         ("http:///x", "names no host"),
         ("http://user:hunter2@shop.example/", "user name"),
         ("http://shop.example:99999/", "port 99999"),
-        ("http://[::1/", "no URL"),
+        ("http://[::1/", "not a URL.*IPv6"),
         ("", "must begin with http"),
     ],
 )
@@ -433,6 +433,11 @@ async def test_headers_and_user_agent_are_sent() -> None:
         ({"headers": {"X-Y": "a\r\nb"}}, "X-Y"),
         ({"headers": {"X Y": "a"}}, "X Y"),
         ({"auth": {}}, "exactly one"),
+        ({"auth": {"bearer": "X"}}, "origins"),
+        ({"auth": {"bearer": "X", "origins": ["https://shop.example/in"]}}, "more than scheme, host and port"),
+        ({"auth": {"bearer": "X", "origins": ["ftp://shop.example"]}}, "begin with http"),
+        ({"auth": {"bearer": "X", "origins": ["https://*.shop.example:99999"]}}, "no port 99999"),
+        ({"auth": {"header": {"name": "a b", "secret": "X"}, "origins": ["shop.example"]}}, "no header name"),
         ({"accept": []}, "accept"),
     ],
 )
@@ -447,4 +452,4 @@ async def test_an_unreadable_setting_stops_the_worker() -> None:
     with pytest.raises(ConfigurationError, match="SCRAPESAGA_ALLOW_ADDRESSES"):
         await fetch("http://x/", MemoryHost(settings={"ALLOW_ADDRESSES": "10.0.0.0/99"}))
     with pytest.raises(ConfigurationError, match="NO_SUCH"):
-        await fetch("http://x/", auth={"bearer": "NO_SUCH"})
+        await fetch("http://x/", auth={"bearer": "NO_SUCH", "origins": ["http://x"]})
