@@ -46,7 +46,7 @@ def main() -> None:
     if options.part:
         part = copy_events if options.part == "copy" else measure_trips
         sys.exit(part(options.bootstrap, options.only, options.events, options.partitions))
-    with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder), fast_start=False) as broker:
+    with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder), fast_start=False, login=False) as broker:
         for transport in [options.only] if options.only else ["fast", "faust"]:
             for part in ("copy", "trips"):
                 command = [sys.executable, __file__, "--part", part, "--only", transport]

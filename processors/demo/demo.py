@@ -118,7 +118,7 @@ def run_demo(
 
 def _run(console: Console, engine: LocalEngine, world: SampleServers, kills: Sequence[str]) -> int:
     settings = engine.settings()
-    client = {"bootstrap.servers": engine.bootstrap_servers}
+    client = engine.client
     prefix = settings.topic_prefix
     expected: dict[str, str] = {}
     producer = Producer({**client, "acks": "all", "enable.idempotence": True})
@@ -142,7 +142,7 @@ def _run(console: Console, engine: LocalEngine, world: SampleServers, kills: Seq
             phases={job: str(state["phase"]) for job, state in states.items()},
             rejected=rejected,
             set_aside=len(letters) - rejected,
-            warehouse=outside.warehouse_jobs(engine.clickhouse_url, f"{PIPELINE}_live") & expected.keys(),
+            warehouse=outside.warehouse_jobs(engine.warehouse, f"{PIPELINE}_live") & expected.keys(),
             records=frozenset(key.decode() for key in records),
             invoices=outside.invoices(world.api_url),
             reasons={job: f"{state['failed_step']}: {state['reason']}" for job, state in states.items()},

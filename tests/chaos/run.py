@@ -76,6 +76,7 @@ def run(options: Options) -> int:
                 "SCRAPESAGA_CLICKHOUSE_DATABASE": "default",
             },
             extra={"DEMO_API_TOKEN": world.api_token},
+            clickhouse_faults=True,
         )
         with engine:
             report = _under_chaos(console, engine, world, options)
@@ -154,12 +155,12 @@ def _drain(engine: LocalEngine, load: Load, within_s: float) -> int:
 
 
 def _look(engine: LocalEngine, world: SampleServers, load: Load, committer: Committer) -> Seen:
-    reader = Reader({"bootstrap.servers": engine.bootstrap_servers})
+    reader = Reader(engine.client)
     prefix = engine.settings().topic_prefix
     return Seen(
         accepted=load.accepted,
         states=outside.saga_states(reader, f"{prefix}.sagas"),
-        warehouse=outside.warehouse_jobs(engine.clickhouse_url, f"{PIPELINE}_live"),
+        warehouse=outside.warehouse_jobs(engine.warehouse, f"{PIPELINE}_live"),
         records=outside.live_keys(reader, f"{prefix}.records"),
         pages=outside.live_keys(reader, f"{prefix}.pages"),
         invoices=outside.invoices(world.api_url),
