@@ -64,4 +64,6 @@ app.add_typer(setup.pipeline, name="pipeline", rich_help_panel=_RUN, epilog=EPIL
 app.command(rich_help_panel=_RUN, epilog=EPILOG)(simulate)
 app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.worker)
 app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.up)
+app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.down)
+app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.logs)
 app.command(rich_help_panel=_RUN, epilog=EPILOG)(run.demo)

@@ -25,6 +25,7 @@ from processors.local.watch import ServerWatch
 from processors.pipeline.pipeline import read_pipelines
 from processors.process.process import COORDINATOR, INTAKE
 from processors.process.provisioning import apply_topics, kafka_security, steps_served
+from processors.saga.plan import Plan
 from processors.settings.settings import Settings
 
 # Few partitions: each costs a file handle and a share of every fetch, and one machine has few cores.
@@ -88,6 +89,8 @@ class LocalEngine:
         self._ports: dict[str, int] = {}
         self._claim: Claim | None = None
         self._watches: list[ServerWatch] = []
+        #: The pipelines that new requests follow, by name.
+        self.plans: dict[str, Plan] = {}
         #: The steps that have a worker, and those of them that no pipeline names any more.
         self.steps: tuple[str, ...] = ()
         self.retired_steps: tuple[str, ...] = ()
@@ -173,7 +176,8 @@ class LocalEngine:
                 watch.start()
             self._doing("making the topics")
             settings = self.settings()
-            self.steps = steps_served(settings, read_pipelines(self.pipelines, settings.schemas_dir).values())
+            self.plans = read_pipelines(self.pipelines, settings.schemas_dir)
+            self.steps = steps_served(settings, self.plans.values())
             apply_topics(settings, settings.catalogue(self.steps))
             self._write_addresses()
             for role in (COORDINATOR, *self.steps, INTAKE):
@@ -230,10 +234,10 @@ class LocalEngine:
             env["SCRAPESAGA_DATA_DIR"] = str(self.data_dir / "workers" / name)
         return env
 
-    def take_up(self, steps: tuple[str, ...], retired: tuple[str, ...]) -> None:
+    def take_up(self, plans: dict[str, Plan], steps: tuple[str, ...], retired: tuple[str, ...]) -> None:
         """Serve these steps, `retired` among them; what is restarted from now on knows them. See `reload`."""
         added = [step for step in steps if step not in self.steps]
-        self.steps, self.retired_steps = steps, retired
+        self.plans, self.steps, self.retired_steps = plans, steps, retired
         for name, port in self._ports.items():
             self.supervisor.replace_env(name, self._environment_of(name, port, own_folder=name not in self._roles))
         self._write_addresses()

@@ -91,8 +91,19 @@ class LocalServer(ABC):
 
     @property
     def is_lost(self) -> bool:
-        """Whether it is meant to run, and doesn't."""
-        return self._wanted and self.pid is None
+        """Whether it is meant to run, doesn't, and nobody is about to start or stop it."""
+        return self._wanted and self._is_settled() and self.pid is None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs and has answered since its start."""
+        return self._is_settled() and self.pid is not None
+
+    def _is_settled(self) -> bool:
+        if not self._changing.acquire(blocking=False):
+            return False
+        self._changing.release()
+        return True
 
     def revive(self) -> bool:
         """Start a server that ended by itself; tell whether there was one. Raises as `start` does; then try again."""

@@ -51,6 +51,8 @@ class ServerWatch:
                 self._tell(f"{self._server.what} ended unexpectedly; it is started again")
                 told = True
             delay = self._revive(delay)
+            # Back: it may be lost again before the next look.
+            told = delay > timedelta(0)
 
     def _revive(self, delay: timedelta) -> timedelta:
         """Try once; return how long to wait before the next look."""
