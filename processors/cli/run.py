@@ -109,10 +109,22 @@ def demo(
         list[str] | None,
         typer.Option(help="kill -9 this in the middle: a role, broker or clickhouse; may be repeated.", metavar="ROLE"),
     ] = None,
+    late_charges: Annotated[
+        bool,
+        typer.Option("--late-charges", help="Let the paid API charge some calls after they were cancelled in vain."),
+    ] = False,
 ) -> None:
     """Scrape a sample shop with failures all along, and judge the result from outside: 4 if it isn't clean."""
     from processors.demo.demo import run_demo
 
     make_folder(data_dir)
-    code = run_demo(urls=urls, fault_rate=fault_rate, data_dir=data_dir, seed=seed, keep=keep, kills=tuple(kill or ()))
+    code = run_demo(
+        urls=urls,
+        fault_rate=fault_rate,
+        data_dir=data_dir,
+        seed=seed,
+        keep=keep,
+        kills=tuple(kill or ()),
+        late_charges=late_charges,
+    )
     raise typer.Exit(code)

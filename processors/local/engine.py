@@ -243,6 +243,7 @@ class LocalEngine:
         self._write_addresses()
         for step in added:
             self.start_process(step)
+            self.tell(f"{step} runs, pid {self.supervisor.pids().get(step)}")
 
     @property
     def _roles(self) -> tuple[str, ...]:

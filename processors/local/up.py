@@ -126,7 +126,7 @@ def _show(console: Console, engine: LocalEngine) -> None:
     console.print(f"[green]up[/green]  Kafka {engine.bootstrap_servers}  ClickHouse {engine.clickhouse_url}")
     for name, pid in engine.supervisor.pids().items():
         console.print(f"    {name:<14} pid {pid:<8} {engine.observed[name]}/metrics")
-    console.print("submit with `scrapesaga submit URL`; Ctrl-C or `scrapesaga down` stops everything.")
+    console.print("submit with `scrapesaga submit URL`; Ctrl-C or `scrapesaga down` stops everything.", soft_wrap=True)
 
 
 def _stay(engine: LocalEngine, screen: Screen, stopping: Stopping) -> None:
