@@ -21,6 +21,7 @@ from processors.local.private import private_folder
 _CHILD = "import sys; from processors.local.background import main; sys.exit(main(sys.argv[1:]))"
 # Ten seconds are usual; a server that doesn't listen is killed after fifteen more.
 _DOWN_WITHIN = timedelta(seconds=60)
+_EXIT_WITHIN_S = 5.0
 _POLL_S = 0.1
 _FOLLOW_S = 0.3
 _UP = "up"
@@ -113,7 +114,19 @@ def down(data_dir: Path) -> int:
         if time.monotonic() > give_up:
             raise LocalError(f"Process {pid} hasn't ended within {_DOWN_WITHIN}: see {_log(folder)}, or kill it.")
         time.sleep(_POLL_S)
+    # It has let go of the folder and says so; a zombie that nobody collects isn't waited for.
+    give_up = time.monotonic() + _EXIT_WITHIN_S
+    while _exists(pid) and time.monotonic() < give_up:
+        time.sleep(_POLL_S)
     return pid
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _unknown(folder: Path) -> int:
