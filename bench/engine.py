@@ -112,7 +112,7 @@ class BenchEngine:
             **kept,
             "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", "")))),
             **self.settings_given,
-            "SCRAPESAGA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            **self.kafka.environment,
             "SCRAPESAGA_PIPELINES": str(self.folder / "bench.yaml"),
             "SCRAPESAGA_DATA_DIR": str(self.folder / "workers"),
         }

@@ -36,7 +36,10 @@ def main() -> None:
     if arguments.child:
         asyncio.run(restore(arguments))
         return
-    with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder) / "kafka", fast_start=False) as kafka:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedKafka(Path(folder) / "kafka", fast_start=False, login=False) as kafka,
+    ):
         servers = kafka.bootstrap_servers
         began = time.monotonic()
         fill(servers, arguments.states, arguments.size, arguments.partitions)

@@ -45,7 +45,7 @@ def main() -> None:
     if options.part:
         part = copy_events if options.part == "copy" else measure_trips
         sys.exit(part(options.bootstrap, options.events, options.partitions))
-    with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder), fast_start=False) as broker:
+    with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder), fast_start=False, login=False) as broker:
         for part in ("copy", "trips"):
             command = [sys.executable, __file__, "--part", part]
             command += ["--bootstrap", broker.bootstrap_servers, "--partitions", str(options.partitions)]

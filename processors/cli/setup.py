@@ -36,6 +36,7 @@ Files = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of
 def topics_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show what `apply` would change. Ends with 1 if something can't be changed in place."""
     context: Context = ctx.obj
+    context.check()
     found = plan_topics(context.settings, wanted(context))
     for change in found:
         if as_json:
@@ -53,6 +54,7 @@ def topics_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
 def topics_apply(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Make the topics as they have to be. Deletes nothing; safe to repeat."""
     context: Context = ctx.obj
+    context.check()
     changed = apply_topics(context.settings, wanted(context))
     for change in changed:
         typer.echo(_difference(context, change) if as_json else f"mended: {explain(change)}")
@@ -71,6 +73,8 @@ def topics_verify(
         patience = parse_duration(wait)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--wait") from error
+    if not patience:
+        context.check()
     if patience:
         wait_for_topics(context.settings, wanted(context), patience, lambda why: typer.echo(f"waits: {why}", err=True))
     elif as_json and (found := plan_topics(context.settings, wanted(context))):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 import httpx
 
 from processors.kafka.reader import Reader, all_states
+from processors.local.engine import WarehouseLogin
 from processors.messages.dead_letters import source_of
 from processors.saga.invariants import LogPosition
 
@@ -53,9 +55,12 @@ def saga_states(reader: Reader, topic: str) -> dict[str, dict[str, Any]]:
     return {state["job_id"]: state for state in all_states(reader, topic).all()}
 
 
-def warehouse_jobs(url: str, view: str) -> frozenset[str]:
+def warehouse_jobs(warehouse: WarehouseLogin, view: str) -> frozenset[str]:
     """Return the job_ids that users see in a view; none before the first load has made it."""
-    client = clickhouse_connect.get_client(dsn=url.replace("http://", "http://default@"))
+    where = urlsplit(warehouse.url)
+    client = clickhouse_connect.get_client(
+        host=where.hostname, port=where.port, username=warehouse.user, password=warehouse.password
+    )
     try:
         if not client.command(f"EXISTS TABLE {view}"):
             return frozenset()

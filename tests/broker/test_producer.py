@@ -145,7 +145,7 @@ async def test_partitions_and_topics_that_are_not_there_are_named(world: World) 
 
 async def test_a_broker_that_comes_back_in_time_gets_the_records_once(tmp_path: Path) -> None:
     """A restart of the broker is waited for; what was sent meanwhile arrives in order, without repeats."""
-    with EmbeddedKafka(tmp_path) as broker:
+    with EmbeddedKafka(tmp_path, login=False) as broker:
         world = World(broker.bootstrap_servers, "fast")
         world.create(1)
         async with Producer(broker.bootstrap_servers) as producer:
@@ -161,7 +161,7 @@ async def test_a_broker_that_comes_back_in_time_gets_the_records_once(tmp_path: 
 
 async def test_a_broker_that_is_gone_fails_the_delivery_within_the_bound(tmp_path: Path) -> None:
     """No acknowledgement, no success: the call raises, so do later ones, and the producer still closes."""
-    with EmbeddedKafka(tmp_path) as broker:
+    with EmbeddedKafka(tmp_path, login=False) as broker:
         world = World(broker.bootstrap_servers, "fast")
         world.create(1)
         producer = Producer(broker.bootstrap_servers, within=timedelta(seconds=2))
@@ -180,7 +180,7 @@ async def test_a_broker_that_is_gone_fails_the_delivery_within_the_bound(tmp_pat
 
 async def test_stopping_fails_calls_that_still_wait(tmp_path: Path) -> None:
     """A caller is told, not left hanging, when the producer is stopped over a broker that is gone."""
-    with EmbeddedKafka(tmp_path) as broker:
+    with EmbeddedKafka(tmp_path, login=False) as broker:
         world = World(broker.bootstrap_servers, "fast")
         world.create(1)
         producer = Producer(broker.bootstrap_servers)

@@ -43,7 +43,7 @@ in_each_store = pytest.mark.parametrize("store", ["memory", "rocksdb"])
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """One broker for all tests; its cleaner looks often enough for a test to wait for it."""
     folder = tmp_path_factory.mktemp("kafka")
-    with EmbeddedKafka(folder, properties={"log.cleaner.backoff.ms": "100"}) as broker:
+    with EmbeddedKafka(folder, properties={"log.cleaner.backoff.ms": "100"}, login=False) as broker:
         yield broker
 
 

@@ -153,7 +153,7 @@ def test_processes_that_come_and_go_under_load_lose_nothing_and_never_share_a_pa
 
 def test_a_restart_of_the_broker_under_load_loses_nothing(tmp_path: Path) -> None:
     """The broker is killed amid copying and comes back: the same process goes on to the end."""
-    with EmbeddedKafka(tmp_path) as broker, World(broker.bootstrap_servers) as world:
+    with EmbeddedKafka(tmp_path, login=False) as broker, World(broker.bootstrap_servers) as world:
         world.create(4)
         world.produce(numbered(4_000, 4))
         copier = world.copier("--max-records=20", "--pause-ms=10", "--commit-ms=100", "--tell")
