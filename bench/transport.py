@@ -44,8 +44,8 @@ def main() -> None:
     parser.add_argument("--bootstrap", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        part = copy_events if options.part == "copy" else measure_trips
-        sys.exit(part(options.bootstrap, options.only, options.events, options.partitions))
+        measure = copy_events if options.part == "copy" else measure_trips
+        sys.exit(measure(options.bootstrap, options.only, options.events, options.partitions))
     with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder), fast_start=False) as broker:
         for transport in [options.only] if options.only else ["fast", "faust"]:
             for part in ("copy", "trips"):
@@ -126,7 +126,7 @@ def measure_trips(bootstrap: str, transport: Any, events: int, partitions: int) 
             batch.done()
 
     async def send() -> None:
-        trips = []
+        trips: list[float] = []
         cpu = time.process_time()
         for number in range(-WARM_UP_TRIPS, TRIPS):
             if not number:

@@ -163,7 +163,9 @@ class Engine:
         """Put a request on scrape.urls, as `kcat` would."""
         about = {"job_id": job_id, "pipeline": pipeline, "payload": payload}
         request = {"url": url or f"http://shop.test/{job_id}", **about}
-        headers = [("traceparent", traceparent.encode())] if traceparent else []
+        headers: list[tuple[str, str | bytes | None]] = []
+        if traceparent:
+            headers.append(("traceparent", traceparent.encode()))
         self._producer.produce(self.catalogue.urls.name, json.dumps(request).encode(), headers=headers)
         assert self._producer.flush(10) == 0
 

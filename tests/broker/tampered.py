@@ -29,7 +29,7 @@ def write(client: dict[str, str], catalogue: Catalogue, topics: Topics, prefix: 
         for topic in copied
     ]
     # Kept until all is made: it takes its unfinished requests with it.
-    admin = AdminClient(client)
+    admin = AdminClient({**client})
     for future in admin.create_topics(made).values():
         future.result(30)
     producer = Producer({**client, "acks": "all", "enable.idempotence": True, "message.max.bytes": 4_000_000})

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from click.testing import Result
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # not in its __all__
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from processors.cli.app import app
 from processors.cli.errors import Exit

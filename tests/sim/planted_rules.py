@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from processors.saga import events as ev
 from processors.saga import handlers, moves, protocol
-from processors.saga.commands import Note
+from processors.saga.commands import Note, outstanding
 from processors.saga.handlers import Transition
 from processors.saga.state import Action, InFlight, Phase, Saga, StepStatus, Undo
 from tests.sim.planting import Bug, everywhere, handler, swapped
@@ -20,7 +20,7 @@ issue, abort, end, park = moves.issue, moves.abort, moves.end, moves.park
 maybe_happened, undo_next, retry = moves.maybe_happened, moves.undo_next, moves.retry
 with_step, proceed = moves.with_step, moves.proceed
 first_due, flight_of = moves.first_due, moves.flight_of
-outstanding, misaddressed = protocol.outstanding, protocol._misaddressed
+misaddressed = protocol._misaddressed
 
 
 def key_per_attempt(saga: Saga) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -146,9 +147,7 @@ def test_a_page_of_an_earlier_run_is_read_by_its_own_key() -> None:
         host = MemoryHost()
         fetched = await archive(host, key="a:1:fetch")
         again = call({"fetch": fetched})
-        return await Parse("parse", ParseParams(fields=FIELDS), host).run(
-            StepCall(**{**{name: getattr(again, name) for name in again.__slots__}, "run": 2, "key": "a:2:parse"})
-        )
+        return await Parse("parse", ParseParams(fields=FIELDS), host).run(replace(again, run=2, key="a:2:parse"))
 
     assert asyncio.run(scenario()).record["title"] == "Copper Lamp"
 

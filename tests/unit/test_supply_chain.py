@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -74,7 +75,8 @@ def own() -> Distribution:
 
 def licences(package: Distribution) -> str:
     """Return all that a package's metadata says of its licence."""
-    about = package.metadata
+    # Any: typeshed's protocol lacks `get`, which the message has in every supported Python.
+    about: Any = package.metadata
     classifiers = [one for one in about.get_all("Classifier") or () if one.startswith("License")]
     # Some put the whole text there.
     text = (about.get("License") or "").strip().splitlines()[:3]
