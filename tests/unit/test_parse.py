@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import zstandard
+from msgspec.structs import replace
 
 from processors.errors import PipelineError, StepFailed
 from processors.step import NOTHING_TO_UNDO, StepCall, StepOutput
