@@ -131,11 +131,16 @@ def event(record: LogRecord, partition: int = STANDBY) -> EventT[Any]:
 @pytest.mark.parametrize("bulk", [True, False])
 def test_what_faust_lost_is_not_taken_for_known(tmp_path: Path, bulk: bool) -> None:
     """Offsets 2 and 3 were lost in between, which the table can't tell from a hole: it must read them yet."""
-    table = Process(tmp_path, bulk=bulk).table
-    table.apply_changelog_batch([event(RECORDS[0]), event(RECORDS[1])])
-    table.apply_changelog_batch([event(RECORDS[3])])
-    known = table.known_offset(STANDBY)
-    assert known is None or known < 2
+
+    async def body() -> None:
+        table = Process(tmp_path, bulk=bulk).table
+        table.apply_changelog_batch([event(RECORDS[0]), event(RECORDS[1])])
+        table.apply_changelog_batch([event(RECORDS[3])])
+        known = table.known_offset(STANDBY)
+        assert known is None or known < 2
+
+    # In a loop, as in a process: outside of one Faust makes a loop that nobody closes.
+    asyncio.run(body())
 
 
 def test_faust_loses_what_waits_when_the_flow_resumes(tmp_path: Path) -> None:
