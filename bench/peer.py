@@ -70,7 +70,9 @@ class Peer:
         cpu = _by_program(usage.since(before), sagas)
         settings = {"about": self._about, "sagas": sagas, "in_flight": in_flight}
         memory = sum(usage.rss.values())
-        row = ResultRow(self._name, scenario, cpu_ms_per_saga=sum(cpu.values()), cpu=cpu, settings=settings, rss_mb=memory)
+        row = ResultRow(
+            self._name, scenario, cpu_ms_per_saga=sum(cpu.values()), cpu=cpu, settings=settings, rss_mb=memory
+        )
         if "latencies_ms" in answer:
             cuts = quantiles(answer["latencies_ms"], n=100)
             return replace(row, p50_ms=cuts[49], p99_ms=cuts[98])

@@ -58,7 +58,9 @@ def sources(rev: str | None) -> dict[str, str]:
     if rev is None:
         paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
         return {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in paths}
-    listed = subprocess.run(["git", "ls-tree", "--name-only", rev], cwd=ROOT, check=True, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-tree", "--name-only", rev], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     there = [package for package in PACKAGES if package in listed.stdout.split()]
     archive = subprocess.run(["git", "archive", rev, *there], cwd=ROOT, check=True, capture_output=True).stdout
     found: dict[str, str] = {}
