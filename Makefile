@@ -19,7 +19,7 @@ HISTORIES ?= 100000
 WALK ?= ci
 KILLED ?= intake coordinator fetch parse enrich classify load notify broker
 
-.PHONY: bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks test-cluster sim planted walk
+.PHONY: structure bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks test-cluster sim planted walk
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -79,8 +79,11 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-imports: $(STAMP)
+imports: $(STAMP)  ## which room may import which: pyproject.toml, [tool.importlinter]
 	$(BIN)/lint-imports
+
+structure: $(STAMP)  ## rooms, and arrows between them; of any commit: make structure REV=5982e6d
+	$(BIN)/python -m tests.structure $(if $(REV),--rev $(REV))
 
 check: lint types imports
 
