@@ -19,7 +19,7 @@ HISTORIES ?= 100000
 WALK ?= ci
 KILLED ?= intake coordinator fetch parse enrich classify load notify broker
 
-.PHONY: structure bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks test-cluster sim planted walk
+.PHONY: docs tidy kafka-jars structure bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks test-cluster sim planted walk
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -85,7 +85,10 @@ imports: $(STAMP)  ## which room may import which: pyproject.toml, [tool.importl
 structure: $(STAMP)  ## rooms, and arrows between them; of any commit: make structure REV=5982e6d
 	$(BIN)/python -m tests.structure $(if $(REV),--rev $(REV))
 
-check: lint types imports
+tidy: $(STAMP)  ## what ruff doesn't know: sizes, words of the glossary, dead code
+	$(BIN)/python -m tests.tidy
+
+check: lint types imports tidy
 
 # A released version's schemas are in somebody's log: they are copied once, and never again.
 release-schemas: $(STAMP)
@@ -116,6 +119,10 @@ locks: $(STAMP)  ## after a change of dependencies in pyproject.toml; UPGRADE=--
 	  --extra registry --extra otel --constraints requirements.lock --output-file requirements-runtime.lock pyproject.toml
 	$(BIN)/uv pip compile $(UPGRADE) --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
 	  --group pyproject.toml:image --output-file requirements-image.lock
+
+kafka-jars: $(STAMP)  ## after KAFKA_VERSION was raised: the jars' lock, to be reviewed before it is committed
+	$(BIN)/python -c "from processors.local.jars import resolve_lock; print(resolve_lock(), end='')" > kafka-jars.lock.new
+	mv kafka-jars.lock.new processors/local/kafka-jars.lock
 
 clean:
 	rm -rf $(VENV) .scrapesaga build dist *.egg-info

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from confluent_kafka import Producer
@@ -13,7 +13,6 @@ from processors.kafka.record import Record
 from topics.catalogue import Catalogue
 
 Topics = dict[str, list[Record]]
-Tamper = Callable[[Topics], None]
 
 
 def read(reader: Reader, catalogue: Catalogue) -> Topics:

