@@ -52,6 +52,11 @@ planted: $(STAMP)  ## put bugs in, one at a time, and see whether they are found
 walk: $(STAMP)  ## every world that small plans can reach: make walk WALK=large
 	$(BIN)/python -m tests.sim.walk $(WALK)
 
+SITE ?= build/docs
+
+docs: $(STAMP)  ## the site of all pages, in build/docs/index.html: a broken link, anchor or diagram fails
+	$(BIN)/sphinx-build -q -E -W --keep-going -b html -c docs/site . $(SITE)
+
 test-deploy: $(STAMP)  ## chart and image: rendered, and checked against the engine's own settings
 	$(BIN)/pytest -q tests/deploy
 
@@ -77,7 +82,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: $(STAMP)
-	$(BIN)/mypy
+	$(BIN)/mypy && $(BIN)/mypy --strict docs/site
 
 imports: $(STAMP)  ## which room may import which: pyproject.toml, [tool.importlinter]
 	$(BIN)/lint-imports
