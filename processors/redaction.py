@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 REDACTED = "***"
-#: A shorter one would be blotted out of texts that have nothing to do with it.
+#: A shorter one would be redacted in texts that have nothing to do with it.
 SHORTEST_REDACTED = 4
 LONGEST = 200
 QUERY = "?***"

@@ -9,7 +9,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 CHAPTERS = {
-    "What it is": ("docs/architecture", "docs/guarantees", "docs/protocol", "docs/comparison"),
+    "What it is": ("docs/architecture", "docs/guarantees", "docs/protocol", "docs/glossary", "docs/comparison"),
     "Run it": (
         "deploy/helm/scrapesaga/README",
         "docs/operations",

@@ -86,7 +86,7 @@ class Credentials:
         return f"Credentials({', '.join(self.headers)})"
 
     def redact(self, text: bytes) -> bytes:
-        """Blot the secrets out of what a server said: some answer with the request that they got."""
+        """Redact the secrets in what a server said: some servers answer with the request that they got."""
         for value in self._values:
             text = text.replace(value, REDACTED.encode())
         return text

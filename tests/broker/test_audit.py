@@ -118,7 +118,7 @@ def test_a_tampered_copy_breaks_what_was_tampered_with(run: Run, tampered: Catal
     follower = audited(run, tampered)
     expected = {Invariant.FOLD, Invariant.NO_GAPS, Invariant.SENT, Invariant.PAID_ONCE, Invariant.RECORD_GONE}
     assert dict(follower.auditor.violations) == dict.fromkeys(expected, 1), follower.auditor.examples
-    assert all(one.position.topic.startswith("tampered.") for one in follower.auditor.examples)
+    assert all(one.position and one.position.topic.startswith("tampered.") for one in follower.auditor.examples)
     follower.close()
 
 

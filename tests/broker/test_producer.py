@@ -121,7 +121,7 @@ async def test_a_record_over_the_limit_stops_its_call_and_nothing_else(world: Wo
         assert await producer.send([Outgoing(world.sink, 0, b"k", b"b")]) == [0]
 
 
-async def test_a_refusal_by_the_broker_fails_the_call_and_the_outbox(world: World) -> None:
+async def test_a_refusal_by_the_broker_fails_the_call_and_the_producer(world: World) -> None:
     """A topic that takes less than the limit here: the error names topic, size and cause, and nothing follows it."""
     world.create(1, **{"max.message.bytes": "1000"})
     async with Producer(world.bootstrap) as producer:

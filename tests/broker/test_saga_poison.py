@@ -10,6 +10,7 @@ from processors.demo.kills import kill
 from processors.messages.wire import encode_event
 from processors.process.process import COORDINATOR, INTAKE
 from processors.saga.events import Cancelled
+from processors.saga.invariants import LogPosition
 from schemas.codec import codec
 from tests.broker.saga_rig import PREFIX, Rig
 
@@ -74,7 +75,7 @@ def test_poison_is_set_aside_with_where_it_lay_and_why(poisoned: Rig, topic: str
     mine = LAID[topic]
     assert len(mine) == len(INPUTS[topic])
 
-    def letters() -> dict[outside.LogPosition, str]:
+    def letters() -> dict[LogPosition, str]:
         found = outside.dead_letters(poisoned.reader, f"{PREFIX}.dead-letters")
         return {place: reason for place, reason in found.items() if place in mine}
 

@@ -306,7 +306,7 @@ IN_THE_RULES = [
     ),
     Bug("a timeout taken for a failure without effect", handler(TIMERS, harmless_timeout)),
     Bug("only what succeeded is compensated", everywhere("maybe_happened", lambda s: s.status is StepStatus.SUCCEEDED)),
-    Bug("only what is unsure is compensated", everywhere("maybe_happened", lambda s: s.outcome_unknown)),
+    Bug("only what has an unknown outcome is compensated", everywhere("maybe_happened", lambda s: s.outcome_unknown)),
     Bug(
         "compensation of the unanswered skipped",
         everywhere("maybe_happened", lambda s: maybe_happened(replace(s, unanswered=()))),

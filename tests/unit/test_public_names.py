@@ -71,7 +71,7 @@ def test_a_documented_module_offers_these_names_and_no_others(module: str) -> No
 
 def test_the_old_name_of_the_step_model_still_works() -> None:
     """Models that import from processors.outside go on working."""
-    assert (outside.StepModel, outside.Network) == (step_model.StepModel, step_model.Network)
+    assert (outside.Outside, outside.Network) == (step_model.StepModel, step_model.Network)
 
 
 def test_what_a_step_may_define() -> None:

@@ -8,7 +8,7 @@ from tests.tidy.code import check_code
 from tests.tidy.findings import Allowed, Finding
 from tests.tidy.words import Words, check_document, check_python
 
-WORDS = Words({"Outbox": "Producer"}, {"town": "environment"}, {"it rings": "it fires"})
+WORDS = Words({"Gadget": "Producer"}, {"villa": "environment"}, {"it tinkles": "it fires"})
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_tests_may_assert() -> None:
 
 def test_words_are_found_in_names_and_in_prose() -> None:
     """A whole name, a part of a name in any spelling, words in a comment and in a text; nothing else."""
-    text = "Producer = townHall = TOWN_OF = downtown = 1  # it rings\nx = 'when it rings'\nOutboxes = ring\n"
+    text = "Gadget = villaHall = VILLA_OF = downvilla = 1  # it tinkles\nx = 'when it tinkles'\nGadgets = ring\n"
     found = [one.where for one in check_python("a.py", text, WORDS)]
-    assert found == ["a.py:Producer", "a.py:townHall", "a.py:TOWN_OF", "a.py:it rings", "a.py:it rings"]
+    assert found == ["a.py:Gadget", "a.py:villaHall", "a.py:VILLA_OF", "a.py:it tinkles", "a.py:it tinkles"]
 
 
 def test_code_in_a_page_is_no_prose() -> None:
     """Only sentences are looked at, and the line is the page's."""
-    page = "Fine.\n```\nit rings\n```\n`it rings`\nAnd then it rings.\n"
+    page = "Fine.\n```\nit tinkles\n```\n`it tinkles`\nAnd then it tinkles.\n"
     assert [one.line for one in check_document("a.md", page, WORDS)] == [6]
 
 

@@ -58,7 +58,7 @@ class Checker:
         self._set_aside: dict[tuple[int, int], str] = {}
 
     def judge(self, jobs: tuple[str, ...]) -> None:
-        """Note every broken promise in the town."""
+        """Note every broken promise in the simulated environment."""
         self._read_states()
         self._read_commands()
         self._read_dead_letters()
