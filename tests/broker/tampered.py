@@ -47,9 +47,9 @@ def write(client: dict[str, str], catalogue: Catalogue, topics: Topics, prefix: 
     return copied
 
 
-def _moved(name: str, value: bytes, before: str, after: str) -> bytes:
+def _moved(name: str, value: bytes | None, before: str, after: str) -> bytes | None:
     """Return a header as it is in the copy: a dead letter names the topic that it lay on."""
-    if name != "dead-letter-topic":
+    if name != "dead-letter-topic" or value is None:
         return value
     return after.encode() + value.removeprefix(before.encode())
 

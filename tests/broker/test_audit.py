@@ -153,7 +153,7 @@ def test_no_secret_is_anywhere(run: Run) -> None:
             value = record.value or b""
             if topic.short_name == "pages" and value:
                 value = zstandard.decompress(value)
-            said = b"\n".join((record.key or b"", *(header for _, header in record.headers)))
+            said = b"\n".join((record.key or b"", *(header or b"" for _, header in record.headers)))
             assert token.encode() not in value + said, record
             assert PASSWORD.encode() not in said, record
             assert (PASSWORD.encode() in value) <= (topic.short_name in ("urls", "dead-letters")), record

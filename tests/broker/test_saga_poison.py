@@ -47,7 +47,7 @@ LOGS = ("sagas", "plans", "pages", "records", *(f"{step}.results" for step in ST
 
 
 #: Where the poison of each input lies.
-LAID: dict[str, set[outside.LogPosition]] = {}
+LAID: dict[str, set[LogPosition]] = {}
 
 
 @pytest.fixture(scope="module")
