@@ -10,10 +10,10 @@ from processors.saga import events as ev
 from processors.saga import protocol
 from processors.saga.replies import failed
 from processors.saga.state import Action, Saga
-from processors.simulation import effects as outside
-from processors.simulation.effects import EffectKind, Paid
+from processors.simulation.rules import effects as outside
 from processors.simulation.rules import moves as choices
 from processors.simulation.rules import world
+from processors.simulation.rules.effects import EffectKind, Paid
 from processors.simulation.rules.faults import RuleFault
 from processors.simulation.rules.values import succeeded
 from tests.sim.planting import Bug, swapped

@@ -27,7 +27,7 @@ NAMES = {
         "StepOutput",
         "StepParams",
     },
-    "processors.step_model": {"Network", "Outside"},
+    "processors.step_model": {"Network", "StepModel"},
     "processors.errors": {
         "BadRecord",
         "ConfigurationError",
