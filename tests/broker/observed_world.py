@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +38,17 @@ PIPELINES = {
     "default": f"name: default\nrecord: product{_STEPS}",
     "brief": f"name: brief\nrecord: product\nretention: 1s{_STEPS}",
 }
+#: What the step `fetch` sends to the site of `FETCHING`, and what may be seen nowhere.
+SECRET = "s3cret-of-a-step"
+FETCHING = """
+name: fetching
+record: product
+steps:
+  - use: fetch
+    with: {auth: {bearer: PAGE_TOKEN}}
+  - {use: "tests.broker.observed_steps:Logged", name: first}
+  - {use: "tests.broker.observed_steps:Logged", name: second}
+"""
 # Two cores and many neighbours: a condition that holds at all holds long before.
 WITHIN_S = 150.0
 
@@ -173,6 +184,11 @@ class Engine:
     def states(self) -> dict[str, dict[str, Any]]:
         """Return the latest state of every job, as scrape.sagas has it."""
         return {state["job_id"]: state for state in all_states(self.reader, self.catalogue.sagas.name).all()}
+
+    def phases_of(self, jobs: Iterable[str]) -> dict[str, str]:
+        """Return the phases of those of the jobs that have a state."""
+        states = self.states()
+        return {job: states[job]["phase"] for job in jobs if job in states}
 
     def phases(self) -> dict[str, int]:
         """Count the latest states by phase."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,12 +21,10 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
 Run = Callable[..., Result]
 
 
-@pytest.fixture(scope="module")
-def engine(kafka_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine of two processes with steps that do as they are told, on topics of this module's own."""
-    folder = tmp_path_factory.mktemp("engine")
-    with Engine(kafka_servers, folder, f"cli{uuid.uuid4().hex[:8]}") as running:
-        yield running
+@pytest.fixture
+def engine(observed: Engine) -> Engine:
+    """An engine of two processes with steps that do as they are told."""
+    return observed
 
 
 def runner(env: dict[str, str]) -> Run:
