@@ -69,7 +69,7 @@ WORKERS ?= 0
 test-broker: $(STAMP)  ## against a real Kafka and a real ClickHouse engine: make test-broker WORKERS=4 where there are cores
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup tests/broker
 
-test-all: test test-deploy test-broker
+test-all: test test-deploy test-broker  ## fast, chart and image, broker: in this order
 
 .PHONY: fuzz golden
 fuzz: $(STAMP)  ## damaged input for every decoder, longer than CI does: make fuzz EXAMPLES=20000

@@ -21,7 +21,22 @@ from processors.settings.settings import SETTINGS
 from tests.documents.pages import ROOT
 
 #: Programs of others, of which nothing is ours to check; the pages that use them say what they need.
-OTHERS = {"docker", "echo", "kcat", "kubectl", "pip", "tar", "zstd", "gzip", "wc", "xargs", "git", "python3"}
+OTHERS = {
+    "bash",
+    "docker",
+    "echo",
+    "kcat",
+    "kubectl",
+    "pip",
+    "tar",
+    "zstd",
+    "gzip",
+    "wc",
+    "xargs",
+    "git",
+    "pre-commit",
+    "python3",
+}
 _VALUES = ROOT / "deploy" / "helm" / "scrapesaga" / "values.yaml"
 # A value of these is named by whoever installs.
 _OPEN_VALUES = ("pipelines", "schemas", "settings", "steps", "recordSchemas")
@@ -201,7 +216,7 @@ def _check_paths(words: Sequence[str]) -> None:
     for word in words:
         path = word.removeprefix("./")
         if (
-            re.match(r"(deploy|docs|examples|schemas|tests|bench|processors)/[\w./-]+$", path)
+            re.match(r"(\.ci|deploy|docs|examples|schemas|tests|bench|processors)/[\w./-]+$", path)
             and not (ROOT / path).exists()
         ):
             raise Wrong(f"there is no {word}")
