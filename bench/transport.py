@@ -43,8 +43,8 @@ def main() -> None:
     parser.add_argument("--bootstrap", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        part = copy_events if options.part == "copy" else measure_trips
-        sys.exit(part(options.bootstrap, options.events, options.partitions))
+        measure = copy_events if options.part == "copy" else measure_trips
+        sys.exit(measure(options.bootstrap, options.events, options.partitions))
     with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder), fast_start=False, login=False) as broker:
         for part in ("copy", "trips"):
             command = [sys.executable, __file__, "--part", part]
@@ -120,7 +120,7 @@ def measure_trips(bootstrap: str, events: int, partitions: int) -> int:
             batch.done()
 
     async def send() -> None:
-        trips = []
+        trips: list[float] = []
         cpu = time.process_time()
         for number in range(-WARM_UP_TRIPS, TRIPS):
             if not number:

@@ -7,7 +7,7 @@ import re
 from processors.secret_search import REDACTED as REDACTED
 from processors.secret_search import redact_known
 
-#: A shorter one would be blotted out of texts that have nothing to do with it.
+#: A shorter one would be redacted in texts that have nothing to do with it.
 SHORTEST_REDACTED = 4
 LONGEST = 200
 QUERY = "?***"

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from processors.auditor.auditor import Auditor
 from processors.auditor.scope import ReportViolation, Scope
 from processors.errors import BadRecord, ConfigurationError
-from processors.kafka.reader import Reader, Tail, read_plans
+from processors.kafka.reader import Reader, Tail
 from processors.kafka.record import Record
 from processors.messages.wire import decode_saga, decode_saga_fields
 from processors.pipeline.plan_store import PlanBook, UnknownPlan
@@ -87,7 +87,9 @@ class Follower:
             yield (known.spend.name, number), offset
 
     def _refresh(self) -> None:
-        self._plans.book = read_plans(self._reader, self._topics.plans.name)
+        self._plans.book = PlanBook.of(
+            (record.key, record.value) for record in self._reader.records(self._topics.plans.name)
+        )
 
     def _seed(self) -> int:
         """Take over the sagas that were in flight at the beginning, each at its last state from before."""

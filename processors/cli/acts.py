@@ -12,7 +12,7 @@ from processors.cli.asking import WAIT_S, NoWait, Wait, ask
 from processors.cli.context import Context, user_name
 from processors.cli.errors import CommandRefused
 from processors.cli.jobs import AsJson, JobId, state_of, step_names
-from processors.kafka.reader import read_plans
+from processors.operations.queries import read_plans
 from processors.saga.events import Cancelled, Redriven, Resumed, ResumeMode
 from processors.saga.plan import Plan
 from processors.saga.state import ENDED, Phase

@@ -12,11 +12,11 @@ import typer
 
 from processors.cli.context import Context
 from processors.cli.errors import CommandRefused, Unanswered
-from processors.kafka.reader import job_partition
 from processors.kafka.record import Record
 from processors.kafka.sync_producer import SyncProducer
 from processors.messages.dead_letters import source_of
 from processors.messages.wire import decode_saga_fields, encode_event
+from processors.operations.queries import job_partition
 from processors.saga.events import Cancelled, Redriven, Resumed
 
 OperatorRequest = Cancelled | Resumed | Redriven

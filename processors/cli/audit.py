@@ -14,7 +14,7 @@ from processors.cli.context import Context
 from processors.cli.errors import EPILOG, CommandRefused, Exit
 from processors.cli.records import Decoded, decode
 from processors.cli.verify import Audit, Kept, Topics, VerifyReport
-from processors.kafka.reader import job_partition, read_plans
+from processors.operations.queries import job_partition, read_plans
 
 JOB = "job"
 FOLLOW = "--follow"

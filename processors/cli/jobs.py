@@ -14,8 +14,8 @@ from processors.cli.context import Context
 from processors.cli.errors import CommandRefused
 from processors.cli.replay import read_moment
 from processors.errors import BadRecord
-from processors.kafka.reader import all_states, job_partition, job_state, read_plans
 from processors.messages.wire import decode_saga_fields
+from processors.operations.queries import all_states, job_partition, job_state, read_plans
 from processors.pipeline.plan_store import PlanBook
 from processors.saga.state import ENDED
 

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from processors.auditor.conservation import count
 from processors.auditor.follow import Beginning, Follower
 from processors.auditor.violations import label_of, position_fields
 from processors.cli import show
@@ -17,6 +16,7 @@ from processors.cli.context import Context
 from processors.cli.errors import Exit
 from processors.cli.replay import read_start
 from processors.durations import parse_duration
+from processors.operations.conservation import count
 from processors.redaction import one_line
 from processors.saga.invariants import Violation
 

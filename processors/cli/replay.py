@@ -12,8 +12,9 @@ from processors.cli.context import Context
 from processors.cli.errors import CommandRefused
 from processors.cli.records import Decoded, decode
 from processors.durations import parse_duration
-from processors.kafka.reader import Newest, Reader
+from processors.kafka.reader import Reader
 from processors.kafka.sync_producer import SyncProducer
+from processors.operations.queries import Newest
 from topics.catalogue import Catalogue
 
 

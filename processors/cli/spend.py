@@ -13,8 +13,8 @@ from processors.cli.context import Context
 from processors.cli.errors import CommandRefused
 from processors.durations import parse_duration
 from processors.errors import BadRecord
-from processors.kafka.reader import all_states
 from processors.kafka.sync_producer import SyncProducer
+from processors.operations.queries import all_states
 from processors.spend.book import COUNTED, SpendBook, SpendEntry
 from processors.spend.pruning import AT_ONCE, carried_key, carry, forgettable, sums, taken_over
 

@@ -14,7 +14,6 @@ import typer
 from processors.cli.context import Context
 from processors.cli.errors import CommandRefused, Exit
 from processors.errors import BadRecord
-from processors.kafka.reader import read_plans
 from processors.kafka.sync_producer import SyncProducer
 from processors.messages.scrape_request import (
     ScrapeRequest,
@@ -24,6 +23,7 @@ from processors.messages.scrape_request import (
     encode_request,
     read_request,
 )
+from processors.operations.queries import read_plans
 from processors.saga.plan import Plan
 
 # Below the topic's limit of a MiB, with room for the record's own fields.

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 import clickhouse_connect
 import httpx
 
-from processors.kafka.reader import Reader, all_states
+from processors.kafka.reader import Reader
 from processors.local.engine import WarehouseLogin
 from processors.messages.dead_letters import source_of
+from processors.operations.queries import all_states
 from processors.saga.invariants import LogPosition
 
 

@@ -132,7 +132,8 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; errors are httpx's."""
-        assert isinstance(request.stream, httpx.AsyncByteStream)  # an AsyncClient builds no other
+        if not isinstance(request.stream, httpx.AsyncByteStream):
+            raise TypeError("this client sends bodies that are read asynchronously; use it with httpx.AsyncClient")
         with Call(request.method, request.url) as call, _httpx_errors():
             response = await self._pool.handle_async_request(
                 httpcore.Request(

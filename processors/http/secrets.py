@@ -156,7 +156,7 @@ class Credentials:
         return self._headers if origin in self._origins else {}
 
     def redact(self, text: bytes) -> bytes:
-        """Blot the secrets out of what a server said: some answer with the request that they got."""
+        """Redact the secrets in what a server said: some servers answer with the request that they got."""
         return self._search.redact(text)
 
     def redact_text(self, text: str) -> str:

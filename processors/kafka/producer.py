@@ -96,7 +96,7 @@ class Producer:
         self._partition_counts: dict[str, int] = {}
         self._queues: dict[tuple[str, int], PartitionQueue] = {}
         self._bucket = TokenBucket(_BATCHES_PER_SECOND, _BATCHES_AT_ONCE)
-        # Lanes with something to send, in the order in which they will; and the next time that one is asked.
+        # Queues with something to send, in the order in which they will; and the next time that one is asked.
         self._turns: deque[PartitionQueue] = deque()
         self._next_turn: asyncio.Handle | None = None
         self._failed: DeliveryFailed | None = None
@@ -180,7 +180,7 @@ class Producer:
         return pending.offsets
 
     async def _queues_of(self, items: Sequence[Outgoing]) -> list[PartitionQueue]:
-        """The lane of each record; everything that can be refused is refused here."""
+        """The queue of each record; everything that can be refused is refused here."""
         limit, known = self._smallest_limit, self._queues
         queues: list[PartitionQueue] = []
         for item in items:
@@ -219,7 +219,7 @@ class Producer:
         return self._reports
 
     def _ship_in_turn(self) -> None:
-        """Send a batch of each lane whose turn it is; the others are asked again when there is a turn for them."""
+        """Send a batch of each queue whose turn it is; the others are asked again when there is a turn for them."""
         while self._turns:
             if not self._bucket.take():
                 if self._next_turn is None:

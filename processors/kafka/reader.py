@@ -8,18 +8,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from typing import Any, cast
+from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # not listed in its __all__
 
-from processors.errors import BadRecord, ConfigurationError
-from processors.kafka.partitioner import partition_for
+from processors.errors import ConfigurationError
 from processors.kafka.record import Record
-from processors.messages.wire import decode_saga_fields
-from processors.pipeline.plan_store import PlanBook
-from processors.saga_table.changelog import ChangelogMemory, fold, seq_in
 
 # How long Kafka may be silent before a command gives up; a broker that lives answers in milliseconds.
 _SILENCE_S = 20.0
@@ -269,52 +264,3 @@ def _record(message: Message) -> Record:
 
 def _bytes(value: str | bytes | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
-
-
-class Newest:
-    """The latest state of each job, by the rule that the coordinator's own table is restored by."""
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._states: dict[bytes, bytes] = {}
-        fold(self._states, ChangelogMemory(), ((r.key or b"", r.value, seq_in(r.headers)) for r in records))
-
-    def state(self, job_id: str) -> dict[str, Any] | None:
-        """Return a job's state as a mapping. Raises BadRecord."""
-        value = self._states.get(job_id.encode())
-        return None if value is None else decode_saga_fields(value)
-
-    def all(self) -> Iterator[dict[str, Any]]:
-        """Yield every job's state; what is no state is passed over: one such record must not hide all jobs."""
-        for value in self._states.values():
-            with suppress(BadRecord):
-                yield decode_saga_fields(value)
-
-
-def job_partition(reader: Reader, topic: str, job_id: str) -> int:
-    """Return the partition that a job's records have in a topic that is keyed by job_id."""
-    return partition_for(job_id.encode(), reader.partitions(topic))
-
-
-def job_state(reader: Reader, topic: str, job_id: str) -> dict[str, Any] | None:
-    """Return the latest state of one job, reading only its partition; None if there is none."""
-    key = job_id.encode()
-    records = reader.records(topic, [job_partition(reader, topic, job_id)])
-    return Newest(record for record in records if record.key == key).state(job_id)
-
-
-def all_states(reader: Reader, topic: str) -> Newest:
-    """Return the latest state of every job."""
-    return Newest(reader.records(topic))
-
-
-def plan_book(records: Iterable[Record]) -> PlanBook:
-    """Return what records of the plans topic say."""
-    book = PlanBook()
-    for record in records:
-        book.apply(record.key or b"", record.value)
-    return book
-
-
-def read_plans(reader: Reader, topic: str) -> PlanBook:
-    """Read all plans."""
-    return plan_book(reader.records(topic))

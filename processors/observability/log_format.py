@@ -34,7 +34,7 @@ _secrets: list[str] = []
 
 
 def redact_from_logs(values: Iterable[str]) -> None:
-    """Blot these values out of every line from now on; what is shorter than a secret can be is left alone."""
+    """Redact these values in every line from now on; skip short ones, which are no secrets."""
     found = {value for value in values if len(value) >= SHORTEST_REDACTED}
     remember(found)
     if not found <= set(_secrets):

@@ -32,6 +32,14 @@ class PlanBook:
         self._by_hash: dict[str, Plan] = {}
         self._current: dict[str, str] = {}
 
+    @classmethod
+    def of(cls, records: Iterable[tuple[bytes | None, bytes | None]]) -> PlanBook:
+        """Return the book that keys and values of the topic, in their order, make."""
+        book = PlanBook()
+        for key, value in records:
+            book.apply(key or b"", value)
+        return book
+
     def __call__(self, plan_hash: str) -> Plan:
         """Return a plan by hash. Raises UnknownPlan: there is none, or it was not read yet."""
         plan = self._by_hash.get(plan_hash)

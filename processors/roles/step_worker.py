@@ -191,7 +191,7 @@ class StepWorker:
         self._schedule(queue)
 
     def _remember(self, job_id: str) -> JobQueue:
-        """Make a lane, and forget the one that has been there longest, if nothing goes on in it."""
+        """Make a queue, and forget the one that has been there longest, if nothing goes on in it."""
         queue = self._queues[job_id] = JobQueue()
         self._met.append(job_id)
         if len(self._met) > REMEMBERED_JOBS:
@@ -266,7 +266,7 @@ class StepWorker:
             self._stop_for(error)
         else:
             queue.reply = records if received.command.seq == queue.seq else ()
-            # The lane is taken until Kafka has the answer; the place among those that work is free now.
+            # The job's queue is taken until Kafka has the answer; the place among those that work is free now.
             self._replies.give(records, partial(self._acknowledge, received, queue))
         finally:
             queue.task = None

@@ -132,7 +132,7 @@ def outgrows(saga: Saga, output: bytes) -> bool:
 
 
 def maybe_happened(step: StepState) -> bool:
-    """True if the step's effect may be there: done, unsure, or commanded and not answered."""
+    """True if the step's effect may be there: done, of unknown outcome, or commanded and not answered."""
     return step.status is StepStatus.SUCCEEDED or (
         step.status in (StepStatus.COMMANDED, StepStatus.FAILED) and (step.outcome_unknown or bool(step.unanswered))
     )

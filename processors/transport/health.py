@@ -57,7 +57,7 @@ def dead_agents(app: faust.App) -> list[str]:
     """Agents whose task has ended."""
     return [
         f"agent {agent.name} has ended"
-        for agent in cast("dict[str, Agent]", app.agents).values()
+        for agent in cast(dict[str, Agent], app.agents).values()
         if any(actor.actor_task is None or actor.actor_task.done() for actor in agent._actors)
     ]
 

@@ -124,7 +124,7 @@ def test_every_compression_carries_an_insert_and_a_result(
 def test_the_answer_is_compressed_as_asked(engine: EmbeddedClickHouse) -> None:
     """A client that accepts zstd gets zstd; one that accepts nothing gets plain bytes."""
     path = "/?enable_http_compression=1&query=SELECT+1"
-    with urllib.request.urlopen(ask(engine, path, **{"Accept-Encoding": "zstd"}), timeout=5) as answer:
+    with urllib.request.urlopen(ask(engine, path, None, **{"Accept-Encoding": "zstd"}), timeout=5) as answer:
         assert answer.headers["Content-Encoding"] == "zstd"
     with urllib.request.urlopen(ask(engine, path), timeout=5) as answer:
         assert (answer.headers["Content-Encoding"], answer.read()) == (None, b"1\n")

@@ -50,7 +50,7 @@ def produce(broker: EmbeddedKafka, topic: str, value: bytes) -> None:
 
 
 def create(broker: EmbeddedKafka, topic: str) -> None:
-    admin = AdminClient(broker.client)
+    admin = AdminClient({**broker.client})
     admin.create_topics([NewTopic(topic, 2)])[topic].result(20)
 
 
@@ -117,7 +117,7 @@ def test_a_mistyped_topic_is_not_created(broker: EmbeddedKafka) -> None:
     producer.produce("scrape.urlz", b"x", on_delivery=lambda error, _message: errors.append(error))
     producer.flush(20)
     assert [error and error.name() for error in errors] == ["UNKNOWN_TOPIC_OR_PART"]
-    admin = AdminClient(broker.client)
+    admin = AdminClient({**broker.client})
     assert "scrape.urlz" not in admin.list_topics(timeout=10).topics
 
 

@@ -29,12 +29,17 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
 
 def topics(client: dict[str, str], **changed: str) -> set[str]:
     """Ask for the topics; raises KafkaException if there is no answer."""
-    asked = {**client, **{name.replace("_", "."): value for name, value in changed.items()}, "log_level": 0}
+    wanted = {name.replace("_", "."): value for name, value in changed.items()}
+    asked: dict[str, str | int | float | bool] = {**client, **wanted, "log_level": 0}
+        **client,
+        **{name.replace("_", "."): value for name, value in changed.items()},
+        "log_level": 0,
+    }
     return set(AdminClient(asked).list_topics(timeout=3).topics)
 
 
 def create(broker: EmbeddedKafka, topic: str) -> None:
-    admin = AdminClient(broker.client)
+    admin = AdminClient({**broker.client})
     admin.create_topics([NewTopic(topic, 1)])[topic].result(20)
 
 

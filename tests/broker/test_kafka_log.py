@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 async def test_readers_close_while_the_broker_is_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A process that stops because Kafka is gone ends in order, without a traceback of a client that it closes."""
-    with EmbeddedKafka(tmp_path, login=False) as broker, World(broker.bootstrap_servers, "fast") as world:
+    with EmbeddedKafka(tmp_path, login=False) as broker, World(broker.bootstrap_servers) as world:
         world.create(1)
         async with Producer(world.bootstrap) as producer:
             await producer.send([Outgoing(world.source, 0, b"k", b"v")])

@@ -10,6 +10,7 @@ from processors.demo.kills import kill
 from processors.messages.wire import encode_event
 from processors.process.roles import COORDINATOR, INTAKE
 from processors.saga.events import Cancelled
+from processors.saga.invariants import LogPosition
 from schemas.codec import codec
 from tests.broker.saga_rig import PREFIX, Rig
 
@@ -46,7 +47,7 @@ LOGS = ("sagas", "plans", "pages", "records", *(f"{step}.results" for step in ST
 
 
 #: Where the poison of each input lies.
-LAID: dict[str, set[outside.LogPosition]] = {}
+LAID: dict[str, set[LogPosition]] = {}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_poison_is_set_aside_with_where_it_lay_and_why(poisoned: Rig, topic: str
     mine = LAID[topic]
     assert len(mine) == len(INPUTS[topic])
 
-    def letters() -> dict[outside.LogPosition, str]:
+    def letters() -> dict[LogPosition, str]:
         found = outside.dead_letters(poisoned.reader, f"{PREFIX}.dead-letters")
         return {place: reason for place, reason in found.items() if place in mine}
 

@@ -15,8 +15,9 @@ import pytest
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from processors.kafka.reader import Reader, all_states
+from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
+from processors.operations.queries import all_states
 from processors.process.roles import installed_roles
 from tests.broker.observed_world import PIPELINES, until
 from tests.plugins import install

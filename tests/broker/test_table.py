@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -230,7 +230,7 @@ def test_what_was_saved_is_restored(world: World, store: str) -> None:
         async with running(world, store) as run:
             assert dict(run.restored) == {0: {b"a": state(2), b"c": state(2)}, 1: {b"d": state(1)}}
             assert len(run.table) == 3
-            assert dict(run.app.tables["sagas"]) == run.states
+            assert dict(cast(Any, run.app.tables["sagas"])) == run.states
 
     run_async(body())
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -269,13 +269,14 @@ class starting:  # noqa: N801  # reads like a function
     def __init__(self, place: Place) -> None:
         self._place = place
 
-    def __enter__(self) -> tuple[subprocess.Popen[bytes], object]:
+    def __enter__(self) -> tuple[subprocess.Popen[bytes], TextIO]:
         reading, writing = os.pipe()
         told = {
             "data_dir": str(self._place.data),
             "pipelines": [str(self._place.folder / "shop.yaml")],
             "bootstrap_servers": None,
             "clickhouse_url": None,
+            "processes": "each",
         }
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", BACKGROUND, json.dumps(told), str(writing)],

@@ -108,13 +108,13 @@ class World:
             while ends:
                 for message in consumer.consume(1_000, timeout=0.2):
                     assert message.error() is None, message.error()
-                    partition, offset = message.partition(), message.offset()
-                    assert partition is not None
+                    where, offset = message.partition(), message.offset()
+                    assert where is not None
                     assert offset is not None
                     headers = dict(message.headers() or [])
-                    found.append(Copy(partition, offset, message.value() or b"", int(headers["pid"] or b"0")))
-                    if offset + 1 >= ends.get(partition, 0):
-                        ends.pop(partition, None)
+                    found.append(Copy(where, offset, message.value() or b"", int(headers["pid"] or b"0")))
+                    if offset + 1 >= ends.get(where, 0):
+                        ends.pop(where, None)
         finally:
             consumer.close()
         return found

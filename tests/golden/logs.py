@@ -14,8 +14,8 @@ from typing import Any
 import zstandard
 
 from processors.cli.verify import Audit, Kept, Topics, VerifyReport
-from processors.kafka.reader import plan_book
 from processors.kafka.record import Record
+from processors.operations.queries import plan_book
 
 SUFFIX = ".jsonl.zst"
 #: What is replayed: the plans, the events, and what followed from them.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from processors.errors import BadRecord
-from processors.kafka.reader import plan_book
 from processors.messages.wire import decode_event
+from processors.operations.queries import plan_book
 from processors.saga import handlers, moves
 from processors.saga.commands import Note
 from processors.saga.protocol import advance

@@ -23,10 +23,10 @@ from processors.cli.replay import read_start
 from processors.cli.submit import RequestDefaults, identity, read_line, read_lines
 from processors.cli.verify import Audit, Kept, Topics, VerifyReport
 from processors.errors import BadRecord, ConfigurationError, PipelineError
-from processors.kafka.reader import Newest, plan_book
 from processors.kafka.record import Record
 from processors.messages.scrape_request import derived_job_id
 from processors.messages.wire import encode_command, encode_event, encode_saga
+from processors.operations.queries import Newest, plan_book
 from processors.pipeline.plan_store import UnknownPlan
 from processors.process.apps import role_app
 from processors.saga.commands import StepCommand

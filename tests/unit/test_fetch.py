@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -27,10 +27,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def site(address: str = "127.0.0.1", port: int = 0, **handlers: Handler) -> AsyncIterator[str]:
-    """Serve each handler under its name; yields the URL up to the last slash."""
+async def site(
+    address: str = "127.0.0.1", port: int = 0, *, paths: Mapping[str, Handler] | None = None, **handlers: Handler
+) -> AsyncIterator[str]:
+    """Serve each handler under its name, or under a path that is no name; yields the URL up to the last slash."""
     app = web.Application()
-    for name, handler in handlers.items():
+    for name, handler in {**handlers, **(paths or {})}.items():
         app.router.add_get(f"/{name}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
@@ -101,9 +103,9 @@ async def test_a_site_that_repeats_a_secret_puts_it_nowhere() -> None:
 
     echo = says(f"<p>{token}</p>", headers={"ETag": f'"{token}"'})
     failing = says("", status=404)
-    async with site(**{"go": redirect, "page/{rest:.*}": echo}) as url:
+    async with site(go=redirect, paths={"page/{rest:.*}": echo}) as url:
         output = await fetch(url + "go", host, auth={"bearer": "SITE", "origins": [url.rstrip("/")]})
-    async with site(**{"go": redirect, "page/{rest:.*}": failing}) as url:
+    async with site(go=redirect, paths={"page/{rest:.*}": failing}) as url:
         with pytest.raises(StepFailed) as caught:
             await fetch(url + "go", host, auth={"bearer": "SITE", "origins": [url.rstrip("/")]})
     record = host.records("pages")[0]

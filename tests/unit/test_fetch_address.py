@@ -381,7 +381,11 @@ async def test_an_address_keeps_its_target_whatever_httpx_makes_of_it() -> None:
 @settings(max_examples=300)
 async def test_any_text_is_an_address_or_bad(text: str, before: str) -> None:
     """Nothing raises anything but BadUrl, and what is an address has a target that a request line can carry."""
-    for make in (lambda: Url.of(before + text), lambda: Url.of("http://x/a?b").join(before + text)):
+    makes: list[Callable[[], Url]] = [
+        lambda: Url.of(before + text),
+        lambda: Url.of("http://x/a?b").join(before + text),
+    ]
+    for make in makes:
         try:
             url = make()
         except BadUrl as error:

@@ -166,7 +166,7 @@ def test_a_line_takes_time_in_proportion(part: str, lines: Lines) -> None:
 
 
 def test_what_is_too_short_for_a_secret_is_left_alone(lines: Lines) -> None:
-    """A password of two letters would blot out half of every line."""
+    """A password of two letters would redact half of every line."""
     redact_from_logs(["ab", "longer"])
     assert redacted("abc longer") == "abc ***"
 

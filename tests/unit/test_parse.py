@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from msgspec.structs import replace
 
 from processors.errors import PipelineError, StepFailed
 from processors.step import NOTHING_TO_UNDO, StepCall, StepOutput
@@ -146,9 +147,7 @@ def test_a_page_of_an_earlier_run_is_read_by_its_own_key() -> None:
         host = MemoryHost()
         fetched = await archive(host, key="a:1:fetch")
         again = call({"fetch": fetched})
-        return await Parse("parse", ParseParams(fields=FIELDS), host).run(
-            StepCall(**{**{name: getattr(again, name) for name in again.__slots__}, "run": 2, "key": "a:2:parse"})
-        )
+        return await Parse("parse", ParseParams(fields=FIELDS), host).run(replace(again, run=2, key="a:2:parse"))
 
     assert asyncio.run(scenario()).record["title"] == "Copper Lamp"
 

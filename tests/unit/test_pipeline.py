@@ -35,10 +35,15 @@ class Undoable(Step):
         """Undo nothing."""
 
 
-class Pure(Undoable):
+class Pure(Step):
     """Declares that there is nothing to undo."""
 
+    Params = Params
     compensate = NOTHING_TO_UNDO
+
+    async def run(self, call: StepCall) -> StepOutput:
+        """Do nothing."""
+        return StepOutput()
 
 
 class Silent(Step):

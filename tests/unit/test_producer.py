@@ -53,7 +53,7 @@ async def test_a_record_over_the_limit_is_refused_by_name() -> None:
         await producer.send([Outgoing("pages", 3, b"k", None, (("h", b"x" * 1_000),))])
 
 
-async def test_an_outbox_that_is_not_started_says_so() -> None:
+async def test_a_producer_that_is_not_started_says_so() -> None:
     """Forgetting start() is told, not waited for."""
     with pytest.raises(DeliveryFailed, match="not started"):
         await Producer("127.0.0.1:9").send([Outgoing("t", 0, b"k", b"v")])

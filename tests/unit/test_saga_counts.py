@@ -39,7 +39,7 @@ def test_what_has_ended_has_no_age() -> None:
 
 
 def test_seconds_that_are_over_are_forgotten() -> None:
-    """The census doesn't grow with the sagas that pass through, even behind one that hangs."""
+    """The counts don't grow with the sagas that pass through, even behind one that hangs."""
     saga_counts = SagaCounts()
     saga_counts.enter(Phase.RUNNING, 0)
     for second in range(1, 50_000):

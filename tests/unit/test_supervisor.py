@@ -103,7 +103,8 @@ def test_a_crash_loop_is_reported_once_with_the_end_of_the_log(tmp_path: Path) -
 def test_each_loss_and_return_is_told_at_once(tmp_path: Path) -> None:
     """Whoever listens hears how a child ended, when it is started again, and that it runs; and may ask back."""
     told: list[str] = []
-    supervisor = Supervisor(tell=lambda sentence: told.append(f"{sentence} [{len(supervisor.states())}]"))
+    listening: Supervisor = Supervisor(tell=lambda sentence: told.append(f"{sentence} [{len(listening.states())}]"))
+    supervisor = listening
     try:
         supervisor.start(python("one", SLEEPER, tmp_path))
         os.kill(supervisor.pids()["one"], signal.SIGKILL)

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from faust import SASLCredentials
 
 from processors.errors import ConfigurationError
 from processors.kafka.credentials import Security
@@ -25,8 +26,9 @@ def test_a_login_reaches_every_client(mechanism: str) -> None:
     """The same user, password and mechanism, in each library's own words."""
     security = Security("SASL_PLAINTEXT", mechanism, "ada", "secret")
     faust = faust_credentials(security)
-    assert (faust.username, faust.password, faust.mechanism.value) == ("ada", "secret", mechanism)  # type: ignore[union-attr]  # SASLCredentials
-    assert faust.protocol.value == "SASL_PLAINTEXT"  # type: ignore[union-attr]  # SASLCredentials
+    assert isinstance(faust, SASLCredentials)
+    assert (faust.username, faust.password, faust.mechanism.value) == ("ada", "secret", mechanism)
+    assert faust.protocol.value == "SASL_PLAINTEXT"
     assert security.for_aiokafka() == {
         "security_protocol": "SASL_PLAINTEXT",
         "sasl_mechanism": mechanism,

@@ -51,13 +51,13 @@ def test_a_login_for_elsewhere_is_not_used_here(tmp_path: Path) -> None:
 class StartedKafka(EmbeddedKafka):
     """One with an address."""
 
-    port = 3  # type: ignore[assignment]  # known without a start
+    port = 3
 
 
 class StartedClickHouse(EmbeddedClickHouse):
     """One with an address."""
 
-    port = 4  # type: ignore[assignment]  # known without a start
+    port = 4
 
 
 def test_settings_of_the_shell_reach_the_engine(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from processors.saga.plan import Plan
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Phase, Saga, idempotency_key
 from processors.saga_table.changelog import seq_of
-from processors.simulation.effects import EffectKind
 from processors.simulation.engine.environment import SimulatedEnvironment
 from processors.simulation.engine.kafka import Stored
 from processors.simulation.engine.step_models import Modelled
 from processors.simulation.engine.view import View
+from processors.simulation.rules.effects import EffectKind
 from processors.step_model import StepModel
 from topics.catalogue import Catalogue
 
@@ -58,7 +58,7 @@ class Checker:
         self._set_aside: dict[tuple[int, int], str] = {}
 
     def judge(self, jobs: tuple[str, ...]) -> None:
-        """Note every broken promise in the town."""
+        """Note every broken promise in the simulated environment."""
         self._read_states()
         self._read_commands()
         self._read_dead_letters()

@@ -240,11 +240,6 @@ class Group:
 
     # --- processes come and go ------------------------------------------------------------------------------------
 
-    def working(self) -> Member | None:
-        """Return the process that owns the most, if one lives and isn't halted."""
-        able = [one for one in self.members if one.alive and not one.halted]
-        return max(able, key=lambda one: len(one.wanted), default=None)
-
     def lost(self, member: Member) -> None:
         """A process is dead: after a while somebody else gets its partitions."""
         self.environment.later(0.3 + self.environment.chance.random() * SESSION_S, self._hand_over, member)

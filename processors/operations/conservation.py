@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from processors.errors import BadRecord
-from processors.kafka.reader import Newest, Reader
+from processors.kafka.reader import Reader
 from processors.kafka.record import Record
 from processors.messages.dead_letters import source_of
 from processors.messages.scrape_request import read_request
 from processors.messages.wire import decode_saga_fields
+from processors.operations.queries import Newest
 from schemas.codec import UndecodableMessage, codec, message_name
 from topics.catalogue import Catalogue
 
