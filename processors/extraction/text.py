@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from lxml import etree
 
-_UNSEEN = frozenset(("script", "style", "noscript", "template"))
-_INLINE = frozenset(
+#: Elements whose text nobody sees.
+UNSEEN = frozenset(("script", "style", "noscript", "template"))
+#: Elements that don't part words.
+INLINE = frozenset(
     (
         *("a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins", "kbd"),
         *(
@@ -31,7 +33,7 @@ _INLINE = frozenset(
     )
 )
 # "12<sup>99</sup>" is 12.99 to a reader; its plain text would be 1299.
-_CENTS_CLASS = re.compile(r"cent|fraction|decimal|penn", re.IGNORECASE)
+CENTS_CLASS = re.compile(r"cent|fraction|decimal|penn", re.IGNORECASE)
 _CENTS = re.compile(r"\s*\d\d\s*")
 
 
@@ -58,14 +60,14 @@ def _pieces(element: etree._Element) -> Iterator[str]:
     walker = etree.iterwalk(element, events=("start", "end", "comment", "pi"))
     for event, node in walker:
         if event == "start":
-            if node.tag in _UNSEEN and node is not element:
+            if node.tag in UNSEEN and node is not element:
                 walker.skip_subtree()
                 continue
-            if node.tag not in _INLINE:
+            if node.tag not in INLINE:
                 yield " "
             yield _Cents(node.text.strip()) if _is_cents(node) else node.text or ""
             continue
-        if event == "end" and node.tag not in _INLINE:
+        if event == "end" and node.tag not in INLINE:
             yield " "
         if node is not element:
             yield node.tail or ""
@@ -84,4 +86,4 @@ def _is_joined(before: str, piece: str) -> bool:
 def _is_cents(node: etree._Element) -> bool:
     if node.text is None or not _CENTS.fullmatch(node.text):
         return False
-    return node.tag == "sup" or _CENTS_CLASS.search(node.get("class", "")) is not None
+    return node.tag == "sup" or CENTS_CLASS.search(node.get("class", "")) is not None
