@@ -1,7 +1,6 @@
-"""A page's body in document order, walked once: its elements, the texts that a reader sees, the text of each element.
+"""A page in document order, walked once: its elements by name, and the texts that a reader sees.
 
-Every pass over a tree costs a page as much again, and the text of elements inside of each other would be put together once
-for each of them: here each piece of text is visited once, and an element's text is a range of pieces.
+Each search of a tree costs as much as this walk, since most of the time goes into coming by the elements.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from processors.extraction.text import CENTS_CLASS, INLINE, UNSEEN
+from processors.extraction.text import UNSEEN
 
-#: A name longer than this is no name that anybody wrote.
+#: A class, id or the like that is longer than this is no name that anybody wrote.
 LONGEST_NAME = 500
 
 
@@ -24,124 +23,43 @@ class Shown(NamedTuple):
     element: etree._Element
 
 
-class _Point(str):
-    """The decimal point between digits and the decimals that stand in an element of their own."""
-
-    __slots__ = ()
-
-
-_SPACE = " "
-_POINT = _Point(".")
+def elements_of(root: etree._Element) -> list[etree._Element]:
+    """The body with all elements in it, and its comments, in document order."""
+    body = next(root.iter("body"), None)
+    return [] if body is None else list(body.iter())
 
 
-class Outline:
-    """The elements of a body with their texts. `elements` holds comments too."""
-
-    def __init__(self, root: etree._Element) -> None:
-        body = next(root.iter("body"), None)
-        self.elements: list[etree._Element] = [] if body is None else list(body.iter())
-        self.texts: list[Shown] = []
-        self._pieces: list[str] = []
-        self._begins: dict[etree._Element, int] = {}
-        self._ends: dict[etree._Element, int] = {}
-        if body is not None:
-            self._walk(body)
-
-    def text_of(self, element: etree._Element, enough: int | None) -> str | None:
-        """The element's text as `text.text_of` gives it, or None for an element that is not in the body or not seen."""
-        begin = self._begins.get(element)
-        if begin is None:
-            return None
-        end = self._ends[element]
-        if begin < end and self._pieces[begin] is _POINT:
-            begin += 1
-        if enough is not None:
-            end = self._up_to(begin, end, enough)
-        return " ".join("".join(self._pieces[begin:end]).split())
-
-    def _up_to(self, begin: int, end: int, enough: int) -> int:
-        length = 0
-        for at in range(begin, end):
-            length += len(self._pieces[at].strip())
-            if length > enough:
-                return at + 1
-        return end
-
-    def _walk(self, body: etree._Element) -> None:
-        """Visit each element once; what is open stands on a stack, with how many of it a reader doesn't see."""
-        pieces, begins = self._pieces, self._begins
-        opened = [body.getparent()]
-        unseen = [0]
-        for element in self.elements:
-            parent = element.getparent()
-            while opened[-1] is not parent:
-                self._close(opened, unseen)
-            tag = element.tag
-            hidden = unseen[-1]
-            if not isinstance(tag, str):
-                opened.append(element)
-                unseen.append(hidden)
-                continue
-            is_unseen = tag in UNSEEN
-            opened.append(element)
-            unseen.append(hidden + is_unseen)
-            text = element.text
-            words = text.split() if text else None
-            if words and not is_unseen:
-                self.texts.append(Shown(" ".join(words), element))
-            if hidden or is_unseen:
-                continue
-            if tag not in INLINE and (not pieces or pieces[-1] is not _SPACE):
-                pieces.append(_SPACE)
-            if words is None:
-                begins[element] = len(pieces)
-            else:
-                self._add(element, text, words)
-        while len(opened) > 1:
-            self._close(opened, unseen)
-
-    def _add(self, element: etree._Element, text: str, words: list[str]) -> None:
-        pieces = self._pieces
-        if len(words) == 1 and len(words[0]) == 2 and words[0].isdecimal() and _holds_cents(element):
-            if pieces and pieces[-1][-1:].isdigit():
-                pieces.append(_POINT)
-            text = words[0]
-        self._begins[element] = len(pieces)
-        if words:
-            pieces.append(text)
-        elif not pieces or pieces[-1] is not _SPACE:
-            pieces.append(_SPACE)
-
-    def _close(self, opened: list[etree._Element], unseen: list[int]) -> None:
-        pieces = self._pieces
-        element = opened.pop()
-        unseen.pop()
-        if element in self._begins:
-            self._ends[element] = len(pieces)
-            if element.tag not in INLINE and (not pieces or pieces[-1] is not _SPACE):
-                pieces.append(_SPACE)
-        if (tail := element.tail) and len(opened) > 1:
-            parent = opened[-1]
-            words = tail.split()
-            if words and parent.tag not in UNSEEN:
-                self.texts.append(Shown(" ".join(words), parent))
-            if not unseen[-1]:
-                if words:
-                    pieces.append(tail)
-                elif not pieces or pieces[-1] is not _SPACE:
-                    pieces.append(_SPACE)
+def texts_of(elements: list[etree._Element]) -> list[Shown]:
+    """Every piece of text in the body, in document order, white space made plain; no scripts, styles or comments."""
+    if not elements:
+        return []
+    texts: list[Shown] = []
+    opened = [elements[0].getparent()]
+    for element in elements:
+        parent = element.getparent()
+        while opened[-1] is not parent:
+            closed = opened.pop()
+            # After an element comes its tail, which stands in its parent.
+            if (tail := closed.tail) and (words := tail.split()) and opened[-1].tag not in UNSEEN:
+                texts.append(Shown(" ".join(words), opened[-1]))
+        opened.append(element)
+        if (text := element.text) and (words := text.split()) and _is_seen(element.tag):
+            texts.append(Shown(" ".join(words), element))
+    while len(opened) > 2:
+        closed = opened.pop()
+        if (tail := closed.tail) and (words := tail.split()) and opened[-1].tag not in UNSEEN:
+            texts.append(Shown(" ".join(words), opened[-1]))
+    return texts
 
 
-def _holds_cents(element: etree._Element) -> bool:
-    return element.tag == "sup" or CENTS_CLASS.search(element.get("class", "")[:LONGEST_NAME]) is not None
+def _is_seen(tag: object) -> bool:
+    return isinstance(tag, str) and tag not in UNSEEN
 
 
-_NAMING = ("class", "id", "itemprop", "data-testid")
-
-
-def names(outline: Outline) -> Iterator[tuple[str, etree._Element]]:
+def names_of(elements: list[etree._Element]) -> Iterator[tuple[str, etree._Element]]:
     """Every element inside the body that has a class, an id or an itemprop, with these and its test id in lower case."""
-    for element in outline.elements[1:]:
-        given = [name[:LONGEST_NAME] for key in _NAMING if (name := element.get(key))]
-        if given:
-            yield " ".join(given).lower(), element
+    for element in elements[1:]:
+        name, identity, prop = element.get("class"), element.get("id"), element.get("itemprop")
+        if name or identity or prop:
+            given = (name, identity, prop, element.get("data-testid"))
+            yield " ".join([each[:LONGEST_NAME] for each in given if each]).lower(), element

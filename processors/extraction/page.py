@@ -14,7 +14,7 @@ from lxml import etree
 from processors.extraction import jsonld, microdata
 from processors.extraction.budget import MOST_TEXT, PageTooLarge, check_source
 from processors.extraction.currencies import code_of
-from processors.extraction.outline import Outline, Shown, names
+from processors.extraction.outline import Shown, elements_of, names_of, texts_of
 from processors.extraction.text import text_of
 
 _SCRIPTS = etree.XPath("//script[contains(translate(@type, 'LDJSON', 'ldjson'), 'ld+json')]")
@@ -50,17 +50,16 @@ class Page:
 
     def text_of(self, element: etree._Element, enough: int | None = None) -> str:
         """The text inside the element, as `text.text_of` gives it. Raises PageTooLarge if too much was asked for."""
-        text = self._outline.text_of(element, enough)
-        if text is None:
-            text = text_of(element, enough)
-        self._texts_left -= len(text)
+        return text_of(element, enough, self._spend)
+
+    def _spend(self, characters: int) -> None:
+        self._texts_left -= characters
         if self._texts_left < 0:
             raise PageTooLarge(f"the elements asked for hold over {MOST_TEXT:,} characters, each inside of others")
-        return text
 
     @cached_property
-    def _outline(self) -> Outline:
-        return Outline(self.root)
+    def _elements(self) -> list[etree._Element]:
+        return elements_of(self.root)
 
     @cached_property
     def _scripts(self) -> list[list[object] | None]:
@@ -147,7 +146,7 @@ class Page:
     def _named(self) -> dict[str, list[tuple[int, etree._Element]]]:
         # By their names, since a page has far fewer of these than elements.
         named: dict[str, list[tuple[int, etree._Element]]] = {}
-        for at, (name, element) in enumerate(names(self._outline)):
+        for at, (name, element) in enumerate(names_of(self._elements)):
             named.setdefault(name, []).append((at, element))
         return named
 
@@ -161,10 +160,10 @@ class Page:
         """The source of all inline scripts."""
         return "\n".join(map(str, _INLINE(self.root)))
 
-    @property
+    @cached_property
     def texts(self) -> list[Shown]:
         """Every piece of text that a reader sees, in document order, white space made plain."""
-        return self._outline.texts
+        return texts_of(self._elements)
 
     @cached_property
     def places(self) -> dict[etree._Element, int]:
