@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from lxml import etree
 
 from processors.extraction import jsonld, microdata
-from processors.extraction.budget import MOST_TEXT, PageTooLarge, check_source
+from processors.extraction.budget import MOST_JSON_VALUES, MOST_TEXT, PageTooLarge, check_source
 from processors.extraction.currencies import code_of
 from processors.extraction.outline import Shown, elements_of, names_of, texts_of
 from processors.extraction.text import text_of
@@ -63,7 +63,10 @@ class Page:
 
     @cached_property
     def _scripts(self) -> list[list[object] | None]:
-        return [jsonld.read_script(script.text or "") for script in _SCRIPTS(self.root)]
+        texts = [script.text or "" for script in _SCRIPTS(self.root)]
+        if (values := sum(map(jsonld.values_in, texts))) > MOST_JSON_VALUES:
+            raise PageTooLarge(f"the page's JSON-LD has some {values:,} values, over the {MOST_JSON_VALUES:,} that are read")
+        return [jsonld.read_script(text) for text in texts]
 
     @cached_property
     def unreadable_scripts(self) -> int:
@@ -71,14 +74,14 @@ class Page:
         return self._scripts.count(None)
 
     @cached_property
-    def jsonld(self) -> list[jsonld.Node]:
+    def jsonld(self) -> jsonld.Nodes:
         """All JSON-LD nodes in document order."""
         return jsonld.nodes(self._scripts)
 
     @cached_property
-    def microdata(self) -> list[dict[str, object]]:
+    def microdata(self) -> jsonld.Nodes:
         """All microdata items in document order."""
-        return microdata.items(self.root, self.text_of)
+        return jsonld.Nodes(microdata.items(self.root, self.text_of))
 
     @cached_property
     def meta(self) -> dict[str, list[str]]:
