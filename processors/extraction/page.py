@@ -14,6 +14,7 @@ from lxml import etree
 from processors.extraction import jsonld, microdata
 from processors.extraction.budget import MOST_JSON_VALUES, MOST_TEXT, PageTooLarge, check_source
 from processors.extraction.currencies import code_of
+from processors.extraction.jsonld import Nodes
 from processors.extraction.outline import Shown, elements_of, names_of, texts_of
 from processors.extraction.text import text_of
 
@@ -65,7 +66,9 @@ class Page:
     def _scripts(self) -> list[list[object] | None]:
         texts = [script.text or "" for script in _SCRIPTS(self.root)]
         if (values := sum(map(jsonld.values_in, texts))) > MOST_JSON_VALUES:
-            raise PageTooLarge(f"the page's JSON-LD has some {values:,} values, over the {MOST_JSON_VALUES:,} that are read")
+            raise PageTooLarge(
+                f"the page's JSON-LD has some {values:,} values, over the {MOST_JSON_VALUES:,} that are read"
+            )
         return [jsonld.read_script(text) for text in texts]
 
     @cached_property
@@ -74,14 +77,14 @@ class Page:
         return self._scripts.count(None)
 
     @cached_property
-    def jsonld(self) -> jsonld.Nodes:
+    def jsonld(self) -> Nodes:
         """All JSON-LD nodes in document order."""
         return jsonld.nodes(self._scripts)
 
     @cached_property
-    def microdata(self) -> jsonld.Nodes:
+    def microdata(self) -> Nodes:
         """All microdata items in document order."""
-        return jsonld.Nodes(microdata.items(self.root, self.text_of))
+        return Nodes(microdata.items(self.root, self.text_of))
 
     @cached_property
     def meta(self) -> dict[str, list[str]]:

@@ -6,6 +6,8 @@ import re
 
 from lxml import etree
 
+from processors.extraction.outline import LONGEST_NAME
+
 _ASIDE = re.compile(
     r"relat(?:ed|ion)|recommend|recom\b|carousel|similar|upsell|cross-?sell|slider|slick|swiper|teaser|tile|footer|"
     r"(?:site|page|main|global|top)-?header|\bheader\b|nav\b|navbar|menu|sidebar|\balso|recent|bundle|sponsor|accessor|"
@@ -30,4 +32,4 @@ def is_aside(element: etree._Element) -> bool:
 
 def names_of(element: etree._Element) -> str:
     """The element's class with its id."""
-    return f"{element.get('class', '')} {element.get('id', '')}"
+    return f"{element.get('class', '')[:LONGEST_NAME]} {element.get('id', '')[:LONGEST_NAME]}"

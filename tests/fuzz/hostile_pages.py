@@ -39,8 +39,12 @@ def _chain(size: int) -> str:
 def _fan(size: int) -> str:
     """One node that many products name by its @id, itself holding a list of all of them."""
     count = max(2, size // 90)
-    products = [{"@id": f"#{at}", "@type": "Product", "name": f"{at}", "offers": {"@id": "#all"}} for at in range(count)]
-    return _script(json.dumps({"@graph": [*products, {"@id": "#all", "offers": [{"@id": f"#{at}"} for at in range(count)]}]}))
+    products = [
+        {"@id": f"#{at}", "@type": "Product", "name": f"{at}", "offers": {"@id": "#all"}} for at in range(count)
+    ]
+    return _script(
+        json.dumps({"@graph": [*products, {"@id": "#all", "offers": [{"@id": f"#{at}"} for at in range(count)]}]})
+    )
 
 
 def _itemrefs(size: int) -> str:
@@ -83,7 +87,9 @@ PAGES: dict[str, Maker] = {
     "huge integer": lambda n: _script('{"@type":"Product","sku":' + "9" * n + "}"),
     "huge fraction": lambda n: _script('{"@type":"Product","offers":{"price":0.' + "9" * n + "}}"),
     "many big integers": lambda n: _script("[" + ",".join(["9" * 4000] * (n // 4001 or 1)) + "]"),
-    "huge exponents": lambda n: _script('{"@type":"Product","offers":{"price":[' + ",".join(["1e999999"] * (n // 9)) + "]}}"),
+    "huge exponents": lambda n: _script(
+        '{"@type":"Product","offers":{"price":[' + ",".join(["1e999999"] * (n // 9)) + "]}}"
+    ),
     "types of many slashes": lambda n: _script('{"@type":"' + "/" * n + '"}'),
     "many types": lambda n: _script('{"@type":[' + ",".join(['"Product"'] * (n // 10)) + "]}"),
     "graphs in graphs": lambda n: _script('{"@type":"Product","@graph":' * (n // 30) + "1" + "}" * (n // 30)),
@@ -146,7 +152,9 @@ PAGES: dict[str, Maker] = {
     "million-word title": lambda n: "<title>" + _fill("word ", n) + "</title><h1>word</h1>",
     "million-word heading": lambda n: "<title>word</title><h1>" + _fill("word ", n) + "</h1>",
     "words that differ": lambda n: "<title>" + _numbered("w% ", n) + "</title><h1>w1 w2</h1>",
-    "brands of a long title": lambda n: "<title>" + _fill("ab ", n // 2) + "</title>" + _fill("<p class=brand>abab</p>", n // 2),
+    "brands of a long title": lambda n: (
+        "<title>" + _fill("ab ", n // 2) + "</title>" + _fill("<p class=brand>abab</p>", n // 2)
+    ),
     "one line": lambda n: "x" * n,
     "spaces": lambda n: "<p>" + " " * n + "x",
     "digits": lambda n: "<h1>x</h1><p class=price>" + "1" * n,
@@ -183,8 +191,11 @@ PAGES: dict[str, Maker] = {
 
 
 def _address(count: int) -> str:
-    return "https://shop.example/" + "/".join(["-".join("1234567" for _ in range(count))] * 3) + "?sku=" + "-".join(
-        f"{at:07}" for at in range(count)
+    return (
+        "https://shop.example/"
+        + "/".join(["-".join("1234567" for _ in range(count))] * 3)
+        + "?sku="
+        + "-".join(f"{at:07}" for at in range(count))
     )
 
 
