@@ -186,6 +186,15 @@ PAGES: dict[str, Maker] = {
     "script of keys and spaces": lambda n: "<script>" + _fill('"price"' + " " * 1000, n) + "</script>",
     "script of braces": lambda n: "<script>" + _fill('"brand":{', n) + "</script>",
     "script of availability": lambda n: "<script>" + _fill('"availability":"', n) + "</script>",
+    "script of a key and brackets": lambda n: '<script>"ean":' + " " * n + "</script>",
+    "script of lists": lambda n: '<script>"ean":[' + " " * n + "</script>",
+    "name in lists": lambda n: _script(
+        '{"@type":"Product","name":' + "[" * 900 + '"' + "x" * n + '"' + "]" * 900 + "}"
+    ),
+    "addresses": lambda n: f"<base href='/{'a/' * 2000}'>" + _fill("<img src=../x class=price>", n),
+    "links in metas": lambda n: _fill("<meta property=og:image content='../../x'>", n),
+    "dates": lambda n: _fill("<p>3. Mai 20", n),
+    "many words": lambda n: "<p>" + _fill("abc ", n),
     "script of brackets": lambda n: "<script>" + _fill('"ean":[ ', n) + "</script>",
 }
 
@@ -208,4 +217,30 @@ ADDRESSES: dict[str, Maker] = {
     "many slashes": lambda n: "https://shop.example/" + "/" * n,
     "escapes": lambda n: "https://shop.example/" + "%31" * (n // 3),
     "dots": lambda n: "https://shop.example/" + "../" * (n // 3),
+}
+
+#: Bodies made to take long before they are parsed, in Latin-1.
+BODIES: dict[str, Maker] = {
+    "comments": lambda n: "refresh" + _fill("<!--", n),
+    "metas": lambda n: _fill("<meta http-equiv=refresh content='0 ", n),
+    "one meta": lambda n: "<meta http-equiv=refresh content='" + "0" * n,
+    "meta of charsets": lambda n: "<meta http-equiv=content-type content='" + _fill("charset ", n),
+    "metas without names": lambda n: _fill("<meta =", n),
+    "attributes": lambda n: "<meta " + _numbered("a% ", n) + "refresh",
+    "equals": lambda n: "<meta refresh" + "=" * n,
+    "quotes": lambda n: "<meta refresh a=" + "'\"" * (n // 2),
+    "scripts": lambda n: "refresh" + _fill("<script>", n),
+    "brackets": lambda n: "refresh" + "<" * n,
+    "spaces": lambda n: "<meta refresh" + " " * n,
+    "declaration": lambda n: "<?xml" + " encoding" * (n // 9),
+    "half characters": lambda n: "\x81" * n,
+    "bytes that are none": lambda n: "\xff" * n,
+}
+
+#: Content types made to take long.
+HEADERS: dict[str, Maker] = {
+    "semicolons": lambda n: "text/html" + ";" * n,
+    "spaces": lambda n: "text/html;" + " " * n,
+    "charsets": lambda n: "text/html" + ";charset=" * (n // 9),
+    "quotes": lambda n: "text/html;charset=" + '"' * n,
 }
