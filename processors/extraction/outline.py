@@ -5,8 +5,7 @@ Each search of a tree costs as much as this walk, since most of the time goes in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lxml import etree
 
@@ -21,6 +20,10 @@ class Shown(NamedTuple):
 
     text: str
     element: etree._Element
+
+
+# A named tuple's own constructor takes longer than all else that is done for a text.
+_shown = tuple.__new__
 
 
 def elements_of(root: etree._Element) -> list[etree._Element]:
@@ -41,14 +44,14 @@ def texts_of(elements: list[etree._Element]) -> list[Shown]:
             closed = opened.pop()
             # After an element comes its tail, which stands in its parent.
             if (tail := closed.tail) and (words := tail.split()) and opened[-1].tag not in UNSEEN:
-                texts.append(Shown(" ".join(words), opened[-1]))
+                texts.append(_shown(Shown, (" ".join(words), opened[-1])))
         opened.append(element)
         if (text := element.text) and (words := text.split()) and _is_seen(element.tag):
-            texts.append(Shown(" ".join(words), element))
+            texts.append(_shown(Shown, (" ".join(words), element)))
     while len(opened) > 2:
         closed = opened.pop()
         if (tail := closed.tail) and (words := tail.split()) and opened[-1].tag not in UNSEEN:
-            texts.append(Shown(" ".join(words), opened[-1]))
+            texts.append(_shown(Shown, (" ".join(words), opened[-1])))
     return texts
 
 
@@ -56,10 +59,19 @@ def _is_seen(tag: object) -> bool:
     return isinstance(tag, str) and tag not in UNSEEN
 
 
-def names_of(elements: list[etree._Element]) -> Iterator[tuple[str, etree._Element]]:
-    """Every element inside the body that has a class, an id or an itemprop, with these and its test id in lower case."""
-    for element in elements[1:]:
+def places_by_name(elements: list[etree._Element]) -> dict[str, list[tuple[int, etree._Element]]]:
+    """Elements inside the body with their places, by class, id, itemprop and test id, put together in lower case."""
+    by_given: dict[tuple[Any, ...], list[tuple[int, etree._Element]]] = {}
+    for at, element in enumerate(elements[1:]):
         name, identity, prop = element.get("class"), element.get("id"), element.get("itemprop")
         if name or identity or prop:
             given = (name, identity, prop, element.get("data-testid"))
-            yield " ".join([each[:LONGEST_NAME] for each in given if each]).lower(), element
+            if given in by_given:
+                by_given[given].append((at, element))
+            else:
+                by_given[given] = [(at, element)]
+    by_name: dict[str, list[tuple[int, etree._Element]]] = {}
+    for names, places in by_given.items():
+        joined = " ".join([each[:LONGEST_NAME] for each in names if each]).lower()
+        by_name.setdefault(joined, []).extend(places)
+    return by_name

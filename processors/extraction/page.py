@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from itertools import islice
 from operator import itemgetter
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from lxml import etree
@@ -15,14 +15,15 @@ from processors.extraction import jsonld, microdata
 from processors.extraction.budget import MOST_JSON_VALUES, MOST_TEXT, PageTooLarge, check_source
 from processors.extraction.currencies import code_of
 from processors.extraction.jsonld import Nodes
-from processors.extraction.outline import Shown, elements_of, names_of, texts_of
+from processors.extraction.outline import Shown, elements_of, places_by_name, texts_of
+from processors.extraction.remembered import Remembered
 from processors.extraction.text import text_of
 
-_SCRIPTS = etree.XPath("//script[contains(translate(@type, 'LDJSON', 'ldjson'), 'ld+json')]")
-_METAS = etree.XPath("//meta[@content]")
-_INLINE = etree.XPath("//script[not(@src)]/text()")
+T = TypeVar("T")
+
 _CURRENCY_METAS = ("og:price:currency", "product:price:currency", "pricecurrency")
-_BASE = etree.XPath("string(//base[@href][1]/@href)")
+# Looked for in one walk: each search of a tree takes as long.
+_SOUGHT = ("script", "meta", "base", "title", "h1")
 _MOST_HEADINGS = 8
 _SHORTEST_HEADING = 6
 # A title that goes on beyond this says nothing more of the product; every text of the page is looked for in it.
@@ -48,6 +49,14 @@ class Page:
         self.url = url
         self.root = _parsed(body)
         self._texts_left = MOST_TEXT
+        self._found: dict[object, Any] = {}
+
+    def once(self, rule: Callable[[Page], Iterable[T]]) -> Iterable[T]:
+        """What a rule finds on the page: several fields ask for the same, and it is looked for once."""
+        if rule not in self._found:
+            self._found[rule] = Remembered(rule(self))
+        found: Remembered[T] = self._found[rule]
+        return found
 
     def text_of(self, element: etree._Element, enough: int | None = None) -> str:
         """The text inside the element, as `text.text_of` gives it. Raises PageTooLarge if too much was asked for."""
@@ -59,12 +68,19 @@ class Page:
             raise PageTooLarge(f"the elements asked for hold over {MOST_TEXT:,} characters, each inside of others")
 
     @cached_property
+    def _of_tag(self) -> dict[str, list[etree._Element]]:
+        found: dict[str, list[etree._Element]] = {tag: [] for tag in _SOUGHT}
+        for element in self.root.iter(*_SOUGHT):
+            found[element.tag].append(element)
+        return found
+
+    @cached_property
     def _elements(self) -> list[etree._Element]:
         return elements_of(self.root)
 
     @cached_property
     def _scripts(self) -> list[list[object] | None]:
-        texts = [script.text or "" for script in _SCRIPTS(self.root)]
+        texts = [each.text or "" for each in self._of_tag["script"] if "ld+json" in (each.get("type") or "").lower()]
         if (values := sum(map(jsonld.values_in, texts))) > MOST_JSON_VALUES:
             raise PageTooLarge(
                 f"the page's JSON-LD has some {values:,} values, over the {MOST_JSON_VALUES:,} that are read"
@@ -90,10 +106,12 @@ class Page:
     def meta(self) -> dict[str, list[str]]:
         """Contents of <meta> by their `property`, `name` or `itemprop` in lower case."""
         found: dict[str, list[str]] = {}
-        for element in _METAS(self.root):
+        for element in self._of_tag["meta"]:
+            if (content := element.get("content")) is None:
+                continue
             for attribute in ("property", "name", "itemprop"):
                 if name := element.get(attribute):
-                    found.setdefault(name.strip().lower(), []).append(element.get("content", "").strip())
+                    found.setdefault(name.strip().lower(), []).append(content.strip())
         return found
 
     @cached_property
@@ -134,7 +152,7 @@ class Page:
 
     @cached_property
     def _title(self) -> str:
-        return next((text_of(element, _LONGEST_TITLE)[:_LONGEST_TITLE] for element in self.root.iter("title")), "")
+        return next((text_of(element, _LONGEST_TITLE)[:_LONGEST_TITLE] for element in self._of_tag["title"]), "")
 
     @cached_property
     def _h1(self) -> etree._Element | None:
@@ -142,7 +160,7 @@ class Page:
         declared = " ".join(self.meta.get("og:title", ()))[:_LONGEST_TITLE]
         title = {*self._title.casefold().split(), *declared.casefold().split()}
         shared: list[tuple[int, etree._Element]] = []
-        for element in islice(self.root.iter("h1"), _MOST_HEADINGS):
+        for element in self._of_tag["h1"][:_MOST_HEADINGS]:
             words = {*self.text_of(element, _LONGEST_TITLE).casefold().split()}
             shared.append((len(words & title), element))
         best = max(shared, key=lambda pair: pair[0], default=(0, None))
@@ -151,10 +169,7 @@ class Page:
     @cached_property
     def _named(self) -> dict[str, list[tuple[int, etree._Element]]]:
         # By their names, since a page has far fewer of these than elements.
-        named: dict[str, list[tuple[int, etree._Element]]] = {}
-        for at, (name, element) in enumerate(names_of(self._elements)):
-            named.setdefault(name, []).append((at, element))
-        return named
+        return places_by_name(self._elements)
 
     def named(self, words: re.Pattern[str]) -> Iterator[etree._Element]:
         """Elements in whose class, id, itemprop or test id (in lower case) the pattern is found, in document order."""
@@ -164,7 +179,7 @@ class Page:
     @cached_property
     def scripts(self) -> str:
         """The source of all inline scripts."""
-        return "\n".join(map(str, _INLINE(self.root)))
+        return "\n".join(text for each in self._of_tag["script"] if each.get("src") is None and (text := each.text))
 
     @cached_property
     def texts(self) -> list[Shown]:
@@ -200,7 +215,8 @@ class Page:
     @cached_property
     def base(self) -> str:
         """The address that relative links start from."""
-        return self.resolved(self.url, str(_BASE(self.root))) or self.url
+        link = next((link for each in self._of_tag["base"] if (link := each.get("href")) is not None), "")
+        return self.resolved(self.url, link) or self.url
 
     @staticmethod
     def resolved(base: str, link: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lxml import etree
 
@@ -25,9 +26,15 @@ def is_aside(element: etree._Element) -> bool:
     for level, above in enumerate((element, *element.iterancestors())):
         if level > _LEVELS or above.tag in ("main", "body"):
             return False
-        if above.tag in _TAGS or _ASIDE.search(names_of(above)):
+        if above.tag in _TAGS or _names_aside(names_of(above)):
             return True
     return False
+
+
+@lru_cache(maxsize=4096)
+def _names_aside(names: str) -> bool:
+    """Elements ask for the names around them, which are the same for all that stand together."""
+    return _ASIDE.search(names) is not None
 
 
 def names_of(element: etree._Element) -> str:
