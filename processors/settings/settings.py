@@ -132,6 +132,7 @@ class Settings:
     allow_addresses: tuple[IpNetwork | str, ...] = _setting(
         ADDRESSES, "", "private addresses, networks and names of hosts that steps may call all the same"
     )
+    parse_processes: int = _setting(number(1, 64), "1", "processes that read pages for a worker of parse")
     clickhouse_url: str = _setting(URL, "", "ClickHouse's HTTP address")
     clickhouse_user: str = _setting(TEXT, "default", "user name at ClickHouse")
     clickhouse_password: Secret = _setting(SECRET, "", "password at ClickHouse")

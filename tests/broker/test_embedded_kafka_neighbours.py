@@ -31,10 +31,6 @@ def topics(client: dict[str, str], **changed: str) -> set[str]:
     """Ask for the topics; raises KafkaException if there is no answer."""
     wanted = {name.replace("_", "."): value for name, value in changed.items()}
     asked: dict[str, str | int | float | bool] = {**client, **wanted, "log_level": 0}
-        **client,
-        **{name.replace("_", "."): value for name, value in changed.items()},
-        "log_level": 0,
-    }
     return set(AdminClient(asked).list_topics(timeout=3).topics)
 
 

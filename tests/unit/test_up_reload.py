@@ -34,6 +34,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalEngine:
     monkeypatch.setattr(reload, "apply_topics", lambda _settings, catalogue: done.append(f"topics {catalogue.steps}"))
     monkeypatch.setattr(made.supervisor, "restart", lambda name: done.append(f"restart {name}"))
     monkeypatch.setattr(made, "start_process", lambda name: done.append(f"start {name}"))
+    monkeypatch.setattr(made, "process_of", lambda role: role)
     monkeypatch.setattr(made, "wait_until_ready", lambda: None)
     monkeypatch.setattr(made, "_write_addresses", lambda: None)
     monkeypatch.setattr(made, "told", told, raising=False)
