@@ -17,7 +17,7 @@ from processors.extraction.budget import PageTooLarge
 from processors.extraction.charset import decode
 from processors.extraction.extract import FieldMissing, extract
 from processors.extraction.fields import Fields, compile_fields
-from processors.extraction.refresh import refresh_target
+from processors.extraction.meta_refresh import meta_refresh_target, renews
 from processors.redaction import sanitised_url
 
 # A few kilobytes of zstd can claim to be gigabytes.
@@ -60,7 +60,7 @@ def read_page(asked: ReadPage) -> PageValues | Unread:
     try:
         body = unpacked(asked.archived)
         html, encoding = decode(body, asked.content_type)
-        if target := refresh_target(html, asked.url):
+        if (target := meta_refresh_target(html, asked.url)) and not renews(target, asked.url):
             return Unread(f"the page only sends browsers on to {sanitised_url(target)}: submit that address")
         return PageValues(extract(html, asked.url, _fields(asked.fields, asked.preset), asked.now), encoding)
     except (FieldMissing, PageTooLarge, BadArchive) as error:

@@ -22,7 +22,7 @@ from processors.errors import (
     StepFailed,
 )
 from processors.extraction.charset import decode
-from processors.extraction.meta_refresh import HEAD_CHARS, meta_refresh_target, refresh_target
+from processors.extraction.meta_refresh import HEAD_CHARS, meta_refresh_target, refresh_target, renews
 from processors.http.body import (
     ACCEPT_ENCODING,
     BodyGarbled,
@@ -344,7 +344,9 @@ def _refreshed(page: _Page) -> Url | None:
     if target is None and _media_type(page.response.headers) in _HTML and _MENTIONS_REFRESH.search(head):
         text, _ = decode(head, page.response.headers.get("content-type"))
         target = meta_refresh_target(text, page.url.href)
-    return None if target is None else _parsed(target)
+    if target is None or (renews(target, page.url.href) and "set-cookie" not in page.response.headers):
+        return None
+    return _parsed(target)
 
 
 def _media_type(headers: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from processors.extraction.budget import MOST_CHARACTERS, PageTooLarge
 from processors.extraction.charset import decode
 from processors.extraction.extract import FieldMissing, extract
 from processors.extraction.fields import compile_fields
-from processors.extraction.refresh import refresh_target
+from processors.extraction.meta_refresh import meta_refresh_target
 from tests.fuzz.bytes import MOST_CPU_S
 from tests.fuzz.hostile_pages import ADDRESSES, BODIES, HEADERS, PAGES, Maker
 from tests.fuzz.test_decoders import EXAMPLES
@@ -145,7 +145,7 @@ def test_time_grows_with_what_is_decoded(name: str) -> None:
 
     def work(text: str) -> None:
         for header in (None, "text/html; charset=shift_jis", "text/html; charset=windows-1252"):
-            refresh_target(decode(text.encode("latin-1"), header)[0], URL)
+            meta_refresh_target(decode(text.encode("latin-1"), header)[0], URL)
 
     grows(work, BODIES[name])
 
