@@ -72,7 +72,7 @@ def test_identity_and_address_travel_side_by_side() -> None:
     (command,) = outstanding(saga)
     assert (command.url, command.address) == (taken.url, taken.address)
     other = accepts.accept(request("https://a.example/p?id=2&id=1&utm_id=7"))
-    assert (other.job_id, other.content) == (taken.job_id, taken.content)
+    assert (other.job_id, other.content_hash) == (taken.job_id, taken.content_hash)
 
 
 def test_without_a_default_the_request_is_set_aside() -> None:
