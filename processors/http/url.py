@@ -14,7 +14,7 @@ import can_ada
 import httpx
 
 from processors.redaction import sanitised_url
-from processors.secret_search import redact_known
+from processors.redaction.secret_search import redact_known
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 #: What DNS can carry (RFC 1035): a resolver answers a longer name with an error of its own kind.

@@ -26,13 +26,13 @@ from processors.messages.wire import decode_command, encode_event
 from processors.observability import metrics
 from processors.observability.tracing import Sink, begin_attempt, current_headers
 from processors.pipeline.plan_store import Plans, UnknownPlan
+from processors.redaction.secret_search import redact_known
 from processors.roles.attempts import Attempts, MakeStep, planned_step
 from processors.roles.reply_batcher import ReplyBatcher
 from processors.saga.commands import StepCommand
 from processors.saga.events import Compensated, Confirmed, Failed, Reply, Succeeded
 from processors.saga.replies import failed
 from processors.saga.state import Action
-from processors.secret_search import redact_known
 from processors.step import Host
 from topics.catalogue import Catalogue
 

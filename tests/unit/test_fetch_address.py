@@ -246,6 +246,14 @@ async def test_a_retry_after_that_cannot_be_meant_is_ignored(value: str) -> None
     assert caught.value.after is None
 
 
+async def test_a_page_without_a_type_is_named_by_the_type_that_it_counts_as() -> None:
+    """A pipeline that takes JSON alone refuses it, and says so."""
+    bare = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+    async with served(lambda _lines: bare) as (origin, _):
+        with pytest.raises(StepFailed, match="is text/html; accepted: application/json"):
+            await fetch(origin + "/", accept=["application/json"])
+
+
 REFRESH = b'<html><head><title>Redirecting...</title><meta http-equiv="refresh" content="0;url=/real"></head></html>'
 
 
