@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Protocol
@@ -11,7 +10,8 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from processors.errors import RecordGone, RetryLater
+from processors.errors import RetryLater
+from processors.kafka.claim_check import redeemed
 from processors.kafka.closing import close_consumer
 from processors.kafka.producer import Outgoing
 from processors.step import Address
@@ -114,14 +114,9 @@ class PageReader:
                 raise RetryLater(
                     f"can't read {address.topic}-{address.partition}@{address.offset}: {error!r}"
                 ) from error
-        where = f"{address.topic}-{address.partition}@{address.offset}"
-        # Kafka answers a read of a compacted-away offset with the next record, silently.
-        if record is None or record.offset != address.offset or record.key != key or record.value is None:
-            raise RecordGone(f"{where} is gone: its retention is over, or it was deleted; fetch the page again")
-        value: bytes = record.value
-        if len(value) != address.size_bytes or hashlib.sha256(value).hexdigest() != address.sha256:
-            raise RecordGone(f"{where} isn't what was archived: size or sha256 differ")
-        return value
+        if record is None:
+            return redeemed(address, key, -1, None, None)
+        return redeemed(address, key, record.offset, record.key, record.value)
 
     async def _fetch(self, place: TopicPartition, offset: int) -> Any:
         consumer = self._consumer

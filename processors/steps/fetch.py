@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -67,6 +67,8 @@ class Fetch(Step):
 
     Params: ClassVar[type[StepParams]] = FetchParams
     params: FetchParams
+    #: Makes the client; tests answer in the network's place.
+    open_client: Callable[..., httpx.AsyncClient] = staticmethod(open_client)
 
     def __init__(self, name: str, params: FetchParams, host: Host) -> None:
         super().__init__(name, params, host)
@@ -87,7 +89,7 @@ class Fetch(Step):
         policy = policy_of(
             self.host.setting("ALLOW_ADDRESSES"), self.params.allow_addresses, private=self.params.allow_private
         )
-        self._client = open_client(policy, http2=self.params.http2)
+        self._client = self.open_client(policy, http2=self.params.http2)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -18,8 +18,9 @@ from processors.errors import RetryLater, StepFailed
 from processors.http.url import BadUrl, Url
 from processors.messages.scrape_request import canonical_url, requested_address
 from processors.step import StepCall, StepOutput
-from processors.steps.fetch import Fetch, FetchParams
-from tests.fakes import MemoryHost
+from processors.steps.fetch import Fetch
+from processors.steps.fetch_params import FetchParams
+from processors.testing import MemoryHost
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(30)]
 
