@@ -189,7 +189,7 @@ async def test_a_configured_cookie_and_the_sites_own_are_sent_together() -> None
 
 
 async def test_a_cookie_in_any_bytes_comes_back_as_it_was() -> None:
-    """UTF-8, Latin-1: a cookie's value is the site's business, and no surprise."""
+    """UTF-8, Latin-1: a cookie's value is the site's business, and no error."""
 
     def answer(lines: list[bytes]) -> bytes:
         cookie = header(lines, b"Cookie")
