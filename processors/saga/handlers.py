@@ -1,8 +1,4 @@
-"""The handlers: what each event does in each phase.
-
-A handler returns the next saga (the same object if nothing changes), a note for the metrics, and a refusal if the event
-goes to the dead-letter topic. The step commands follow from the next state.
-"""
+"""What each event does in each phase. A handler returns a Transition; the step commands follow from its saga."""
 
 from __future__ import annotations
 
@@ -49,7 +45,7 @@ from processors.saga.state import PENDING, Action, Phase, Saga, StepState, StepS
 
 
 class Transition(NamedTuple):
-    """What a handler decides."""
+    """The next saga (the same object if nothing changes), a note for metrics, a refusal for the dead-letter topic."""
 
     saga: Saga | None
     note: Note
