@@ -21,7 +21,7 @@ CASES ?= ../shared/cases
 CORPUS ?= ../shared/corpus
 KILLED ?= intake coordinator fetch parse enrich classify load notify broker
 
-.PHONY: docs tidy kafka-jars structure bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks test-cluster sim planted walk
+.PHONY: docs picture tidy kafka-jars structure bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks test-cluster sim planted walk
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +58,9 @@ SITE ?= build/docs
 
 docs: $(STAMP)  ## the site of all pages, in build/docs/index.html: a broken link, anchor or diagram fails
 	$(BIN)/sphinx-build -q -E -W --keep-going -b html -c docs/site . $(SITE)
+
+picture: $(STAMP)  ## the README's picture of the demo, docs/images/demo.svg: runs the demo and draws what it printed
+	$(BIN)/python docs/site/picture.py
 
 test-deploy: $(STAMP)  ## chart and image: rendered, and checked against the engine's own settings
 	$(BIN)/pytest -q tests/deploy

@@ -17,7 +17,7 @@ from processors.saga.events import Cancelled, Redriven, Resumed, ResumeMode
 from processors.saga.plan import Plan
 from processors.saga.state import ENDED, Phase
 
-Reason = Annotated[str, typer.Option(help="Why; kept with the job.")]
+Reason = Annotated[str, typer.Option(help="The reason; it is kept with the job.")]
 
 
 def cancel(
@@ -28,7 +28,7 @@ def cancel(
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop a job, and undo what it did or may have done."""
+    """Stop a job, and undo every step that ran or may have run."""
     context: Context = ctx.obj
     state = state_of(context, job)
     if state["phase"] not in (Phase.RUNNING, Phase.PARKED):
@@ -39,13 +39,13 @@ def cancel(
 def resume(
     ctx: typer.Context,
     job: JobId,
-    skip: Annotated[bool, typer.Option("--skip", help="Leave undone what can't be undone, and go on.")] = False,
+    skip: Annotated[bool, typer.Option("--skip", help="Skip the command that the job is parked on.")] = False,
     reason: Reason = "",
     wait: Wait = WAIT_S,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a parked job go on: try its command again, or --skip it."""
+    """Continue a parked job: repeat the command that it is parked on, or --skip it."""
     if skip and not reason:
         raise typer.BadParameter("--skip needs a --reason: it is kept with the job", param_hint="--reason")
     context: Context = ctx.obj
@@ -60,13 +60,13 @@ def resume(
 def redrive(
     ctx: typer.Context,
     job: JobId,
-    from_step: Annotated[str, typer.Option("--from", help="First step to run again.", metavar="STEP")],
+    from_step: Annotated[str, typer.Option("--from", help="The first step to run again.", metavar="STEP")],
     reason: Reason = "",
     wait: Wait = WAIT_S,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a finished job again from a step on, by the current plan, with the results of the steps before it."""
+    """Run an ended job again from a step, with the current plan. It reuses the results of earlier steps."""
     context: Context = ctx.obj
     state = state_of(context, job)
     if state["phase"] not in ENDED:

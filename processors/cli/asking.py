@@ -25,7 +25,9 @@ OperatorRequest = Cancelled | Resumed | Redriven
 WAIT_S = 30.0
 
 Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the coordinator's answer.", metavar="SECONDS")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Return once Kafka has the request, unanswered.")]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Return when Kafka has the request; do not wait for the answer.")
+]
 
 
 @dataclass(frozen=True, slots=True)

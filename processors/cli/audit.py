@@ -39,8 +39,8 @@ class AuditGroup(TyperGroup):
 audit = typer.Typer(
     cls=AuditGroup,
     no_args_is_help=True,
-    help="The history of a job (`audit JOB`), the proof that the log explains every state (`audit verify`), the promises "
-    "of a running engine (`audit --follow`), and what became of each batch (`audit conservation`).",
+    help="Print the history of a job (`audit JOB`), check every state against the events (`audit verify`), check a "
+    "running engine (`audit --follow`), or account for every job of a batch (`audit conservation`).",
 )
 audit.command("follow", epilog=EPILOG)(live.follow)
 audit.command("conservation", epilog=EPILOG)(live.conservation)
@@ -52,7 +52,7 @@ def audit_job(
     job: Annotated[str, typer.Argument(help="The job's id.", metavar="JOB")],
     as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a record.")] = False,
 ) -> None:
-    """Print every record of a job on every topic, in the order of time."""
+    """Print every record of a job on every topic, in order of time."""
     context: Context = ctx.obj
     found = sorted(
         history(context, job), key=lambda one: (one.record.timestamp_ms, one.record.topic, one.record.offset)
@@ -92,7 +92,7 @@ def audit_verify(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="The counts and divergences as one JSON object.")] = False,
 ) -> None:
-    """Fold the events, and compare every state and command byte for byte: 4 if one differs."""
+    """Compute every state and command from the events, and compare them byte for byte. Ends with 4 if one differs."""
     report = verify(ctx.obj)
     counts = {
         "events": report.events,
@@ -113,7 +113,7 @@ def audit_verify(
     if report.divergences:
         typer.echo(f"first divergence: {report.divergences[0]}", err=True)
         raise typer.Exit(Exit.DIVERGED)
-    typer.echo("every state and command follows from the log", err=True)
+    typer.echo("every state and command follows from the events", err=True)
 
 
 def verify(context: Context) -> VerifyReport:

@@ -29,8 +29,8 @@ class Exit(IntEnum):
 
 
 EPILOG = (
-    "Exit codes: 0 done; 1 not found, or something of what was given is wrong; 2 wrong usage; "
-    "3 Kafka can't be reached, or a setting is wrong; 4 the audit diverged, or a verdict failed; "
+    "Exit codes: 0 success; 1 not found, or an input was refused; 2 wrong usage; "
+    "3 Kafka can't be reached, or a setting is wrong; 4 an audit or a verdict found a violation; "
     "5 no coordinator answered in time; 130 interrupted."
 )
 
@@ -39,15 +39,15 @@ OURS = (ScrapesagaError, TopicsError, LocalError, KafkaException)
 
 
 class CommandRefused(ScrapesagaError):
-    """What was asked can't be done; nothing was changed."""
+    """The request can't be done. Nothing was changed."""
 
 
 class Unanswered(ScrapesagaError):
-    """Nobody answered in time; what was asked stands."""
+    """No coordinator answered in time. The request stays on its topic."""
 
 
 def exit_code(error: BaseException) -> Exit:
-    """Return how a command ends that raised one of OURS."""
+    """Return the exit code for an error of OURS."""
     if isinstance(error, Unanswered):
         return Exit.UNANSWERED
     unusable = (ConfigurationError, TopicsError, LocalError, KafkaException)
@@ -55,7 +55,7 @@ def exit_code(error: BaseException) -> Exit:
 
 
 def explain(error: BaseException, client: Mapping[str, str] | None) -> str:
-    """Return the message of one of OURS, with what to do; `client` is how Kafka was to be reached, if that is known."""
+    """Return the message of one of OURS, with what to do; `client` are the settings of the Kafka client, if known."""
     if not isinstance(error, KafkaException):
         return str(error)
     if client is not None:

@@ -31,14 +31,14 @@ class PhaseName(StrEnum):
 
 
 JobId = Annotated[str, typer.Argument(help="The job's id.", metavar="JOB", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 Label = Annotated[str | None, typer.Option(help="Only jobs with this label.")]
-Phases = Annotated[list[PhaseName] | None, typer.Option("--phase", help="Only in this phase; may be repeated.")]
+Phases = Annotated[list[PhaseName] | None, typer.Option("--phase", help="Only jobs in this phase; may be repeated.")]
 Pipeline = Annotated[str | None, typer.Option(help="Only jobs of this pipeline.")]
 
 
 def status(ctx: typer.Context, job: JobId, as_json: AsJson = False) -> None:
-    """Show where a job is: its phase, each step, and why."""
+    """Show the state of a job: its phase, each step, and the reason."""
     context: Context = ctx.obj
     state = state_of(context, job)
     if as_json:
@@ -74,11 +74,13 @@ def list_jobs(
     phase: Phases = None,
     label: Label = None,
     pipeline: Pipeline = None,
-    since: Annotated[str | None, typer.Option(help="Only jobs that changed since: 2h, or an ISO time.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest changed first.")] = 50,
+    since: Annotated[
+        str | None, typer.Option(help="Only jobs that changed since this time: 2h ago, or an ISO time.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number of jobs to show.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, the latest changed first."""
+    """List jobs. The job that changed last comes first."""
     wanted = chooser(phase, label, pipeline, since)
     context: Context = ctx.obj
     states = [state for state in all_states(context.reader, context.catalogue.sagas.name).all() if wanted(state)]
@@ -96,14 +98,16 @@ def list_jobs(
 
 def watch(
     ctx: typer.Context,
-    job: Annotated[str | None, typer.Argument(help="Only this job, until it ends.", metavar="JOB")] = None,
+    job: Annotated[str | None, typer.Argument(help="Watch only this job, until it ends.", metavar="JOB")] = None,
     phase: Phases = None,
     label: Label = None,
     pipeline: Pipeline = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long; else at Ctrl-C.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Stop after this many seconds; without it, at Ctrl-C.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print each change of state as it happens; of one job, until it ends."""
+    """Print each change of state as it happens, of all jobs or of one job until it ends."""
     wanted = chooser(phase, label, pipeline, None)
     context: Context = ctx.obj
     topic = context.catalogue.sagas.name
@@ -146,7 +150,7 @@ def state_of(context: Context, job: str) -> dict[str, Any]:
     state = job_state(context.reader, context.catalogue.sagas.name, job)
     if state is None:
         raise CommandRefused(
-            f"no job {job!r}: never accepted, or forgotten after its retention; see `scrapesaga audit {job}`"
+            f"no job {job!r}: it was never accepted, or it was forgotten after its retention; see `scrapesaga audit {job}`"
         )
     return state
 

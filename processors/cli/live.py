@@ -25,14 +25,16 @@ _STATUS_EVERY_S = 5.0
 
 def follow(
     ctx: typer.Context,
-    since: Annotated[str, typer.Option(help="Duration ago, or ISO time; all that is there by default.")] = "",
-    seconds: Annotated[str, typer.Option("--for", help="End after this duration.", metavar="DURATION")] = "",
-    to_end: Annotated[bool, typer.Option("--to-end", help="End once all that lies there by now was judged.")] = False,
+    since: Annotated[
+        str, typer.Option(help="Start at this time: 2h ago, or an ISO time; by default at the first record.")
+    ] = "",
+    seconds: Annotated[str, typer.Option("--for", help="Stop after this duration.", metavar="DURATION")] = "",
+    to_end: Annotated[bool, typer.Option("--to-end", help="Stop when all records that exist now are checked.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="JSON, one object a broken promise and one at the end.")
+        bool, typer.Option("--json", help="Print JSON, one object per violation and one at the end.")
     ] = False,
 ) -> None:
-    """Judge the topics while the engine runs: 4 if a promise was broken when it ends, by Ctrl-C or by itself."""
+    """Check the topics while the engine runs, until Ctrl-C. Ends with 4 if it found a violation."""
     context: Context = ctx.obj
     try:
         start = read_start(since, datetime.now(UTC)).since_ms if since else 0
@@ -49,7 +51,9 @@ def follow(
 
     follower = Follower(context.reader, begin, report)
     if start:
-        typer.echo(f"{follower.taken_over} sagas in flight were taken over at their last state from before", err=True)
+        typer.echo(
+            f"{follower.taken_over} sagas in flight: the audit starts from their last state before --since", err=True
+        )
     try:
         with suppress(KeyboardInterrupt):
             if to_end:
@@ -78,8 +82,8 @@ def _status(follower: Follower) -> str:
     auditor = follower.auditor
     states = ", ".join(f"{number} {name}" for name, number in auditor.conservation().items() if number)
     return (
-        f"{auditor.events} events judged, {follower.lag} to read, {auditor.unjudged} records beyond judgement, "
-        f"{sum(auditor.violations.values())} promises broken: {states}"
+        f"{auditor.events} events checked, {follower.lag} to read, {auditor.unjudged} records not checked, "
+        f"{sum(auditor.violations.values())} violations: {states}"
     )
 
 
@@ -106,10 +110,10 @@ def _fields(violation: Violation) -> dict[str, object]:
 
 def conservation(
     ctx: typer.Context,
-    label: Annotated[str | None, typer.Option(help="Only jobs of this batch; all batches by default.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a batch.")] = False,
+    label: Annotated[str | None, typer.Option(help="Only jobs with this label; by default all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per batch.")] = False,
 ) -> None:
-    """Say for each batch what became of every job that was accepted: 4 if one is nowhere."""
+    """Account for every accepted job of each batch. Ends with 4 if a job is nowhere."""
     context: Context = ctx.obj
     now_ms = int(time.time() * 1000)
     batches = count(

@@ -57,22 +57,29 @@ def read_moment(text: str, now: datetime) -> int:
 
 def replay(
     ctx: typer.Context,
-    begin: Annotated[str, typer.Option("--from", help="Offset, duration ago, or ISO time.", metavar="TIME|OFFSET")],
-    topic: Annotated[str, typer.Option(help="Topic, with or without the prefix.")] = "events",
+    begin: Annotated[
+        str,
+        typer.Option(
+            "--from", help="Where to start: an offset, a duration ago, or an ISO time.", metavar="TIME|OFFSET"
+        ),
+    ],
+    topic: Annotated[str, typer.Option(help="The topic, with or without its prefix.")] = "events",
     job: Annotated[str | None, typer.Option(help="Only records of this job.")] = None,
     label: Annotated[str | None, typer.Option(help="Only records of jobs with this label.")] = None,
-    to_topic: Annotated[str | None, typer.Option(help="Produce the records there: key, value, headers.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a record.")] = False,
+    to_topic: Annotated[
+        str | None, typer.Option(help="Produce the records to this topic, with key, value and headers.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per record.")] = False,
 ) -> None:
-    """Read a topic from a point on to its present end, and print it or produce it to another topic."""
+    """Read a topic from a point to its current end. Print the records, or produce them to another topic."""
     try:
         start = read_start(begin, datetime.now(UTC))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--from") from error
     if job is not None and label is not None:
-        raise typer.BadParameter("goes not with --job: a job has one label", param_hint="--label")
+        raise typer.BadParameter("can't be used with --job: a job has one label", param_hint="--label")
     if to_topic is not None and as_json:
-        raise typer.BadParameter("print as JSON, or produce to a topic: not both", param_hint="--json")
+        raise typer.BadParameter("can't be used with --to-topic", param_hint="--json")
     context: Context = ctx.obj
     source = full_name(context, topic)
     target = None if to_topic is None else target_name(context.catalogue, context.reader, source, to_topic)
@@ -106,12 +113,11 @@ def target_name(catalogue: Catalogue, reader: Reader, source: str, topic: str) -
     prefixed = f"{catalogue.prefix}.{topic}"
     name = prefixed if prefixed in reader.topics() else topic
     if name == source:
-        raise CommandRefused(f"{name} would be replayed onto itself; name another --to-topic")
+        raise CommandRefused(f"{name} can't be replayed to itself; give another --to-topic")
     owned = {one.name for one in catalogue} - {catalogue.urls.name}
     if name in owned:
         raise CommandRefused(
-            f"{name} is written by the engine alone: its order is the truth; replay to {catalogue.urls.name}, "
-            "or to a topic of your own"
+            f"only the engine may write to {name}; replay to {catalogue.urls.name}, or to a topic of your own"
         )
     reader.partitions(name)
     return name

@@ -1,4 +1,4 @@
-"""`scrapesaga topics ... | pipeline ...`: what has to be right before anything runs."""
+"""`scrapesaga topics ... | pipeline ...`: checks before anything runs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from topics import export
 from topics.catalogue import DEFAULT_STEPS, Catalogue
 from topics.changes import Change, Refused, explain, mend
 
-topics = typer.Typer(no_args_is_help=True, help="The engine's topics on Kafka.")
-pipeline = typer.Typer(no_args_is_help=True, help="Pipelines: check them, and see what they mean.")
+topics = typer.Typer(no_args_is_help=True, help="Plan, create and check the topics of the engine.")
+pipeline = typer.Typer(no_args_is_help=True, help="Check pipelines, and show their plans and steps.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
-Files = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of them.", metavar="FILE")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+Files = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders with pipeline files.", metavar="FILE")]
 
 
 @topics.command("plan")
@@ -52,22 +52,24 @@ def topics_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @topics.command("apply")
 def topics_apply(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Make the topics as they have to be. Deletes nothing; safe to repeat."""
+    """Create the missing topics and correct the others. Deletes nothing; safe to repeat."""
     context: Context = ctx.obj
     context.check()
     changed = apply_topics(context.settings, wanted(context))
     for change in changed:
-        typer.echo(_difference(context, change) if as_json else f"mended: {explain(change)}")
+        typer.echo(_difference(context, change) if as_json else f"corrected: {explain(change)}")
     typer.echo(f"{len(changed)} changed; the topics are as declared", err=True)
 
 
 @topics.command("verify")
 def topics_verify(
     ctx: typer.Context,
-    wait: Annotated[str, typer.Option(help="How long to wait until they are, such as 5m.", metavar="DURATION")] = "0s",
+    wait: Annotated[
+        str, typer.Option(help="How long to wait until the topics match, such as 5m.", metavar="DURATION")
+    ] = "0s",
     as_json: AsJson = False,
 ) -> None:
-    """Say whether the topics are as they have to be; else each difference with what mends it, and end with 3."""
+    """Check the topics against the catalogue. Prints each difference with its fix, and ends with 3 if there is one."""
     context: Context = ctx.obj
     try:
         patience = parse_duration(wait)
@@ -76,7 +78,9 @@ def topics_verify(
     if not patience:
         context.check()
     if patience:
-        wait_for_topics(context.settings, wanted(context), patience, lambda why: typer.echo(f"waits: {why}", err=True))
+        wait_for_topics(
+            context.settings, wanted(context), patience, lambda why: typer.echo(f"waiting: {why}", err=True)
+        )
     elif as_json and (found := plan_topics(context.settings, wanted(context))):
         for change in found:
             typer.echo(_difference(context, change))
@@ -92,7 +96,7 @@ def _difference(context: Context, change: Change) -> str:
 
 
 class Format(StrEnum):
-    """In whose words the topics are told."""
+    """The format of `topics export`."""
 
     STRIMZI = "strimzi"
     JSON = "json"
@@ -108,15 +112,15 @@ def topics_export(
     cluster: Annotated[str, typer.Option(help="Name of the Strimzi cluster; needed for --format strimzi.")] = "",
     namespace: Annotated[str, typer.Option(help="Namespace of the manifests.")] = "",
     api_version: Annotated[
-        str, typer.Option(help="Strimzi before 0.49 needs kafka.strimzi.io/v1beta2.")
+        str, typer.Option(help="API version of the manifests; Strimzi before 0.49 needs kafka.strimzi.io/v1beta2.")
     ] = "kafka.strimzi.io/v1",
 ) -> None:
-    """Write the topics that the settings and pipelines ask for, for tools that make them. Asks no Kafka."""
+    """Print the topics that the settings and pipelines need, for other tools to create. Does not connect to Kafka."""
     catalogue = wanted(ctx.obj)
     match style:
         case Format.STRIMZI:
             if not cluster:
-                raise typer.BadParameter("name the Strimzi cluster that is to have the topics", param_hint="--cluster")
+                raise typer.BadParameter("give the name of the Strimzi cluster", param_hint="--cluster")
             manifests = export.strimzi(catalogue, cluster=cluster, namespace=namespace, api_version=api_version)
             typer.echo(yaml.safe_dump_all(manifests, sort_keys=False, explicit_start=True), nl=False)
         case Format.JSON:
@@ -137,7 +141,7 @@ def wanted(context: Context) -> Catalogue:
 
 @pipeline.command("lint")
 def lint(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
-    """Check pipelines; name the file, the step and the key of what is wrong."""
+    """Check pipelines. A mistake is reported with its file, step and key."""
     context: Context = ctx.obj
     wrong = 0
     for file in _files(files):
@@ -160,7 +164,7 @@ def lint(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
 
 @pipeline.command("plan")
 def resolved(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
-    """Show what a pipeline resolves to: every default written out, and its hash."""
+    """Show the plan of a pipeline: all parameters with their defaults, and the hash."""
     context: Context = ctx.obj
     for plan in read_pipelines(files, context.settings.schemas_dir).values():
         if as_json:
@@ -171,7 +175,7 @@ def resolved(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
 
 @pipeline.command("steps")
 def steps(as_json: AsJson = False) -> None:
-    """List the steps that are installed, and what `use:` calls them."""
+    """List the installed steps by their `use:` names."""
     table = Table("use", "undo", "confirms", "from", "what it does", box=None, pad_edge=False)
     broken = 0
     for name, target in sorted(installed_steps().items()):

@@ -1,4 +1,4 @@
-"""`scrapesaga spend`: what was spent, and an end to entries that no saga needs any more."""
+"""`scrapesaga spend`: show the ledger of paid calls, and remove entries that no saga needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from processors.operations.queries import all_states
 from processors.spend.book import COUNTED, SpendBook, SpendEntry
 from processors.spend.pruning import AT_ONCE, carried_key, carry, forgettable, sums, taken_over
 
-spend = typer.Typer(no_args_is_help=True, help="The ledger of paid calls.")
+spend = typer.Typer(no_args_is_help=True, help="Show and prune the ledger of paid calls.")
 
 
 class _Ledger:
@@ -47,9 +47,10 @@ class _Ledger:
 
 @spend.command("show")
 def show_spend(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a line.")] = False
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
-    """Show for each pipeline what was spent or is reserved, and how many entries say so."""
+    """Show for each pipeline the money spent or reserved, and the number of entries."""
     ledger = _Ledger(ctx.obj)
     table = Table("pipeline", "spent", "entries", "by state", box=None, pad_edge=False)
     for pipeline, by_state in sorted(sums(ledger.entries()).items()):
@@ -67,15 +68,17 @@ def show_spend(
 @spend.command("forget")
 def forget(
     ctx: typer.Context,
-    older_than: Annotated[str, typer.Option(help="Age of their last change, for example 90d.", metavar="AGE")],
+    older_than: Annotated[
+        str, typer.Option(help="Remove entries that did not change for this long, such as 90d.", metavar="AGE")
+    ],
     give_back: Annotated[
-        bool, typer.Option("--give-back", help="Take their cost out of the sum too: the cap has room again.")
+        bool, typer.Option("--give-back", help="Subtract their cost from the sum too: the cap has room again.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be forgotten.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
 ) -> None:
-    """Forget old entries whose sagas are forgotten. What they cost stays in the sum, unless --give-back.
+    """Remove old entries whose sagas are forgotten. Their cost stays in the sum, unless you use --give-back.
 
-    A result that is forgotten is not reused: the same question is paid for again.
+    A removed result is not reused: the same request is paid for again.
     """
     context: Context = ctx.obj
     try:
@@ -86,7 +89,7 @@ def forget(
     least = context.settings.retention_commands
     if age < least:
         raise CommandRefused(
-            f"--older-than {older_than}: at least {least.days}d, as long as commands stay (SCRAPESAGA_RETENTION_COMMANDS)"
+            f"--older-than {older_than}: use at least {least.days}d, the retention of commands (SCRAPESAGA_RETENTION_COMMANDS)"
         )
     now = datetime.now(UTC)
     # The ledger first: a saga that begins after it can't be missed among those that need an entry of it.
@@ -95,7 +98,9 @@ def forget(
     found = forgettable(ledger.entries(), now - age, live, carried=give_back)
     for pipeline, entries in sorted(found.items()):
         cost = sum(entry.cost for entry in entries if entry.state in COUNTED)
-        typer.echo(f"{pipeline}: {len(entries)} entries, {cost} {'given back' if give_back else 'carried on'}")
+        typer.echo(
+            f"{pipeline}: {len(entries)} entries, {cost} {'subtracted from the sum' if give_back else 'kept in the sum'}"
+        )
         if not dry_run:
             for start in range(0, len(entries), AT_ONCE):
                 _forget(context, ledger, pipeline, entries[start : start + AT_ONCE], now, give_back)
@@ -117,7 +122,7 @@ def _forget(
         ledger.read()
         if not ledger.book.stands(entry, sender.last_offset):
             raise BadRecord(
-                f"somebody else forgets entries of {pipeline} at the same time; run it again when that ended"
+                f"another process removes entries of {pipeline} at the same time; run this again when it has ended"
             )
     for entry in entries:
         sender.send(topic, None, key=entry.key.encode(), partition=0)
