@@ -23,6 +23,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -163,6 +164,21 @@ class Host(Protocol):
         ...
 
 
+class EffectKind(StrEnum):
+    """The kind of a step's effect: how it is addressed, and what protects it from a command that arrives late."""
+
+    PAGE = "page"
+    """By idempotency key; the last write wins."""
+    PAID = "paid"
+    """By idempotency key; paid once, and a command older than the last one is refused."""
+    ROW = "row"
+    """By job; the highest version wins."""
+    RECORD = "record"
+    """By job; the last write wins."""
+    NONE = "none"
+    """No effect outside."""
+
+
 class NothingToUndo:
     """The type of NOTHING_TO_UNDO."""
 
@@ -186,6 +202,8 @@ class Step(ABC):
     timeout: ClassVar[timedelta] = timedelta(seconds=30)
     compensate: ClassVar[Any] = None
     confirm: ClassVar[Callable[..., Awaitable[None]] | None] = None
+    #: For `scrapesaga simulate`: the kind of this step's effect. Without it, a page if the step can be undone, else none.
+    effect: ClassVar[EffectKind | None] = None
     #: For `scrapesaga simulate`: the model of what this step changes outside, as `module:attr` of a processors.step_model.StepModel.
     #: Without one only the kind of its effect is modelled, and the step's own code doesn't run there.
     simulated: ClassVar[str] = ""

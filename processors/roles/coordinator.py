@@ -319,7 +319,7 @@ class Coordinator:
             metrics.late_effects.labels(event.step).inc()
         if not decision.changed or saga is None:
             return
-        step = _step_of(event, saga)
+        step = _step_of(event, before, saga)
         match note:
             # Not once more when the wait for it is over.
             case Note.RETRYING if before is not None and not _ends_a_wait(before, event):
@@ -378,9 +378,11 @@ def _ends_a_wait(before: Saga, event: Event) -> bool:
     return isinstance(event, TimedOut) and not first_due(before)[1].command_seq
 
 
-def _step_of(event: Event, saga: Saga) -> str:
+def _step_of(event: Event, before: Saga | None, saga: Saga) -> str:
     """Return the step that an event was about, for labels and log lines."""
     if isinstance(event, Reply):
         return event.step
+    if isinstance(event, TimedOut) and before is not None and before.in_flight:
+        return before.plan.steps[first_due(before)[0]].name
     places = saga.in_flight
     return saga.plan.steps[places[0]].name if places else saga.failed_step

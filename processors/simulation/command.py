@@ -17,7 +17,7 @@ from processors.simulation.engine.history import whole_history
 from processors.simulation.engine.report import WholeReport, run_whole, shrunk_whole, silence
 from processors.simulation.engine.report import summary as whole_summary
 from processors.simulation.engine.step_models import models_of
-from processors.simulation.rules.effects import kind_of
+from processors.simulation.rules.effects import DESCRIPTIONS, kind_of
 from processors.simulation.rules.history import history
 from processors.simulation.rules.report import RulesReport, per_minute, run, summary
 from processors.simulation.rules.story import story_of
@@ -158,7 +158,7 @@ def _what_runs(plan: Plan, models: Mapping[str, type[StepModel]]) -> dict[str, s
     return {
         step.name: f"really run, on {models[step.name].__module__}:{models[step.name].__qualname__}"
         if step.name in models
-        else f"modelled as {kind_of(step).described}"
+        else f"modelled as {DESCRIPTIONS[kind_of(step)]}"
         for step in plan.steps
     }
 

@@ -27,7 +27,7 @@ from processors.http.retry_after import retry_after
 from processors.http.secrets import Credentials
 from processors.http.url import Url
 from processors.spend.ledger import Bought, Order, Send, SpendLedger
-from processors.step import Host, Json, Step, StepCall, StepOutput, StepParams
+from processors.step import EffectKind, Host, Json, Step, StepCall, StepOutput, StepParams
 from processors.steps.enrich_params import (
     EnrichParams,
     read_limits,
@@ -57,6 +57,7 @@ class Enrich(Step):
 
     Params: ClassVar[type[StepParams]] = EnrichParams
     params: EnrichParams
+    effect = EffectKind.PAID
     #: Makes the client; tests answer in the network's place.
     open_client: Callable[..., httpx.AsyncClient] = staticmethod(open_client)
 

@@ -31,13 +31,13 @@ from processors.http.classify import describe_failure, describe_status, is_trans
 from processors.http.client import open_client
 from processors.http.cookies import FetchCookies
 from processors.http.guard import policy_of
-from processors.http.hosts import Hosts
+from processors.http.hosts import HostLimits, Hosts
 from processors.http.redirects import REDIRECTS, header_text, looks_like_key, redirect_target
 from processors.http.retry_after import retry_after
 from processors.http.secrets import Credentials
 from processors.http.url import BadUrl, Url, origin_text
 from processors.redaction import sanitised_url
-from processors.step import Host, Step, StepCall, StepOutput, StepParams
+from processors.step import EffectKind, Host, Step, StepCall, StepOutput, StepParams
 from processors.steps.fetch_params import FetchParams, read_limits
 
 PAGES = "pages"
@@ -67,13 +67,14 @@ class Fetch(Step):
 
     Params: ClassVar[type[StepParams]] = FetchParams
     params: FetchParams
+    effect = EffectKind.PAGE
     #: Makes the client; tests answer in the network's place.
     open_client: Callable[..., httpx.AsyncClient] = staticmethod(open_client)
 
     def __init__(self, name: str, params: FetchParams, host: Host) -> None:
         super().__init__(name, params, host)
         self._limits = read_limits(params)
-        self._hosts = Hosts(params.host_concurrency, self._limits.host_delay)
+        self._host_limits = HostLimits(params.host_concurrency, self._limits.host_delay)
         self._client: httpx.AsyncClient | None = None
 
     @classmethod
@@ -151,7 +152,7 @@ class Fetch(Step):
     ) -> _Page | httpx.Response:
         """Return the page, or the redirect that came instead of it."""
         budget = timedelta(seconds=max(until - asyncio.get_running_loop().time(), 0.0))
-        async with self._hosts.turn(url.host, budget):
+        async with Hosts.of_this_process().turn(url.host, self._host_limits, budget):
             try:
                 response = await self._send(url, headers)
                 try:

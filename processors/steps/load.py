@@ -20,7 +20,7 @@ from processors.clickhouse.insert_batcher import Batches
 from processors.clickhouse.table import TableLayout, TableMismatch, is_table_name, table_name
 from processors.durations import parse_duration
 from processors.errors import PipelineError, StepFailed
-from processors.step import Host, Step, StepCall, StepOutput, StepParams
+from processors.step import EffectKind, Host, Step, StepCall, StepOutput, StepParams
 from processors.steps.record import record_of, record_schema_of
 from schemas.record import RecordSchema
 
@@ -43,6 +43,7 @@ class Load(Step):
 
     Params: ClassVar[type[StepParams]] = LoadParams
     params: LoadParams
+    effect = EffectKind.ROW
     #: Makes the connection; tests keep tables in memory.
     open_warehouse: Callable[[Server], Warehouse] = Warehouse
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from processors.errors import ConfigurationError, PipelineError, RetryLater, StepFailed
-from processors.step import Host, Json, Step, StepCall, StepOutput, StepParams
+from processors.step import EffectKind, Host, Json, Step, StepCall, StepOutput, StepParams
 from processors.steps.record import record_of, record_schema_of
 from schemas.record import RecordSchema
 from schemas.registry import RegistryCodec, RegistryNotInstalled, RegistryUnavailable, SchemaRefused
@@ -35,6 +35,7 @@ class Notify(Step):
 
     Params: ClassVar[type[StepParams]] = NotifyParams
     params: NotifyParams
+    effect = EffectKind.RECORD
 
     def __init__(self, name: str, params: NotifyParams, host: Host) -> None:
         super().__init__(name, params, host)

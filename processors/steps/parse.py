@@ -15,7 +15,7 @@ from processors.extraction.readers import PageReaders, ReaderLost
 from processors.extraction.reading import PageValues, ReadPage, Unread, read_page, unpacked_at_most
 from processors.extraction.sources import Pattern
 from processors.redaction import sanitised_url
-from processors.step import NOTHING_TO_UNDO, Address, Host, Json, Step, StepCall, StepOutput, StepParams
+from processors.step import NOTHING_TO_UNDO, Address, EffectKind, Host, Json, Step, StepCall, StepOutput, StepParams
 from processors.steps.record import record_schema_of
 from schemas.record import RecordMismatch, RecordSchema
 
@@ -43,6 +43,7 @@ class Parse(Step):
 
     Params: ClassVar[type[StepParams]] = ParseParams
     params: ParseParams
+    effect = EffectKind.NONE
     compensate = NOTHING_TO_UNDO
 
     def __init__(self, name: str, params: ParseParams, host: Host) -> None:

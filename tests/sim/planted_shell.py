@@ -13,9 +13,10 @@ from processors.saga.state import Action, Saga
 from processors.simulation.rules import effects as outside
 from processors.simulation.rules import moves as choices
 from processors.simulation.rules import world
-from processors.simulation.rules.effects import EffectKind, Paid
+from processors.simulation.rules.effects import Paid
 from processors.simulation.rules.faults import RuleFault
 from processors.simulation.rules.values import succeeded
+from processors.step import EffectKind
 from tests.sim.planting import Bug, swapped
 
 advance = protocol.advance

@@ -18,6 +18,7 @@ from processors.process import role
 NAMES = {
     "processors.step": {
         "Address",
+        "EffectKind",
         "Host",
         "Json",
         "Log",
@@ -79,7 +80,8 @@ def test_the_old_name_of_the_step_model_still_works() -> None:
 def test_what_a_step_may_define() -> None:
     """The attributes of `Step` that the engine reads."""
     assert members(step.Step) == {
-        "Params", "check", "check_record", "close", "compensate", "confirm", "open", "run", "simulated", "timeout",
+        "Params", "check", "check_record", "close", "compensate", "confirm", "effect", "open", "run", "simulated",
+        "timeout",
     }  # fmt: skip
 
 

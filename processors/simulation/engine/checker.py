@@ -20,7 +20,7 @@ from processors.simulation.engine.environment import SimulatedEnvironment
 from processors.simulation.engine.kafka import Stored
 from processors.simulation.engine.step_models import Modelled
 from processors.simulation.engine.view import View
-from processors.simulation.rules.effects import EffectKind
+from processors.step import EffectKind
 from processors.step_model import StepModel
 from topics.catalogue import Catalogue
 

@@ -19,8 +19,8 @@ from processors.simulation.engine.event_loop import SimulatedProcess, current_pr
 from processors.simulation.engine.faults import EngineFault, Planned
 from processors.simulation.engine.records import sample_record
 from processors.simulation.rules import effects as kinds
-from processors.simulation.rules.effects import EffectKind, EffectRefused, kind_of
-from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
+from processors.simulation.rules.effects import EffectRefused, kind_of
+from processors.step import NOTHING_TO_UNDO, EffectKind, Host, Step, StepCall, StepOutput
 from processors.step_model import Network, StepModel
 
 #: A call takes up to this long in each direction.

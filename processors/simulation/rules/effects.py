@@ -1,55 +1,41 @@
-"""The world outside a saga, as its steps change it: archived pages, paid calls, warehouse rows, published records."""
+"""The effects of steps outside a saga: archived pages, paid calls, warehouse rows, published records."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from functools import cache
 from typing import NamedTuple
 
+from processors.errors import PipelineError
+from processors.pipeline.pipeline import find_step
 from processors.saga.invariants import Effect
 from processors.saga.plan import StepPlan
+from processors.step import EffectKind
 
-
-class EffectKind(StrEnum):
-    """How an effect is addressed, and what protects it from a command that comes too late."""
-
-    PAGE = "page"
-    """By idempotency key; the last write wins."""
-    PAID = "paid"
-    """By idempotency key; paid once, and a command that is older than the last one is refused."""
-    ROW = "row"
-    """By job; the highest version wins."""
-    RECORD = "record"
-    """By job; the last write wins."""
-    NONE = "none"
-    """Nothing outside."""
-
-    @property
-    def described(self) -> str:
-        """The kind in words."""
-        return _DESCRIPTIONS[self]
-
-
-_DESCRIPTIONS = {
+#: Each kind of effect in words.
+DESCRIPTIONS = {
     EffectKind.PAGE: "an effect by idempotency key, without a fence",
     EffectKind.PAID: "a paid call, by idempotency key and with a fence",
     EffectKind.ROW: "a row by job, with a version",
     EffectKind.RECORD: "a published record by job, without a fence",
     EffectKind.NONE: "nothing outside",
 }
-_KINDS = {
-    "fetch": EffectKind.PAGE,
-    "parse": EffectKind.NONE,
-    "enrich": EffectKind.PAID,
-    "load": EffectKind.ROW,
-    "notify": EffectKind.RECORD,
-}
 
 
 def kind_of(planned: StepPlan) -> EffectKind:
-    """Return what a step does outside: by the built-in step it uses, else a page of its own if it can be undone."""
+    """Return the kind of effect that a step declares; without a declaration, a page if the step can be undone."""
     if planned.use.startswith("sim:"):
         return EffectKind(planned.use[4:])
-    return _KINDS.get(planned.use, EffectKind.PAGE if planned.undoable else EffectKind.NONE)
+    return _declared(planned.use) or (EffectKind.PAGE if planned.undoable else EffectKind.NONE)
+
+
+@cache
+def _declared(use: str) -> EffectKind | None:
+    # A simulation asks for each move, and the class of a step stays the same.
+    try:
+        return find_step(use).effect
+    except PipelineError:
+        # A plan of another installation, whose step is not installed here.
+        return None
 
 
 class Paid(NamedTuple):
@@ -70,16 +56,16 @@ class EffectRow(NamedTuple):
 
 
 Thing = int | Paid | EffectRow
-#: Everything outside, by address. Replaced, never changed.
+#: All effects by address. Never changed, only replaced.
 Effects = dict[str, Thing]
 
 
 class EffectRefused(Exception):
-    """The outside knows a newer command for this effect."""
+    """The target has seen a newer command for this effect."""
 
 
 def execute(effects: Effects, kind: EffectKind, key: str, step: str, run: int, seq: int, confirms: bool) -> Effects:
-    """Return the outside after an action. Raises Refused."""
+    """Return the effects after an action. Raises EffectRefused."""
     match kind:
         case EffectKind.PAGE:
             return {**effects, key: seq}
@@ -89,7 +75,7 @@ def execute(effects: Effects, kind: EffectKind, key: str, step: str, run: int, s
             paid = effects.get(key, Paid())
             if not isinstance(paid, Paid) or seq < paid.fence:
                 raise EffectRefused
-            # Charged once under a key; a result that lies about unused is taken up again.
+            # A key is charged once; a result that is not in use is used again.
             return {**effects, key: Paid(max(paid.charged, 1), True, seq)}
         case EffectKind.ROW:
             return _write(effects, step, EffectRow(seq, run, not confirms, False))
@@ -98,12 +84,12 @@ def execute(effects: Effects, kind: EffectKind, key: str, step: str, run: int, s
 
 
 def confirm(effects: Effects, kind: EffectKind, step: str, run: int, seq: int) -> Effects:
-    """Return the outside after a confirmation: the row becomes visible."""
+    """Return the effects after a confirmation: the row becomes visible."""
     return _write(effects, step, EffectRow(seq, run, True, False)) if kind is EffectKind.ROW else effects
 
 
 def compensate(effects: Effects, kind: EffectKind, key: str, step: str, run: int, seq: int) -> Effects:
-    """Return the outside after a compensation; it finds nothing to undo, or leaves a mark for what comes late."""
+    """Return the effects after a compensation. Paid calls and rows keep a marker against late commands."""
     match kind:
         case EffectKind.PAGE | EffectKind.RECORD:
             address = key if kind is EffectKind.PAGE else step
@@ -129,7 +115,7 @@ def _write(effects: Effects, step: str, row: EffectRow) -> Effects:
 def effect_of(
     effects: Effects, kind: EffectKind, key: str, step: str, run: int, since_run: int, ended_well: bool
 ) -> Effect:
-    """Return what stands for a step of a run; after a failed one also what earlier runs since `since_run` left."""
+    """Return the effect of a step in a run; after a failed run, also effects of the runs since `since_run`."""
     match kind:
         case EffectKind.PAGE:
             return Effect(int(key in effects))

@@ -7,10 +7,11 @@ from typing import NamedTuple
 from processors.saga.events import Event, Failed, Redriven, Reply, ResumeMode, Submitted, TimedOut
 from processors.saga.replies import failed
 from processors.saga.state import ENDED, Action, Phase
-from processors.simulation.rules.effects import EffectKind, kind_of
+from processors.simulation.rules.effects import kind_of
 from processors.simulation.rules.faults import LIMIT_OF, RuleFault
 from processors.simulation.rules.values import Delivery, succeeded
 from processors.simulation.rules.world import RETRY_AFTER_MS, World
+from processors.step import EffectKind
 
 #: A longer inbox adds interleavings that differ in nothing but the order of independent records.
 INBOX_LIMIT = 3

@@ -29,7 +29,6 @@ from processors.saga.plan import Plan
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Action, Origin, Phase, Saga
 from processors.simulation.rules.effects import (
-    EffectKind,
     EffectRefused,
     Effects,
     compensate,
@@ -40,6 +39,7 @@ from processors.simulation.rules.effects import (
 )
 from processors.simulation.rules.faults import LIMIT_OF, Limit, RuleFault
 from processors.simulation.rules.values import Applied, Delivery, WorkerMemory, restored
+from processors.step import EffectKind
 
 JOB = "job"
 START_MS = 1_700_000_000_000
