@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from processors.cli import acts, jobs, run, setup
 from processors.cli.audit import audit
 from processors.cli.context import Context
-from processors.cli.errors import EPILOG, OURS, exit_code, explain
+from processors.cli.exits import EPILOG
 from processors.cli.replay import replay
 from processors.cli.simulate import simulate
 from processors.cli.spend import spend
@@ -24,12 +24,16 @@ class Commands(TyperGroup):
         """Run the command that was named."""
         try:
             return super().invoke(ctx)
-        except OURS as error:
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except Exception as error:
+            from processors.cli.errors import OURS, exit_code, explain
+
+            if not isinstance(error, OURS):
+                raise
             client = ctx.obj.client_if_known if isinstance(ctx.obj, Context) else None
             typer.echo(f"scrapesaga: {explain(error, client)}", err=True)
             raise typer.Exit(exit_code(error)) from error
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
 
 
 app = typer.Typer(

@@ -1,17 +1,24 @@
-"""What every command needs: the settings, a reader, and where Kafka is."""
+"""What every command needs: the settings, and the operations on the engine that they name.
+
+Commands import what they call when they are called: looking at a job must not take a second longer for the code that
+checks pipelines, and `--help` none at all.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from processors.kafka.reader import Reader
-from processors.process.provisioning import kafka_security
-from processors.settings.settings import Settings
-from topics.catalogue import Catalogue
+if TYPE_CHECKING:
+    from processors.operations.engine import Engine
+    from processors.settings.settings import Settings
+
+T = TypeVar("T")
 
 SERVERS = "SCRAPESAGA_BOOTSTRAP_SERVERS"
 DATA_DIR = "SCRAPESAGA_DATA_DIR"
@@ -38,32 +45,33 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 class Context:
-    """The settings of one command, read when first needed."""
+    """The settings of one command, read when first needed, and the engine that they lead to."""
 
     @cached_property
     def settings(self) -> Settings:
         """The settings. Raises ConfigurationError."""
+        from processors.settings.settings import Settings
+
         return Settings.from_env(environment(os.environ))
 
-    @cached_property
-    def client(self) -> dict[str, str]:
-        """Settings of a confluent client."""
-        return {"bootstrap.servers": self.settings.bootstrap_servers, **kafka_security(self.settings).for_confluent()}
+    def run(self, work: Callable[[Engine], Awaitable[T]]) -> T:
+        """Return what an operation returns; Ctrl-C stops what it reads."""
+        return asyncio.run(self._run(work))
 
-    @cached_property
-    def reader(self) -> Reader:
-        """Reads the topics."""
-        return Reader(self.client)
+    async def _run(self, work: Callable[[Engine], Awaitable[T]]) -> T:
+        from processors.operations.engine import Engine
 
-    @cached_property
-    def catalogue(self) -> Catalogue:
-        """The topics by their names, with the steps that are on the broker."""
-        return self.settings.catalogue(self.reader.steps(self.settings.topic_prefix))
+        async with Engine(self.settings) as engine:
+            return await work(engine)
 
     @property
     def client_if_known(self) -> dict[str, str] | None:
         """Settings of a confluent client if the settings could be read, for error messages."""
-        return self.client if "settings" in self.__dict__ else None
+        if "settings" not in self.__dict__:
+            return None
+        from processors.operations.engine import Engine
+
+        return Engine(self.settings).client
 
 
 def user_name() -> str:

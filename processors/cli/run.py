@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from processors.cli.context import DATA_DIR, DEFAULT_DATA_DIR, Context
-from processors.local.errors import LocalError
 
 DataDir = Annotated[Path, typer.Option(envvar=DATA_DIR, help="Folder of everything local; kept between runs.")]
 _DEFAULT_DIR = Path(DEFAULT_DATA_DIR)
@@ -29,6 +28,8 @@ def worker(
 
 def make_folder(data_dir: Path) -> None:
     """Make the folder of everything local, unless it is there. Raises LocalError."""
+    from processors.local.errors import LocalError
+
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -5,25 +5,17 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
-import yaml
-from rich.table import Table
 
-from processors.cli import show
 from processors.cli.context import Context
-from processors.cli.errors import Exit
-from processors.durations import parse_duration
-from processors.errors import PipelineError
-from processors.pipeline.pipeline import find_step, installed_steps, read_pipeline, read_pipelines
-from processors.process.provisioning import apply_topics, plan_topics, steps_served, verify_topics, wait_for_topics
-from processors.saga.plan import Plan
-from processors.step import NOTHING_TO_UNDO
-from topics import export
-from topics.catalogue import DEFAULT_STEPS, Catalogue
-from topics.changes import Change, Refused, explain, mend
+from processors.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from processors.saga.plan import Plan
+    from topics.catalogue import Catalogue
+    from topics.changes import Change
 
 topics = typer.Typer(no_args_is_help=True, help="The engine's topics on Kafka.")
 pipeline = typer.Typer(no_args_is_help=True, help="Pipelines: check them, and see what they mean.")
@@ -35,6 +27,9 @@ Files = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of
 @topics.command("plan")
 def topics_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show what `apply` would change. Ends with 1 if something can't be changed in place."""
+    from processors.process.provisioning import plan_topics
+    from topics.changes import Refused, explain, mend
+
     context: Context = ctx.obj
     found = plan_topics(context.settings, wanted(context))
     for change in found:
@@ -52,6 +47,9 @@ def topics_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
 @topics.command("apply")
 def topics_apply(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Make the topics as they have to be. Deletes nothing; safe to repeat."""
+    from processors.process.provisioning import apply_topics
+    from topics.changes import explain
+
     context: Context = ctx.obj
     changed = apply_topics(context.settings, wanted(context))
     for change in changed:
@@ -66,6 +64,9 @@ def topics_verify(
     as_json: AsJson = False,
 ) -> None:
     """Say whether the topics are as they have to be; else each difference with what mends it, and end with 3."""
+    from processors.durations import parse_duration
+    from processors.process.provisioning import plan_topics, verify_topics, wait_for_topics
+
     context: Context = ctx.obj
     try:
         patience = parse_duration(wait)
@@ -83,6 +84,9 @@ def topics_verify(
 
 
 def _difference(context: Context, change: Change) -> str:
+    from processors.cli import show
+    from topics.changes import explain, mend
+
     how = mend(change, context.settings.bootstrap_servers)
     return show.as_json({"topic": change.topic.name, "difference": explain(change), "mend": how})
 
@@ -108,6 +112,10 @@ def topics_export(
     ] = "kafka.strimzi.io/v1",
 ) -> None:
     """Write the topics that the settings and pipelines ask for, for tools that make them. Asks no Kafka."""
+    import yaml
+
+    from topics import export
+
     catalogue = wanted(ctx.obj)
     match style:
         case Format.STRIMZI:
@@ -123,6 +131,10 @@ def topics_export(
 
 def wanted(context: Context) -> Catalogue:
     """Return the topics that the settings' pipelines need; those of the built-in steps where none is named."""
+    from processors.pipeline.pipeline import read_pipelines
+    from processors.process.provisioning import steps_served
+    from topics.catalogue import DEFAULT_STEPS
+
     places = context.settings.pipelines
     if not places:
         return context.settings.catalogue(DEFAULT_STEPS)
@@ -134,6 +146,10 @@ def wanted(context: Context) -> Catalogue:
 @pipeline.command("lint")
 def lint(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
     """Check pipelines; name the file, the step and the key of what is wrong."""
+    from processors.cli import show
+    from processors.errors import PipelineError
+    from processors.pipeline.pipeline import read_pipeline
+
     context: Context = ctx.obj
     wrong = 0
     for file in _files(files):
@@ -157,6 +173,10 @@ def lint(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
 @pipeline.command("plan")
 def resolved(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
     """Show what a pipeline resolves to: every default written out, and its hash."""
+    import msgspec
+
+    from processors.pipeline.pipeline import read_pipelines
+
     context: Context = ctx.obj
     for plan in read_pipelines(files, context.settings.schemas_dir).values():
         if as_json:
@@ -168,6 +188,13 @@ def resolved(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
 @pipeline.command("steps")
 def steps(as_json: AsJson = False) -> None:
     """List the steps that are installed, and what `use:` calls them."""
+    from rich.table import Table
+
+    from processors.cli import show
+    from processors.errors import PipelineError
+    from processors.pipeline.pipeline import find_step, installed_steps
+    from processors.step import NOTHING_TO_UNDO
+
     table = Table("use", "undo", "confirms", "from", "what it does", box=None, pad_edge=False)
     broken = 0
     for name, target in sorted(installed_steps().items()):
@@ -191,6 +218,8 @@ def steps(as_json: AsJson = False) -> None:
 
 
 def _files(places: list[Path]) -> list[Path]:
+    from processors.errors import PipelineError
+
     found: list[Path] = []
     for place in places:
         inside = sorted((*place.glob("*.yaml"), *place.glob("*.yml"))) if place.is_dir() else [place]
@@ -201,6 +230,10 @@ def _files(places: list[Path]) -> list[Path]:
 
 
 def _print_plan(plan: Plan) -> None:
+    from rich.table import Table
+
+    from processors.cli import show
+
     typer.echo(f"{plan.pipeline}  plan {plan.hash}  resubmit {plan.resubmit}  deadline {_s(plan.deadline_ms)}")
     table = Table(
         "step", "use", "timeout", "attempts", "backoff", "undo", "undo attempts", "confirms", "with", box=None

@@ -8,7 +8,8 @@ from typing import Any
 import clickhouse_connect
 import httpx
 
-from processors.kafka.reader import Reader, all_states
+from processors.kafka.reader import Reader
+from processors.operations.queries import all_states
 from processors.saga.invariants import LogPosition
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-
-import faust
-from faust.types.auth import CredentialsT
+from typing import TYPE_CHECKING
 
 from processors.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from faust.types.auth import CredentialsT
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -56,6 +57,9 @@ class Security:
 
     def for_faust(self) -> CredentialsT | None:
         """The value of Faust's `broker_credentials`."""
+        # A second of a start, which whoever only reads need not wait for.
+        import faust
+
         if self._sasl:
             return faust.SASLCredentials(
                 username=self.username,
@@ -64,17 +68,6 @@ class Security:
                 ssl_context=self._context(),
             )
         return faust.SSLCredentials(context=self._context()) if self._tls else None
-
-    def for_aiokafka(self) -> dict[str, object]:
-        """Keyword arguments of aiokafka's clients."""
-        found: dict[str, object] = {"security_protocol": self.protocol}
-        if self._tls:
-            found["ssl_context"] = self._context()
-        if self._sasl:
-            found["sasl_mechanism"] = self.mechanism
-            found["sasl_plain_username"] = self.username
-            found["sasl_plain_password"] = self.password
-        return found
 
     def for_confluent(self) -> dict[str, str]:
         """Settings of confluent-kafka's clients."""

@@ -1,34 +1,57 @@
-"""Reads the engine's topics from outside, for the command line: bounded, without a consumer group, committing nothing.
+"""Reads topics from outside any consumer group: bounded, followed, from the end backwards, or in bulk. Nothing is committed.
 
-Nothing here writes, and no reader of the engine's own is disturbed: partitions are assigned by hand.
+This is the one reader of the project: the operations of operators, the auditor, steps' logs and claim checks, and the
+restore of the saga table all read through it. Partitions are assigned by hand, so no reader of the engine's own is disturbed.
+
+It blocks: call it from a thread where an event loop runs. One thread at a time may use a reader.
+
+Offsets are not records: the markers of transactions and what compaction removed leave holes, at the end of a partition too.
+So the end of a read is a position, never the offset of a last record, and what was aborted is nobody's.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from typing import Any, cast
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import NamedTuple, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # not listed in its __all__
 
-from processors.errors import BadRecord, ConfigurationError
+from processors.errors import ConfigurationError, ScrapesagaError
 from processors.kafka.partitioner import partition_for
 from processors.kafka.record import Record
-from processors.messages.wire import decode_saga_fields
-from processors.pipeline.plan_store import PlanBook
-from processors.saga_table.changelog import ChangelogMemory, fold, seq_in
 
-# How long Kafka may be silent before a command gives up; a broker that lives answers in milliseconds.
-_SILENCE_S = 20.0
-_POLL_S = 0.25
+# How long Kafka may be silent in the middle of a read; a broker that lives answers in milliseconds.
+SILENCE_S = 20.0
+_POLL_S = 0.1
 _AT_ONCE = 2_000
 _CONNECTED_WITHIN_S = 10.0
 _PATIENCE_S = 1.0
+_ANSWERED_WITHIN_S = 10.0
 # Waiting cannot mend these: the broker is there and said no.
 _FINAL = (KafkaError._AUTHENTICATION, KafkaError._SSL)
+# The client goes on trying by itself.
+_PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+_LEADS_SOON = (
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+)
+# How long a fetch waits at the broker for something new. The next read of a connection stands behind the fetch that is under
+# way: one that waits at an end for nothing would make each of an operation's reads so much longer.
+_BOUNDED_WAIT_MS, _FOLLOW_WAIT_MS = 5, 500
+# From the end backwards: the first look is one fetch, later ones grow up to some megabytes.
+_FIRST_CHUNK = 1_024
+_LAST_CHUNK = 16_384
+
+#: A partition of a topic.
+Place = tuple[str, int]
 
 
 class TopicMissing(ConfigurationError):
@@ -41,29 +64,84 @@ class TopicMissing(ConfigurationError):
         )
 
 
-class Reader:
-    """Reads topics with the settings of a confluent client. Raises KafkaException if Kafka can't be reached."""
+class ReadFailed(ScrapesagaError):
+    """Records could not be read: Kafka didn't answer, or they are gone."""
 
-    def __init__(self, client: Mapping[str, str]) -> None:
+
+class ReadInterrupted(ScrapesagaError):
+    """A read was told to stop before it reached its end."""
+
+
+class Bounds(NamedTuple):
+    """The first offset that a partition still has, and the one up to which it can be read now."""
+
+    first: int
+    end: int
+
+
+class Run(NamedTuple):
+    """Consecutive messages of one partition; `next_offset` is how far it is known now, `ended` that this was all."""
+
+    place: Place
+    messages: list[Message]
+    next_offset: int
+    ended: bool
+
+
+class Reader:
+    """Reads topics with the settings of a confluent client.
+
+    `isolation` is read_committed but for who says why not; `lost` says what happens where an offset is gone: go on at the
+    "earliest" record that is left, or "error". Raises KafkaException if Kafka can't be reached, ReadFailed if it falls
+    silent for `silence_s`, ReadInterrupted once `stopped` is set.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, str | int | bool],
+        *,
+        isolation: str = "read_committed",
+        lost: str = "earliest",
+        silence_s: float = SILENCE_S,
+        stopped: threading.Event | None = None,
+    ) -> None:
         self._client = dict(client)
+        self._isolation = isolation
+        self._lost = lost
+        self._silence_s = silence_s
+        self.stopped = stopped or threading.Event()
+        """Set it, from any thread, and whoever reads raises ReadInterrupted within a moment."""
         self._counts: dict[str, int] | None = None
         self._complaints: deque[KafkaError] = deque(maxlen=16)
+        # A connection costs as much as reading ten thousand records: one that has done its work does the next.
+        self._idle: deque[Consumer] = deque()
 
     @property
     def servers(self) -> str:
         """Where Kafka is."""
-        return self._client["bootstrap.servers"]
+        return str(self._client["bootstrap.servers"])
+
+    def close(self) -> None:
+        """Give the connections back."""
+        while self._idle:
+            self._idle.pop().close()
+
+    # --- what there is ------------------------------------------------------------------------------------------------
 
     def topics(self) -> Mapping[str, int]:
         """Return the number of partitions of every topic on the broker; asked once."""
         if self._counts is None:
-            consumer = self._consumer()
+            consumer = self._borrow()
             try:
                 found = self._metadata(consumer).topics
             finally:
-                consumer.close()
+                self._idle.append(consumer)
             self._counts = {name: len(about.partitions) for name, about in found.items()}
         return self._counts
+
+    def refresh(self) -> None:
+        """Ask anew, when they are asked for, which topics there are."""
+        self._counts = None
 
     def _metadata(self, consumer: Consumer) -> ClusterMetadata:
         """Ask until Kafka answers; at once no longer when it refuses the login or the certificate."""
@@ -91,106 +169,178 @@ class Reader:
             sorted(n[len(head) : -len(tail)] for n in self.topics() if n.startswith(head) and n.endswith(tail))
         )
 
-    def lowest(self, topic: str) -> dict[int, int]:
-        """Return the first offset that each partition still has."""
-        return {place.partition: place.offset for place, _ in self._bounds(topic, None)}
+    def partition_of(self, topic: str, key: str) -> int:
+        """Return the partition that a key has in a topic."""
+        return partition_for(key.encode(), self.partitions(topic))
 
-    def records(
-        self, topic: str, partitions: Iterable[int] | None = None, *, offset: int = 0, since_ms: int = 0
-    ) -> Iterator[Record]:
-        """Yield the records from an offset or a time in milliseconds to the present end, in order per partition."""
-        bounds = self._bounds(topic, partitions)
-        starts = {place.partition: max(place.offset, offset) for place, _ in bounds}
-        ends = {place.partition: high for place, high in bounds}
-        consumer = self._consumer()
+    def places(self, topics: Iterable[str], partitions: Iterable[int] | None = None) -> list[Place]:
+        """Return all partitions of some topics, or the same ones of each. Raises TopicMissing."""
+        numbers = None if partitions is None else list(partitions)
+        return [
+            (topic, number)
+            for topic in topics
+            for number in (range(self.partitions(topic)) if numbers is None else numbers)
+        ]
+
+    def bounds(self, places: Iterable[Place]) -> dict[Place, Bounds]:
+        """Return where partitions begin and end now."""
+        asked = list(places)
+        first, end = self._offsets(asked, OFFSET_BEGINNING), self._offsets(asked, OFFSET_END)
+        return {place: Bounds(first[place], end[place]) for place in asked}
+
+    def starts(self, places: Iterable[Place], since_ms: int) -> dict[Place, int]:
+        """Return the first offsets from a time in milliseconds on; 0: the first that there are."""
+        asked = list(places)
+        if not since_ms:
+            return self._offsets(asked, OFFSET_BEGINNING)
+        found = self._offsets(asked, since_ms)
+        late = [place for place, offset in found.items() if offset < 0]
+        return {**found, **(self._offsets(late, OFFSET_END) if late else {})}
+
+    def at(self, topic: str, since_ms: int) -> dict[int, int]:
+        """Return the first offset of each partition of a topic from a time on; 0: the first that there is."""
+        return {number: offset for (_, number), offset in self.starts(self.places([topic]), since_ms).items()}
+
+    def _offsets(self, places: list[Place], when: int) -> dict[Place, int]:
+        """Ask where partitions are at a time, in one request a broker; -1: no record is that young."""
+        if not places:
+            return {}
+        consumer = self._borrow()
+        give_up = time.monotonic() + _ANSWERED_WITHIN_S
         try:
-            if since_ms:
-                asked = [TopicPartition(topic, number, since_ms) for number in starts]
-                for place in consumer.offsets_for_times(asked, timeout=10):
-                    starts[place.partition] = place.offset if place.offset >= 0 else ends[place.partition]
-            open_ = {number for number in starts if starts[number] < ends[number]}
-            if not open_:
-                return
-            consumer.assign([TopicPartition(topic, number, starts[number]) for number in sorted(open_)])
+            while True:
+                try:
+                    return _answered(consumer, places, when)
+                except KafkaException as error:
+                    # A broker that has just started leads its partitions a moment after it says so.
+                    if error.args[0].code() not in _LEADS_SOON or time.monotonic() > give_up:
+                        raise
+                    self.stopped.wait(_POLL_S)
+        finally:
+            self._idle.append(consumer)
+
+    # --- bounded reads ------------------------------------------------------------------------------------------------
+
+    def runs(self, starts: Mapping[Place, int], ends: Mapping[Place, int] | None = None) -> Iterator[Run]:
+        """Yield the messages from some offsets to the present end, or to `ends`, in order within each partition.
+
+        Each partition that has something to read ends with a run, perhaps empty, that says so.
+        """
+        open_ = {place for place, offset in starts.items() if ends is None or offset < ends[place]}
+        if not open_:
+            return
+        consumer = self._borrow()
+        consumer.assign([TopicPartition(*place, starts[place]) for place in sorted(open_)])
+        try:
             heard = time.monotonic()
             while open_:
-                messages = consumer.consume(_AT_ONCE, timeout=_POLL_S)
+                if self.stopped.is_set():
+                    raise ReadInterrupted("The read was interrupted.")
+                messages = _at_hand(consumer, _POLL_S)
                 if messages:
                     heard = time.monotonic()
-                elif time.monotonic() - heard > _SILENCE_S:
-                    raise ConfigurationError(
-                        f"Kafka at {self.servers} was silent for {_SILENCE_S:.0f} s in the middle of {topic}; try again"
-                    )
-                for message in messages:
-                    number = _partition(message)
-                    if _at_end(message):
-                        open_.discard(number)
-                        continue
-                    record = _record(message)
-                    if record.offset < ends[number]:
-                        yield record
-                    if record.offset >= ends[number] - 1:
-                        open_.discard(number)
+                elif time.monotonic() - heard > self._silence_s:
+                    names = ", ".join(f"{topic}-{number}" for topic, number in sorted(open_))
+                    raise ReadFailed(f"Kafka at {self.servers} sent nothing of {names} for {self._silence_s:.0f} s.")
+                for run in _in_runs(messages, open_, ends):
+                    if run.ended:
+                        open_.discard(run.place)
+                        consumer.pause([TopicPartition(*run.place)])
+                    yield run
         finally:
-            consumer.close()
+            # A partition that is left paused stays so when it is assigned the next time.
+            consumer.resume([TopicPartition(*place) for place in starts])
+            consumer.unassign()
+            self._idle.append(consumer)
+
+    def read(
+        self, starts: Mapping[Place, int], ends: Mapping[Place, int], *, key: bytes | None = None
+    ) -> Iterator[Record]:
+        """Yield the records between offsets, in order per partition; of one key alone if one is given."""
+        for run in self.runs(starts, ends):
+            for message in run.messages:
+                # Most of what is read to find one key is another's: it isn't made a record.
+                if key is None or message.key() == key:
+                    yield record_of(message)
+
+    def records(
+        self,
+        topic: str,
+        partitions: Iterable[int] | None = None,
+        *,
+        offset: int = 0,
+        since_ms: int = 0,
+        key: bytes | None = None,
+    ) -> Iterator[Record]:
+        """Yield the records from an offset or a time in milliseconds to the present end, in order per partition."""
+        places = self.places([topic], partitions)
+        ends = self._offsets(places, OFFSET_END)
+        starts = {place: max(first, offset) for place, first in self.starts(places, since_ms).items()}
+        yield from self.read(starts, ends, key=key)
+
+    def backwards(self, place: Place) -> Iterator[list[Record]]:
+        """Yield a partition from its end to its beginning in growing chunks; the records within each in their order."""
+        first, end = self.bounds([place])[place]
+        size = _FIRST_CHUNK
+        while end > first:
+            start = max(first, end - size)
+            yield list(self.read({place: start}, {place: end}))
+            end, size = start, min(2 * size, _LAST_CHUNK)
+
+    def one(self, place: Place, offset: int) -> Record | None:
+        """Return the record at an offset; None if there is none.
+
+        Kafka itself answers with the next record where that one was compacted away, and with the first of the partition
+        where the offset lies behind its end.
+        """
+        bounds = self.bounds([place])[place]
+        if not bounds.first <= offset < bounds.end:
+            return None
+        return next((one for one in self.read({place: offset}, {place: offset + 1})), None)
+
+    # --- following ----------------------------------------------------------------------------------------------------
 
     def follow(
         self, topic: str, seconds: float | None, partitions: Iterable[int] | None = None
     ) -> Iterator[Record | None]:
-        """Yield what is appended from now on, for some seconds or for ever; None when nothing came for a moment."""
-        places = [TopicPartition(place.topic, place.partition, high) for place, high in self._bounds(topic, partitions)]
+        """Yield what is appended from now on, for some seconds or for ever; None when nothing came for a moment.
+
+        The first None says that the partitions are open: what is appended from then on is seen.
+        """
         until = None if seconds is None else time.monotonic() + seconds
-        consumer = self._consumer()
+        tail = self.tail(self._offsets(self.places([topic], partitions), OFFSET_END))
         try:
-            consumer.assign(places)
-            # The first poll opens the partitions; what is appended from here on is seen.
             yield None
             while until is None or time.monotonic() < until:
-                messages = consumer.consume(_AT_ONCE, timeout=_POLL_S)
-                yield from (_record(message) for message in messages if not _at_end(message))
+                yield from tail.read(_POLL_S)
                 yield None
         finally:
-            consumer.close()
+            tail.close()
 
-    def at(self, topic: str, since_ms: int) -> dict[int, int]:
-        """Return the first offset of each partition from a time in milliseconds on; 0: the first that there is."""
-        bounds = self._bounds(topic, None)
-        found = {place.partition: place.offset for place, _ in bounds}
-        if since_ms:
-            ends = {place.partition: high for place, high in bounds}
-            consumer = self._consumer()
-            try:
-                asked = [TopicPartition(topic, number, since_ms) for number in found]
-                for place in consumer.offsets_for_times(asked, timeout=10):
-                    found[place.partition] = place.offset if place.offset >= 0 else ends[place.partition]
-            finally:
-                consumer.close()
-        return found
-
-    def tail(self, places: Mapping[tuple[str, int], int]) -> Tail:
+    def tail(self, places: Mapping[Place, int]) -> Tail:
         """Open several partitions, each from an offset on, to be read for as long as one likes."""
-        return Tail(self._consumer(), places)
+        return Tail(self._connect(_FOLLOW_WAIT_MS), places, self.stopped)
 
-    def _bounds(self, topic: str, partitions: Iterable[int] | None) -> list[tuple[TopicPartition, int]]:
-        numbers = range(self.partitions(topic)) if partitions is None else partitions
-        consumer = self._consumer()
-        try:
-            found = []
-            for number in numbers:
-                low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
-                found.append((TopicPartition(topic, number, low), high))
-            return found
-        finally:
-            consumer.close()
+    # --- connections --------------------------------------------------------------------------------------------------
 
-    def _consumer(self) -> Consumer:
+    def _borrow(self) -> Consumer:
+        return self._idle.pop() if self._idle else self._connect(_BOUNDED_WAIT_MS)
+
+    def _connect(self, fetch_wait_ms: int) -> Consumer:
         return Consumer(
             {
                 # Nothing is ever committed to it; the client insists on a name.
                 "group.id": "scrapesaga-reader",
                 "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": self._lost,
+                # The end is where the broker says so: the offset before it may hold a marker, or nothing any more.
                 "enable.partition.eof": True,
+                "isolation.level": self._isolation,
+                "fetch.wait.max.ms": fetch_wait_ms,
+                # A second by default, in which a partition that was read faster than it came stands still.
+                "fetch.queue.backoff.ms": 5,
+                "queued.max.messages.kbytes": 16 * 1024,
                 # Errors come as exceptions with what to do; the client's own log would repeat each attempt.
                 "log_level": 0,
                 "error_cb": self._complaints.append,
@@ -202,32 +352,56 @@ class Reader:
 class Tail:
     """Reads partitions on, through restarts of the broker; in order within each, and in none between them."""
 
-    def __init__(self, consumer: Consumer, places: Mapping[tuple[str, int], int]) -> None:
+    def __init__(self, consumer: Consumer, places: Mapping[Place, int], stopped: threading.Event) -> None:
         self.positions = dict(places)
         """The next offset of each partition."""
         self._consumer = consumer
-        consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in places.items()])
+        self._stopped = stopped
+        consumer.assign([TopicPartition(*place, offset) for place, offset in places.items()])
 
     def read(self, timeout_s: float) -> list[Record]:
-        """Return what came, at most some thousand records; after `timeout_s` nothing. Raises KafkaException."""
-        records = []
-        for message in self._consumer.consume(_AT_ONCE, timeout=timeout_s):
-            place = message.topic() or "", _partition(message)
-            if _at_end(message):
-                # The end may lie behind the last record: the ones between were removed.
-                self.positions[place] = max(self.positions[place], message.offset() or 0)
-                continue
-            record = _record(message)
-            self.positions[place] = record.offset + 1
-            records.append(record)
+        """Return what came, at most some thousand records; after `timeout_s` nothing.
+
+        Raises KafkaException, and ReadInterrupted once the reader was stopped.
+        """
+        if self._stopped.is_set():
+            raise ReadInterrupted("The read was interrupted.")
+        records: list[Record] = []
+        for run in _in_runs(_at_hand(self._consumer, timeout_s), self.positions.keys(), None):
+            # The end may lie behind the last record: what lies between was removed, or is a transaction's marker.
+            self.positions[run.place] = max(self.positions[run.place], run.next_offset)
+            records += map(record_of, run.messages)
         return records
 
+    def read_to(self, ends: Mapping[Place, int], silence_s: float = SILENCE_S) -> Iterator[list[Record]]:
+        """Yield what comes until every partition was read up to its end, which may be a moment ahead of the log's.
+
+        Raises ReadFailed after a silence.
+        """
+        heard = time.monotonic()
+        while any(self.positions[place] < end for place, end in ends.items()):
+            before = sum(self.positions.values())
+            yield self.read(_POLL_S)
+            if sum(self.positions.values()) > before:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > silence_s:
+                names = ", ".join(f"{topic}-{number}" for topic, number in sorted(ends))
+                raise ReadFailed(f"Kafka sent nothing of {names} for {silence_s:.0f} s.")
+
+    def seek(self, place: Place, offset: int) -> None:
+        """Read one partition again from an offset on."""
+        self._consumer.seek(TopicPartition(*place, offset))
+        self.positions[place] = offset
+
     def end(self, topic: str, partition: int) -> int:
-        """Ask the broker for the present end of a partition. Raises KafkaException."""
-        return self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
+        """Ask the broker up to where a partition can be read now. Raises KafkaException."""
+        bounds = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ANSWERED_WITHIN_S)
+        if bounds is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return bounds[1]
 
     def lag(self) -> int:
-        """Return how many records were not read yet, as far as the last fetches told."""
+        """Return how many offsets were not read yet, as far as the last fetches told."""
         behind = 0
         for (topic, partition), position in self.positions.items():
             _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
@@ -239,82 +413,75 @@ class Tail:
         self._consumer.close()
 
 
-def _partition(message: Message) -> int:
-    number = message.partition()
-    return -1 if number is None else number
+def _answered(consumer: Consumer, places: list[Place], when: int) -> dict[Place, int]:
+    asked = [TopicPartition(topic, number, when) for topic, number in places]
+    answers = consumer.offsets_for_times(asked, timeout=_ANSWERED_WITHIN_S)
+    for answer in answers:
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+    return {(answer.topic, answer.partition): answer.offset for answer in answers}
 
 
-def _at_end(message: Message) -> bool:
-    error = message.error()
-    if error is None:
-        return False
-    if error.code() == KafkaError._PARTITION_EOF:
-        return True
-    raise KafkaException(error)
+def _at_hand(consumer: Consumer, timeout_s: float) -> list[Message]:
+    """Return what has come, at most some thousand messages; wait for the first of them, and for no more.
+
+    consume() alone waits its whole time out for the last of as many as it may return.
+    """
+    messages = consumer.consume(_AT_ONCE, 0)
+    if messages or not timeout_s:
+        return messages
+    first = consumer.poll(timeout_s)
+    return [] if first is None else [first, *consumer.consume(_AT_ONCE, 0)]
 
 
-def _record(message: Message) -> Record:
+def _in_runs(messages: list[Message], open_: Collection[Place], ends: Mapping[Place, int] | None) -> Iterator[Run]:
+    for place, group in groupby(messages, _place):
+        if place in open_:
+            yield _run(place, list(group), None if ends is None else ends[place])
+
+
+def _place(message: Message) -> Place:
+    return message.topic(), message.partition()  # type: ignore[return-value]  # of what was read, both are known
+
+
+def _run(place: Place, messages: list[Message], end: int | None) -> Run:
+    read = [message for message in messages if message.error() is None]
+    if end is not None and read and _offset(read[-1]) >= end:
+        read = [message for message in read if _offset(message) < end]
+        return Run(place, read, end, True)
+    next_offset = _offset(read[-1]) + 1 if read else -1
+    if len(read) == len(messages):
+        return Run(place, read, next_offset, next_offset == end)
+    ended = False
+    for message in messages:
+        error = message.error()
+        if error is None:
+            continue
+        if error.code() == KafkaError._PARTITION_EOF:
+            next_offset, ended = max(next_offset, _offset(message)), True
+        elif not error.retriable() and error.code() not in _PASSING:
+            raise KafkaException(error)
+    return Run(place, read, next_offset, ended)
+
+
+def _offset(message: Message) -> int:
+    return message.offset()  # type: ignore[return-value]  # one that was read has an offset
+
+
+def record_of(message: Message) -> Record:
+    """Return a message as a value of ours."""
+    topic, number = _place(message)
     pairs = cast(list[tuple[str, str | bytes | None]], message.headers() or [])
-    headers = tuple((name, _bytes(value) or b"") for name, value in pairs)
     return Record(
-        topic=message.topic() or "",
-        partition=_partition(message),
-        offset=message.offset() or 0,
+        topic=topic,
+        partition=number,
+        offset=_offset(message),
         timestamp_ms=message.timestamp()[1],
         key=_bytes(message.key()),
         value=_bytes(message.value()),
-        headers=headers,
+        headers=tuple((name, _bytes(value) or b"") for name, value in pairs),
     )
 
 
 def _bytes(value: str | bytes | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
-
-
-class Newest:
-    """The latest state of each job, by the rule that the coordinator's own table is restored by."""
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._states: dict[bytes, bytes] = {}
-        fold(self._states, ChangelogMemory(), ((r.key or b"", r.value, seq_in(r.headers)) for r in records))
-
-    def state(self, job_id: str) -> dict[str, Any] | None:
-        """Return a job's state as a mapping. Raises BadRecord."""
-        value = self._states.get(job_id.encode())
-        return None if value is None else decode_saga_fields(value)
-
-    def all(self) -> Iterator[dict[str, Any]]:
-        """Yield every job's state; what is no state is passed over: one such record must not hide all jobs."""
-        for value in self._states.values():
-            with suppress(BadRecord):
-                yield decode_saga_fields(value)
-
-
-def job_partition(reader: Reader, topic: str, job_id: str) -> int:
-    """Return the partition that a job's records have in a topic that is keyed by job_id."""
-    return partition_for(job_id.encode(), reader.partitions(topic))
-
-
-def job_state(reader: Reader, topic: str, job_id: str) -> dict[str, Any] | None:
-    """Return the latest state of one job, reading only its partition; None if there is none."""
-    key = job_id.encode()
-    records = reader.records(topic, [job_partition(reader, topic, job_id)])
-    return Newest(record for record in records if record.key == key).state(job_id)
-
-
-def all_states(reader: Reader, topic: str) -> Newest:
-    """Return the latest state of every job."""
-    return Newest(reader.records(topic))
-
-
-def plan_book(records: Iterable[Record]) -> PlanBook:
-    """Return what records of the plans topic say."""
-    book = PlanBook()
-    for record in records:
-        book.apply(record.key or b"", record.value)
-    return book
-
-
-def read_plans(reader: Reader, topic: str) -> PlanBook:
-    """Read all plans."""
-    return plan_book(reader.records(topic))

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable
 
 from processors.errors import BadRecord, PipelineError
+from processors.kafka.record import Record
 from processors.saga.plan import Plan, decode_plan, encode_plan
 from processors.step import Log
 
@@ -31,6 +32,14 @@ class PlanBook:
     def __init__(self) -> None:
         self._by_hash: dict[str, Plan] = {}
         self._current: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> PlanBook:
+        """Return what records of the topic say."""
+        book = PlanBook()
+        for record in records:
+            book.apply(record.key or b"", record.value)
+        return book
 
     def __call__(self, plan_hash: str) -> Plan:
         """Return a plan by hash. Raises UnknownPlan: there is none, or it was not read yet."""

@@ -71,12 +71,7 @@ class _Process:
 
     def run(self, roles: Sequence[str]) -> int:
         producer = new_producer(self.settings, "scrapesaga-" + "-".join(roles)[:80])
-        plans_log = KafkaLog(
-            self.catalogue.plans.name,
-            producer,
-            self.settings.bootstrap_servers,
-            kafka_security(self.settings).for_aiokafka(),
-        )
+        plans_log = KafkaLog(self.catalogue.plans.name, producer, kafka_client(self.settings))
         plans = Plans(plans_log)
         if self.settings.otel_endpoint:
             self.spans = open_spans(self.settings.otel_endpoint, roles)

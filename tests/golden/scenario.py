@@ -20,11 +20,12 @@ import yaml
 from processors.auditor.follow import Beginning
 from processors.demo.observations import saga_states
 from processors.demo.sample_servers import SampleServers
-from processors.kafka.reader import Reader, read_plans
+from processors.kafka.reader import Reader
 from processors.kafka.sync_producer import SyncProducer
 from processors.local.engine import LocalEngine
 from processors.messages.scrape_request import ScrapeRequest, encode_request
 from processors.messages.wire import encode_event
+from processors.operations.queries import read_plans
 from processors.saga.events import Cancelled, Redriven, Resumed, ResumeMode
 from processors.settings.settings import Settings
 from topics.catalogue import Catalogue

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from processors.errors import BadRecord
-from processors.kafka.reader import plan_book
 from processors.messages.wire import decode_event
+from processors.pipeline.plan_store import PlanBook
 from processors.saga import handlers, moves
 from processors.saga.commands import Note
 from processors.saga.protocol import advance
@@ -43,7 +43,7 @@ def test_a_released_log_is_decided_as_it_was(version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_released_log_has_seen_everything(version: str) -> None:
     """Retries, aborts, a late answer, a parked job, an operator's acts, an end that is forgotten: a rule of each is held."""
-    plans = plan_book(logs.read(folder(version), logs.PLANS))
+    plans = PlanBook.of(logs.read(folder(version), logs.PLANS))
     sagas: dict[str, Saga | None] = {}
     notes = set()
     for record in logs.read(folder(version), logs.EVENTS):
