@@ -24,7 +24,7 @@ ScrapesagaError
 └── OperationError            what an operator asked for came to nothing
     ├── JobNotFound           there is no such job
     ├── InvalidRequest        it can't be meant
-    ├── Refused               it can't be done as things stand, or the coordinator said no; nothing was changed
+    ├── RequestRefused        it can't be done as things stand, or the coordinator said no; nothing was changed
     └── Unanswered            no coordinator answered in time; what was asked stands
 """
 

@@ -77,7 +77,7 @@ def submit(
 
 
 def _asked(urls: list[str], file: str | None, defaults: RequestDefaults) -> Iterator[ParsedLine]:
-    from processors.operations.errors import Refused
+    from processors.operations.errors import RequestRefused
     from processors.operations.submissions import read_line, read_lines
 
     for place, url in enumerate(urls, 1):
@@ -89,4 +89,4 @@ def _asked(urls: list[str], file: str | None, defaults: RequestDefaults) -> Iter
             with Path(file).open(encoding="utf-8") as lines:
                 yield from read_lines(file, lines, defaults)
         except (OSError, UnicodeDecodeError) as error:
-            raise Refused(f"{file} can't be read: {error}") from error
+            raise RequestRefused(f"{file} can't be read: {error}") from error

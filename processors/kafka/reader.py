@@ -79,7 +79,7 @@ class Bounds(NamedTuple):
     end: int
 
 
-class Run(NamedTuple):
+class MessageRun(NamedTuple):
     """Consecutive messages of one partition; `next_offset` is how far it is known now, `ended` that this was all."""
 
     place: Place
@@ -221,7 +221,7 @@ class Reader:
 
     # --- bounded reads ------------------------------------------------------------------------------------------------
 
-    def runs(self, starts: Mapping[Place, int], ends: Mapping[Place, int] | None = None) -> Iterator[Run]:
+    def runs(self, starts: Mapping[Place, int], ends: Mapping[Place, int] | None = None) -> Iterator[MessageRun]:
         """Yield the messages from some offsets to the present end, or to `ends`, in order within each partition.
 
         Each partition that has something to read ends with a run, perhaps empty, that says so.
@@ -434,7 +434,9 @@ def _at_hand(consumer: Consumer, timeout_s: float) -> list[Message]:
     return [] if first is None else [first, *consumer.consume(_AT_ONCE, 0)]
 
 
-def _in_runs(messages: list[Message], open_: Collection[Place], ends: Mapping[Place, int] | None) -> Iterator[Run]:
+def _in_runs(
+    messages: list[Message], open_: Collection[Place], ends: Mapping[Place, int] | None
+) -> Iterator[MessageRun]:
     for place, group in groupby(messages, _place):
         if place in open_:
             yield _run(place, list(group), None if ends is None else ends[place])
@@ -444,14 +446,14 @@ def _place(message: Message) -> Place:
     return message.topic(), message.partition()  # type: ignore[return-value]  # of what was read, both are known
 
 
-def _run(place: Place, messages: list[Message], end: int | None) -> Run:
+def _run(place: Place, messages: list[Message], end: int | None) -> MessageRun:
     read = [message for message in messages if message.error() is None]
     if end is not None and read and _offset(read[-1]) >= end:
         read = [message for message in read if _offset(message) < end]
-        return Run(place, read, end, True)
+        return MessageRun(place, read, end, True)
     next_offset = _offset(read[-1]) + 1 if read else -1
     if len(read) == len(messages):
-        return Run(place, read, next_offset, next_offset == end)
+        return MessageRun(place, read, next_offset, next_offset == end)
     ended = False
     for message in messages:
         error = message.error()
@@ -461,7 +463,7 @@ def _run(place: Place, messages: list[Message], end: int | None) -> Run:
             next_offset, ended = max(next_offset, _offset(message)), True
         elif not error.retriable() and error.code() not in _PASSING:
             raise KafkaException(error)
-    return Run(place, read, next_offset, ended)
+    return MessageRun(place, read, next_offset, ended)
 
 
 def _offset(message: Message) -> int:

@@ -3,7 +3,7 @@
 OperationError
     JobNotFound      no state of such a job: never accepted, or forgotten after its retention
     InvalidRequest   what was asked can't be meant; nothing was sent
-    Refused          it can't be done as things stand, or the coordinator said no; nothing was changed
+    RequestRefused   it can't be done as things stand, or the coordinator said no; nothing was changed
     Unanswered       no coordinator answered in time; what was asked stands
 
 Beside these come ConfigurationError (topics that are missing, a wrong setting), ReadFailed and confluent_kafka's
@@ -37,7 +37,7 @@ class InvalidRequest(OperationError):
         self.field = field
 
 
-class Refused(OperationError):
+class RequestRefused(OperationError):
     """What was asked can't be done; nothing was changed."""
 
 

@@ -15,7 +15,7 @@ from processors.kafka.reader import Place
 from processors.kafka.record import Record
 from processors.messages.scrape_request import read_request
 from processors.operations.engine import Engine, Session
-from processors.operations.errors import Refused
+from processors.operations.errors import RequestRefused
 from processors.operations.queries import job_state
 from schemas.codec import UndecodableMessage, codec, message_name
 from schemas.registry import is_framed
@@ -121,7 +121,7 @@ def decode(record: Record) -> Decoded:
 
 
 async def history(engine: Engine, job_id: str, since_ms: int | None = None) -> list[Decoded]:
-    """Return every record of a job, in the order of time. Raises Refused if there is none.
+    """Return every record of a job, in the order of time. Raises RequestRefused if there is none.
 
     It reaches back to `since_ms`, by default to the beginning of the job's first run. Where a job came back after it was
     forgotten, its earlier life lies before that: 0 is all that there is. So is a job without a state.
@@ -140,7 +140,9 @@ def history_in(session: Session, job_id: str, since_ms: int | None) -> list[Deco
     else:
         found += _requests_at(session, _origins(session, state, found))
     if not found:
-        raise Refused(f"no record of job {job_id!r} on any topic: never submitted, or older than the topics keep")
+        raise RequestRefused(
+            f"no record of job {job_id!r} on any topic: never submitted, or older than the topics keep"
+        )
     return sorted(found, key=lambda one: (one.record.timestamp_ms, one.record.topic, one.record.offset))
 
 

@@ -70,7 +70,7 @@ class _Part:
 
 
 @dataclass(slots=True)
-class Latest:
+class LatestState:
     """The best record of a job so far; `value` None: it was forgotten."""
 
     seq: int
@@ -85,7 +85,7 @@ class LatestStates:
     reader: Reader
     places: Iterable[Place]
     only: bytes | None = None
-    jobs: dict[bytes, Latest] = field(default_factory=dict)
+    jobs: dict[bytes, LatestState] = field(default_factory=dict)
     _parts: dict[Place, _Part] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -130,7 +130,7 @@ class LatestStates:
         known = self.jobs.get(key)
         if known is not None and (seq < known.seq or (seq == known.seq and (value is not None or known.value is None))):
             return False
-        self.jobs[key] = Latest(seq, value, record.timestamp_ms)
+        self.jobs[key] = LatestState(seq, value, record.timestamp_ms)
         return True
 
 

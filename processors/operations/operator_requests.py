@@ -16,7 +16,7 @@ from processors.kafka.record import Record
 from processors.kafka.sync_producer import SyncProducer
 from processors.messages.wire import decode_saga_fields, encode_event
 from processors.operations.engine import Engine, Session
-from processors.operations.errors import Refused, Unanswered
+from processors.operations.errors import RequestRefused, Unanswered
 from processors.operations.queries import JobState, read_plans, status_in
 from processors.saga.events import Cancelled, Redriven, Resumed, ResumeMode
 from processors.saga.plan import Plan
@@ -48,7 +48,7 @@ class RequestPosition:
 
 # --- operations -------------------------------------------------------------------------------------------------------
 # Each returns the state that the request led to, or None where `wait_s` is 0: then nothing but Kafka is waited for.
-# Each raises JobNotFound, Refused with the reason, or Unanswered if no coordinator answers in time: the request stands.
+# Each raises JobNotFound, RequestRefused with the reason, or Unanswered if no coordinator answers in time: the request stands.
 
 
 async def cancel(engine: Engine, job_id: str, by: By, *, wait_s: float = WAIT_S) -> JobState | None:
@@ -62,9 +62,9 @@ async def resume(engine: Engine, job_id: str, by: By, *, wait_s: float = WAIT_S)
 
 
 async def skip(engine: Engine, job_id: str, by: By, *, wait_s: float = WAIT_S) -> JobState | None:
-    """Let a parked job leave undone what can't be undone, and go on. It needs a reason, or is Refused."""
+    """Let a parked job leave undone what can't be undone, and go on. It needs a reason, or is RequestRefused."""
     if not by.reason:
-        raise Refused("a skip needs a reason: it is kept with the job")
+        raise RequestRefused("a skip needs a reason: it is kept with the job")
     return await engine.run(lambda session: _ask(session, job_id, _resumption(ResumeMode.SKIP, by), wait_s))
 
 
@@ -75,7 +75,7 @@ async def redrive(engine: Engine, job_id: str, from_step: str, by: By, *, wait_s
 
 # --- what may be asked ------------------------------------------------------------------------------------------------
 
-# Makes the request of a job as it stands; raises Refused where the coordinator would refuse it.
+# Makes the request of a job as it stands; raises RequestRefused where the coordinator would refuse it.
 _Ask = Callable[[JobState], OperatorRequest]
 
 
@@ -86,7 +86,7 @@ def _ask(session: Session, job_id: str, ask: _Ask, wait_s: float) -> JobState | 
 def _cancellation(by: By) -> _Ask:
     def ask(job: JobState) -> OperatorRequest:
         if job.phase not in (Phase.RUNNING, Phase.PARKED):
-            raise Refused(f"job {job.job_id} is {job.phase}: only a running or parked job can be cancelled")
+            raise RequestRefused(f"job {job.job_id} is {job.phase}: only a running or parked job can be cancelled")
         return Cancelled(job.job_id, by.name, by.reason)
 
     return ask
@@ -95,7 +95,7 @@ def _cancellation(by: By) -> _Ask:
 def _resumption(mode: ResumeMode, by: By) -> _Ask:
     def ask(job: JobState) -> OperatorRequest:
         if job.phase is not Phase.PARKED:
-            raise Refused(f"job {job.job_id} is {job.phase}: only a parked job can be resumed")
+            raise RequestRefused(f"job {job.job_id} is {job.phase}: only a parked job can be resumed")
         return Resumed(job.job_id, mode, by.name, by.reason)
 
     return ask
@@ -104,16 +104,18 @@ def _resumption(mode: ResumeMode, by: By) -> _Ask:
 def _redrive(session: Session, from_step: str, by: By) -> _Ask:
     def ask(job: JobState) -> OperatorRequest:
         if job.phase not in ENDED:
-            raise Refused(f"job {job.job_id} is {job.phase}: only a completed or compensated job can be redriven")
+            raise RequestRefused(
+                f"job {job.job_id} is {job.phase}: only a completed or compensated job can be redriven"
+            )
         pipeline = job.fields["pipeline"]
         plan = read_plans(session.reader, session.catalogue.plans.name).current(pipeline)
         if plan is None:
-            raise Refused(f"pipeline {pipeline} has no current plan: is an intake with it running?")
+            raise RequestRefused(f"pipeline {pipeline} has no current plan: is an intake with it running?")
         if plan.index(from_step) < 0:
             known = ", ".join(step.name for step in plan.steps)
-            raise Refused(f"pipeline {plan.pipeline} has no step {from_step!r}; there are: {known}")
+            raise RequestRefused(f"pipeline {plan.pipeline} has no step {from_step!r}; there are: {known}")
         if missing := not_reusable(plan, from_step, dict(zip(job.steps, job.fields["steps"], strict=False))):
-            raise Refused(
+            raise RequestRefused(
                 f"step {missing!r} of job {job.job_id} has no result to reuse; redrive from {missing!r} or earlier"
             )
         return Redriven(job.job_id, from_step, plan, by.name, by.reason)
@@ -134,7 +136,7 @@ def not_reusable(plan: Plan, from_step: str, steps: Mapping[str, Mapping[str, An
 
 
 def send_and_wait(session: Session, request: OperatorRequest, wait_s: float) -> JobState | None:
-    """Send a request, and return the state that it led to; None if `wait_s` is 0. Raises Refused, Unanswered."""
+    """Send a request, and return the state that it led to; None if `wait_s` is 0. Raises RequestRefused, Unanswered."""
     catalogue, reader = session.catalogue, session.reader
     partition = reader.partition_of(catalogue.events.name, request.job_id)
     letters = partition % reader.partitions(catalogue.dead_letters.name)
@@ -154,7 +156,7 @@ def send_and_wait(session: Session, request: OperatorRequest, wait_s: float) -> 
                 return _applied(state, place)
         for record in _at_hand(refusals):
             if (reason := refusal(record, place)) is not None:
-                raise Refused(f"the coordinator refused: {reason}")
+                raise RequestRefused(f"the coordinator refused: {reason}")
     raise Unanswered(
         f"no answer within {wait_s:g} s: is a coordinator running? "
         f"The request is kept, and answered once one runs; see `scrapesaga watch {request.job_id}`"
@@ -182,7 +184,7 @@ def _applied(state: Mapping[str, Any], place: RequestPosition) -> JobState:
     if state["offset"] == place.offset:
         return JobState(state)
     # Only what changes nothing leaves neither a state of its own nor a refusal.
-    raise Refused(f"it changed nothing: job {state['job_id']} is {state['phase']} by now")
+    raise RequestRefused(f"it changed nothing: job {state['job_id']} is {state['phase']} by now")
 
 
 def _send(session: Session, request: OperatorRequest, partition: int, letters: int) -> RequestPosition:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from processors.durations import parse_duration
 from processors.kafka.sync_producer import SyncProducer
 from processors.operations.engine import Engine, Session
-from processors.operations.errors import Refused
+from processors.operations.errors import RequestRefused
 from processors.operations.job_history import Decoded, decode
 from processors.operations.queries import all_states
 
@@ -69,7 +69,7 @@ def read_moment(text: str, now: datetime) -> int:
 async def replay(engine: Engine, wanted: Replay) -> AsyncIterator[Decoded]:
     """Yield the records up to the topic's present end; each was produced to the other topic, if there is one, by the end.
 
-    Raises Refused for a topic that only the engine may write to, TopicMissing, DeliveryFailed.
+    Raises RequestRefused for a topic that only the engine may write to, TopicMissing, DeliveryFailed.
     """
     async for one in engine.stream(lambda session: _replayed(session, wanted)):
         yield one
@@ -100,14 +100,14 @@ def full_name(session: Session, topic: str) -> str:
 
 
 def target_name(session: Session, source: str, topic: str) -> str:
-    """Return the topic to produce to. Raises Refused for one that only the engine may write to."""
+    """Return the topic to produce to. Raises RequestRefused for one that only the engine may write to."""
     catalogue = session.catalogue
     name = full_name(session, topic)
     if name == source:
-        raise Refused(f"{name} would be replayed onto itself; name another --to-topic")
+        raise RequestRefused(f"{name} would be replayed onto itself; name another --to-topic")
     owned = {one.name for one in catalogue} - {catalogue.urls.name}
     if name in owned:
-        raise Refused(
+        raise RequestRefused(
             f"{name} is written by the engine alone: its order is the truth; replay to {catalogue.urls.name}, "
             "or to a topic of your own"
         )

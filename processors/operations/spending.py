@@ -10,7 +10,7 @@ from decimal import Decimal
 from processors.errors import BadRecord
 from processors.kafka.sync_producer import SyncProducer
 from processors.operations.engine import Engine, Session
-from processors.operations.errors import Refused
+from processors.operations.errors import RequestRefused
 from processors.operations.queries import all_states
 from processors.spend.book import COUNTED, SpendBook, SpendEntry, SpendState
 from processors.spend.pruning import AT_ONCE, carried_key, carry, forgettable, sums, taken_over
@@ -50,12 +50,12 @@ async def forget(
     """Forget old entries whose sagas are forgotten, and yield each pipeline's once it is done.
 
     What they cost stays in the sum, unless it is given back. A result that is forgotten is not reused: the same question
-    is paid for again. Raises Refused for an age below the retention of commands, BadRecord, DeliveryFailed.
+    is paid for again. Raises RequestRefused for an age below the retention of commands, BadRecord, DeliveryFailed.
     """
     least = engine.settings.retention_commands
     if older_than < least:
         # A command that is still on its topic may be delivered again, and must find what it has paid for.
-        raise Refused(
+        raise RequestRefused(
             f"--older-than {older_than}: at least {least.days}d, as long as commands stay (SCRAPESAGA_RETENTION_COMMANDS)"
         )
     async for one in engine.stream(lambda session: _forget_all(session, older_than, give_back, dry_run)):

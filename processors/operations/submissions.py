@@ -17,7 +17,7 @@ from processors.messages.scrape_request import (
     read_request,
 )
 from processors.operations.engine import Engine, Session
-from processors.operations.errors import Refused
+from processors.operations.errors import RequestRefused
 from processors.operations.queries import read_plans
 
 # Below the topic's limit of a MiB, with room for the record's own fields.
@@ -42,7 +42,7 @@ class ParsedLine(NamedTuple):
     problem: str = ""
 
 
-class Submitted(NamedTuple):
+class Submission(NamedTuple):
     """What became of one line: on its way to Kafka as a job, or refused with the problem.
 
     `job_id` is None too where it can't be known here: which pipeline the engine takes for it.
@@ -84,29 +84,29 @@ def read_lines(name: str, lines: Iterable[str], defaults: RequestDefaults) -> It
             yield read_line(f"{name}:{number}", text, defaults)
 
 
-async def submit(engine: Engine, asked: Iterable[ParsedLine], pipeline: str | None = None) -> AsyncIterator[Submitted]:
+async def submit(engine: Engine, asked: Iterable[ParsedLine], pipeline: str | None = None) -> AsyncIterator[Submission]:
     """Send requests, and yield what became of each; when this ends, Kafka has acknowledged all that were sent.
 
-    `pipeline` is what those that name none were given. Raises Refused if no such pipeline was published, DeliveryFailed.
+    `pipeline` is what those that name none were given. Raises RequestRefused if no such pipeline was published, DeliveryFailed.
     """
     async for one in engine.stream(lambda session: _submit(session, asked, pipeline)):
         yield one
 
 
-def _submit(session: Session, asked: Iterable[ParsedLine], pipeline: str | None) -> Iterator[Submitted]:
+def _submit(session: Session, asked: Iterable[ParsedLine], pipeline: str | None) -> Iterator[Submission]:
     topic = session.catalogue.urls.name
     session.reader.partitions(topic)
     plans = read_plans(session.reader, session.catalogue.plans.name)
     if pipeline is not None and plans.pipelines and pipeline not in plans.pipelines:
-        raise Refused(f"no pipeline {pipeline!r} was published; there are: {', '.join(plans.pipelines)}")
+        raise RequestRefused(f"no pipeline {pipeline!r} was published; there are: {', '.join(plans.pipelines)}")
     only = session.settings.default_pipeline or (plans.pipelines[0] if len(plans.pipelines) == 1 else None)
     sender = SyncProducer(session.client)
     for one in asked:
         if one.request is None:
-            yield Submitted(one.place, "", problem=one.problem)
+            yield Submission(one.place, "", problem=one.problem)
             continue
         sender.send(topic, encode_request(one.request))
-        yield Submitted(one.place, one.request.url, identity(one.request, only))
+        yield Submission(one.place, one.request.url, identity(one.request, only))
     sender.finish()
 
 
