@@ -30,8 +30,8 @@ CHECKOUT = Path(__file__).parents[2]
 _CHILD = "import sys; from processors.process.process import main; sys.exit(main(sys.argv[1:]))"
 _STEPS = """
 steps:
-  - {use: "tests.broker.observed_steps:Told", name: first}
-  - use: "tests.broker.observed_steps:Told"
+  - {use: "tests.broker.observed_steps:Obedient", name: first}
+  - use: "tests.broker.observed_steps:Obedient"
     name: second
 """
 PIPELINES = {

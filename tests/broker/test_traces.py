@@ -27,8 +27,8 @@ record: product
 steps:
   - use: fetch
     with: {auth: {bearer: PAGE_TOKEN}}
-  - {use: "tests.broker.observed_steps:Told", name: first}
-  - {use: "tests.broker.observed_steps:Told", name: second}
+  - {use: "tests.broker.observed_steps:Obedient", name: first}
+  - {use: "tests.broker.observed_steps:Obedient", name: second}
 """
 
 

@@ -460,8 +460,8 @@ def test_wrong_options_are_named(option: str, named: str) -> None:
 def test_world_dies_with_its_parent(tmp_path: Path, client: httpx.Client) -> None:
     """A parent that is killed leaves no orphan behind."""
     parent = (
-        "import os, sys; from pathlib import Path; from processors.demo.sample_servers import World\n"
-        "world = World(Path(sys.argv[1]), products=3).start(); print(world.url(1), flush=True); os._exit(9)"
+        "import os, sys; from pathlib import Path; from processors.demo.sample_servers import SampleServers\n"
+        "world = SampleServers(Path(sys.argv[1]), products=3).start(); print(world.url(1), flush=True); os._exit(9)"
     )
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", parent, tmp_path], cwd=root, stdout=subprocess.PIPE, timeout=30)
