@@ -73,6 +73,8 @@ class FastConsumer(LoopConsumer):
         self._committing = asyncio.Lock()
         # Where each partition ended when it was assigned.
         self._ends: dict[TP, int] = {}
+        # Where fetching each partition began.
+        self._begun: dict[TP, int] = {}
         # What was committed of each partition when it was assigned; None: nothing was.
         self._starts: dict[TP, int | None] = {}
         # Between an assignment and perform_seek(): Faust may resume partitions before it has set their positions.
@@ -145,6 +147,8 @@ class FastConsumer(LoopConsumer):
                     self.turned_at = monotonic()
                     # Errors of the group's background tasks are only raised here, and they pause until somebody asks.
                     kafka._coordinator.check_errors()
+                    # All that was fetched lies in the queues by now.
+                    self._note_positions()
                     partitions = self._fetchable()
                     fetched = partitions and await source.fetched_records(partitions, 0, _RECORDS_A_TURN)
                     if fetched:
@@ -158,6 +162,31 @@ class FastConsumer(LoopConsumer):
             # Faust's Fetcher would take a stop in the middle of a rebalance for a crash.
             if not (self.app.should_stop or fetcher.should_stop):
                 raise
+
+    def position_now(self, tp: TP) -> int | None:
+        """The offset from which on nothing was fetched, as it is known here; None before it is."""
+        state = self.kafka._subscription.subscription.assignment.state_value(TopicPartition(tp.topic, tp.partition))
+        return state.position if state is not None and state.has_valid_position else None
+
+    def _note_positions(self) -> None:
+        """Tell the trackers how far was fetched: behind the last record may lie a transaction's marker."""
+        if not self._positioned or self.kafka._subscription.reassignment_in_progress:
+            return
+        for tp in self._get_active_partitions():
+            position = None if self._is_changelog_tp(tp) else self.position_now(tp)
+            if position is None:
+                continue
+            tracker = self._trackers.get(tp)
+            begun = self._begun.setdefault(tp, position)
+            if tracker is None and position > begun:
+                # No record has come since, and yet fetching went on.
+                tracker = self._trackers[tp] = self._new_tracker(tp)
+                tracker.committed = begun
+            if tracker is not None:
+                tracker.fetched_to(position)
+
+    def _new_tracker(self, tp: TP) -> OffsetTracker:
+        return OffsetTracker(self._note_done, self._ends.get(tp, sys.maxsize))
 
     def _fetchable(self) -> set[TP]:
         if not self.flow_active or self.kafka._subscription.reassignment_in_progress:
@@ -185,7 +214,7 @@ class FastConsumer(LoopConsumer):
                 continue
             tracker = self._trackers.get(tp)
             if tracker is None:
-                tracker = self._trackers[tp] = OffsetTracker(self._note_done, self._ends.get(tp, sys.maxsize))
+                tracker = self._trackers[tp] = self._new_tracker(tp)
             self.record_queue(tp.topic).put(tracker, records)
 
     async def _deliver_changelog(self, tp: TP, records: list[Any]) -> None:
@@ -302,6 +331,7 @@ class FastConsumer(LoopConsumer):
         for tracker in self._trackers.values():
             tracker.close()
         self._trackers.clear()
+        self._begun.clear()
 
     async def _settle(self) -> None:
         """Wait until agents have acknowledged what they have, within the bound."""
