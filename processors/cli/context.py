@@ -6,7 +6,6 @@ checks pipelines, and `--help` none at all.
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -56,6 +55,8 @@ class Context:
 
     def run(self, work: Callable[[Engine], Awaitable[T]]) -> T:
         """Return what an operation returns; Ctrl-C stops what it reads."""
+        import asyncio
+
         return asyncio.run(self._run(work))
 
     async def _run(self, work: Callable[[Engine], Awaitable[T]]) -> T:

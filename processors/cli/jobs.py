@@ -104,7 +104,6 @@ def watch(
     wanted = job_filter(phase, label, pipeline, None)
     from processors.cli import show
     from processors.operations import queries
-    from processors.operations.job_history import under_way
 
     out = show.console()
 
@@ -113,7 +112,7 @@ def watch(
         if as_json:
             typer.echo(show.as_json(fields))
             return
-        at = under_way(fields, state.steps)
+        at = queries.under_way(fields, state.steps)
         what = f"{show.phase(fields):<24}  {show.escape(state.job_id)}  {at}  {show.escape(fields['reason'])}"
         out.print(f"{show.moment(state.updated_ms)}  {what}", soft_wrap=True)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +27,10 @@ def follow(
     ] = False,
 ) -> None:
     """Judge the topics while the engine runs: 4 if a promise was broken when it ends, by Ctrl-C or by itself."""
+    import asyncio
+    import signal
+    import threading
+
     from processors.cli import show
     from processors.durations import parse_duration
     from processors.operations.replays import read_start

@@ -7,18 +7,21 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import markup
 from rich.console import Console
 from rich.table import Table
 
 from processors.auditor.violations import position_fields
-from processors.operations.job_history import Decoded, under_way
-from processors.operations.spending import PipelineSpend
-from processors.operations.verification import AuditStatus
+from processors.operations.queries import under_way
 from processors.redaction import one_line
-from processors.saga.invariants import Violation
+
+if TYPE_CHECKING:
+    from processors.operations.job_history import Decoded
+    from processors.operations.spending import PipelineSpend
+    from processors.operations.verification import AuditStatus
+    from processors.saga.invariants import Violation
 
 _COLOURS = {
     "RUNNING": "cyan",

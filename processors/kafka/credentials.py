@@ -12,6 +12,8 @@ from processors.errors import ConfigurationError
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
 
+    from processors.settings.settings import Settings
+
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
@@ -96,3 +98,21 @@ class Security:
             files = ", ".join(str(path) for path in (self.cafile, self.certfile, self.keyfile) if path is not None)
             raise ConfigurationError(f"The TLS files for Kafka can't be loaded ({files}): {error}.") from error
         return context
+
+
+def kafka_security(settings: Settings) -> Security:
+    """Return how clients authenticate to Kafka."""
+    return Security(
+        protocol=settings.security_protocol,
+        mechanism=settings.sasl_mechanism,
+        username=settings.sasl_username,
+        password=settings.sasl_password.reveal(),
+        cafile=settings.ssl_cafile,
+        certfile=settings.ssl_certfile,
+        keyfile=settings.ssl_keyfile,
+    )
+
+
+def kafka_client(settings: Settings) -> dict[str, str]:
+    """Return librdkafka's connection settings."""
+    return {"bootstrap.servers": settings.bootstrap_servers, **kafka_security(settings).for_confluent()}

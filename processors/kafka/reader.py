@@ -16,14 +16,16 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # not listed in its __all__
 
 from processors.errors import ConfigurationError, ScrapesagaError
 from processors.kafka.partitioner import partition_for
 from processors.kafka.record import Record
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # not listed in its __all__
 
 # How long Kafka may be silent in the middle of a read; a broker that lives answers in milliseconds.
 SILENCE_S = 20.0
@@ -148,7 +150,7 @@ class Reader:
         give_up = time.monotonic() + _CONNECTED_WITHIN_S
         while True:
             try:
-                return cast(ClusterMetadata, consumer.list_topics(timeout=_PATIENCE_S))
+                return cast("ClusterMetadata", consumer.list_topics(timeout=_PATIENCE_S))
             except KafkaException:
                 consumer.poll(0)
                 refused = any(complaint.code() in _FINAL for complaint in self._complaints)

@@ -14,9 +14,9 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self, TypeVar
 
+from processors.kafka.credentials import kafka_client
 from processors.kafka.reader import Reader
 from processors.kafka.threaded import in_thread
-from processors.process.provisioning import kafka_security
 from processors.settings.settings import Settings
 from topics.catalogue import Catalogue
 
@@ -45,7 +45,7 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.client = {"bootstrap.servers": settings.bootstrap_servers, **kafka_security(settings).for_confluent()}
+        self.client = kafka_client(settings)
         self._idle: deque[Reader] = deque()
 
     async def __aenter__(self) -> Self:

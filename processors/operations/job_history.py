@@ -16,7 +16,7 @@ from processors.kafka.record import Record
 from processors.messages.scrape_request import read_request
 from processors.operations.engine import Engine, Session
 from processors.operations.errors import RequestRefused
-from processors.operations.queries import job_state
+from processors.operations.queries import job_state, under_way
 from schemas.codec import UndecodableMessage, codec, message_name
 from schemas.registry import is_framed
 
@@ -76,20 +76,6 @@ class Decoded:
                 return f"{about['phase']} run {about['run']} seq {about['seq']} {at} {about['reason']}".rstrip()
             case _:
                 return _unread(self.record.value)
-
-
-def under_way(fields: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """Return what a saga is at: each step by name where the plan is known, else by number, and the attempt."""
-    if fields["phase"] in ("COMPLETED", "COMPENSATED"):
-        return str(fields["failed_step"])
-    found = []
-    for place, step in enumerate(fields["steps"]):
-        flight = step["in_flight"]
-        if flight is not None:
-            name = names[place] if place < len(names) else f"step {place + 1}"
-            attempt = f" #{flight['attempt']}" if flight["attempt"] > 1 else ""
-            found.append(f"{str(flight['action']).lower()} {name}{attempt}")
-    return ", ".join(found)
 
 
 def _unread(value: bytes | None) -> str:

@@ -273,3 +273,17 @@ def step_names(plans: PlanBook, fields: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(step.name for step in plans(fields["plan_hash"]).steps)
     except BadRecord:
         return ()
+
+
+def under_way(fields: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """Return what a saga is at: each step by name where the plan is known, else by number, and the attempt."""
+    if fields["phase"] in ("COMPLETED", "COMPENSATED"):
+        return str(fields["failed_step"])
+    found = []
+    for place, step in enumerate(fields["steps"]):
+        flight = step["in_flight"]
+        if flight is not None:
+            name = names[place] if place < len(names) else f"step {place + 1}"
+            attempt = f" #{flight['attempt']}" if flight["attempt"] > 1 else ""
+            found.append(f"{str(flight['action']).lower()} {name}{attempt}")
+    return ", ".join(found)

@@ -15,9 +15,9 @@ from processors.auditor.follow import Beginning, Follower
 from processors.auditor.throttled_log import ThrottledLog
 from processors.auditor.violations import Invariant, label_of
 from processors.errors import ConfigurationError
+from processors.kafka.credentials import kafka_client
 from processors.kafka.reader import Reader
 from processors.observability import metrics
-from processors.process.apps import kafka_client
 from processors.process.health_server import HealthServer
 from processors.saga.invariants import Violation
 from processors.settings.settings import Settings

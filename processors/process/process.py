@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from processors.errors import ConfigurationError
+from processors.kafka.credentials import kafka_client, kafka_security
 from processors.kafka.log import KafkaLog
 from processors.kafka.producer import Producer
 from processors.observability import metrics
@@ -18,11 +19,11 @@ from processors.observability.otlp import SpanQueue, open_spans
 from processors.observability.tracing import Tracing
 from processors.pipeline.pipeline import read_pipelines
 from processors.pipeline.plan_store import Plans
-from processors.process.apps import kafka_client, new_producer, role_app
+from processors.process.apps import new_producer, role_app
 from processors.process.auditor import AUDITOR, run_auditor
 from processors.process.health_server import HealthServer
 from processors.process.host import EngineHost
-from processors.process.provisioning import kafka_security, steps_served, verify_topics
+from processors.process.provisioning import steps_served, verify_topics
 from processors.roles.coordinator import Coordinator
 from processors.roles.intake import Intake, registry_reader
 from processors.roles.step_worker import StepWorker
