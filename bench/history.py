@@ -196,7 +196,11 @@ def _answer(command: StepCommand, number: int) -> Event:
     where = (command.job_id, command.run, command.step, command.seq)
     parks = number % PARKS_EVERY == 3
     if command.action is Action.COMPENSATE:
-        return CompensationFailed(*where, "the page can't be withdrawn: 403", True) if parks else Compensated(*where)
+        return (
+            CompensationFailed(*where, "the page can't be withdrawn: 403", retryable=False)
+            if parks
+            else Compensated(*where)
+        )
     if command.step == "load" and (parks or number % FAILS_EVERY == 7):
         return Failed(*where, "the table has no column availability", False, False)
     return Succeeded(

@@ -276,7 +276,7 @@ class Reader:
     ) -> Iterator[Record]:
         """Yield the records from an offset or a time in milliseconds to the present end, in order per partition."""
         places = self.places([topic], partitions)
-        ends = self._offsets(places, OFFSET_END)
+        ends = {place: bounds.end for place, bounds in self.bounds(places).items()}
         starts = {place: max(first, offset) for place, first in self.starts(places, since_ms).items()}
         yield from self.read(starts, ends, key=key)
 
@@ -310,7 +310,8 @@ class Reader:
         The first None says that the partitions are open: what is appended from then on is seen.
         """
         until = None if seconds is None else time.monotonic() + seconds
-        tail = self.tail(self._offsets(self.places([topic], partitions), OFFSET_END))
+        ends = self.bounds(self.places([topic], partitions))
+        tail = self.tail({place: bounds.end for place, bounds in ends.items()})
         try:
             yield None
             while until is None or time.monotonic() < until:

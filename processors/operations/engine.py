@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 
 from processors.kafka.credentials import kafka_client
 from processors.kafka.reader import Reader
+from processors.kafka.sync_producer import SyncProducer
 from processors.kafka.threaded import in_thread
 from processors.settings.settings import Settings
 from topics.catalogue import Catalogue
@@ -31,8 +32,9 @@ class Session:
     """What one operation works with, in one thread at a time."""
 
     settings: Settings
-    client: Mapping[str, str]
     reader: Reader
+    producer: Callable[[], SyncProducer]
+    """Makes what this operation sends by."""
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -43,9 +45,17 @@ class Session:
 class Engine:
     """One installation. Safe to use from any number of tasks of one event loop; close() it in the end."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        reader: Callable[[Mapping[str, str]], Reader] = Reader,
+        producer: Callable[[Mapping[str, str]], SyncProducer] = SyncProducer,
+    ) -> None:
+        """`reader` and `producer` make the clients, by librdkafka's settings."""
         self.settings = settings
         self.client = kafka_client(settings)
+        self._new_reader, self._new_producer = reader, producer
         self._idle: deque[Reader] = deque()
 
     async def __aenter__(self) -> Self:
@@ -80,12 +90,13 @@ class Engine:
             self._idle.append(session.reader)
 
     def _session(self) -> Session:
-        if not self._idle:
-            return Session(self.settings, self.client, Reader(self.client))
-        # Its connection is warm; which topics there are is asked anew.
-        reader = self._idle.pop()
-        reader.refresh()
-        return Session(self.settings, self.client, reader)
+        if self._idle:
+            # Its connection is warm; which topics there are is asked anew.
+            reader = self._idle.pop()
+            reader.refresh()
+        else:
+            reader = self._new_reader(self.client)
+        return Session(self.settings, reader, lambda: self._new_producer(self.client))
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -40,7 +40,7 @@ class _Part:
 
     first: int
     read_from: int
-    size: int = _FIRST_CHUNK
+    size: int
     behind_ms: int = _END_MS
     """When the record was written that has BEHIND others before it among those that were read."""
     lowest_event: int = _END_MS
@@ -90,7 +90,7 @@ class LatestStates:
 
     def __post_init__(self) -> None:
         for place, bounds in self.reader.bounds(self.places).items():
-            self._parts[place] = _Part(bounds.first, bounds.end)
+            self._parts[place] = _Part(bounds.first, bounds.end, _FIRST_CHUNK)
 
     def known_ms(self, place: Place) -> int:
         """Return the time from which on everything of a partition is known."""

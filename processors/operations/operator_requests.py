@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from processors.kafka.record import Record
-from processors.kafka.sync_producer import SyncProducer
 from processors.messages.wire import decode_saga_fields, encode_event
 from processors.operations.engine import Engine, Session
 from processors.operations.errors import RequestRefused, Unanswered
@@ -189,7 +188,7 @@ def _applied(state: Mapping[str, Any], place: RequestPosition) -> JobState:
 
 def _send(session: Session, request: OperatorRequest, partition: int, letters: int) -> RequestPosition:
     topic = session.catalogue.events.name
-    sender = SyncProducer(session.client)
+    sender = session.producer()
     value = encode_event(request, request_id=uuid.uuid4().hex)
     sender.send(topic, value, key=request.job_id.encode(), partition=partition)
     sender.finish()

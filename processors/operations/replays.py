@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from processors.durations import parse_duration
-from processors.kafka.sync_producer import SyncProducer
 from processors.operations.engine import Engine, Session
 from processors.operations.errors import RequestRefused
 from processors.operations.job_history import Decoded, decode
@@ -79,7 +78,7 @@ def _replayed(session: Session, wanted: Replay) -> Iterator[Decoded]:
     source = full_name(session, wanted.topic)
     target = None if wanted.to_topic is None else target_name(session, source, wanted.to_topic)
     chosen = _chooser(session, wanted)
-    sender = None if target is None else SyncProducer(session.client)
+    sender = None if target is None else session.producer()
     start = wanted.start
     for record in session.reader.records(source, offset=start.offset, since_ms=start.since_ms):
         one = decode(record)

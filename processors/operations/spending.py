@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from processors.errors import BadRecord
-from processors.kafka.sync_producer import SyncProducer
 from processors.operations.engine import Engine, Session
 from processors.operations.errors import RequestRefused
 from processors.operations.queries import all_states
@@ -114,7 +113,7 @@ def _forget(
     carried = ledger.book.entry(carried_key(pipeline))
     done = taken_over(carried)
     going = [entry for entry in entries if entry.key not in done]
-    sender = SyncProducer(session.client)
+    sender = session.producer()
     if going and not give_back:
         entry = carry(carried, pipeline, going, now)
         # Carried before it is forgotten: in between a cost counts twice, never not at all.

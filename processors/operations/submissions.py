@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from processors.errors import BadRecord
-from processors.kafka.sync_producer import SyncProducer
 from processors.messages.scrape_request import (
     ScrapeRequest,
     canonical_url,
@@ -100,7 +99,7 @@ def _submit(session: Session, asked: Iterable[ParsedLine], pipeline: str | None)
     if pipeline is not None and plans.pipelines and pipeline not in plans.pipelines:
         raise RequestRefused(f"no pipeline {pipeline!r} was published; there are: {', '.join(plans.pipelines)}")
     only = session.settings.default_pipeline or (plans.pipelines[0] if len(plans.pipelines) == 1 else None)
-    sender = SyncProducer(session.client)
+    sender = session.producer()
     for one in asked:
         if one.request is None:
             yield Submission(one.place, "", problem=one.problem)

@@ -19,6 +19,7 @@ from processors.auditor.auditor import Auditor
 from processors.auditor.follow import Beginning, Follower
 from processors.auditor.scope import Scope
 from processors.kafka.reader import Reader
+from processors.kafka.sync_producer import SyncProducer
 from processors.local.kafka import EmbeddedKafka
 from processors.operations.engine import Session
 from processors.operations.verification import verify_in
@@ -81,7 +82,9 @@ def on_kafka(engine: Engine, jobs: int, folder: Path) -> int:
             return follower.auditor.events, sum(follower.auditor.violations.values())
 
         def decide_again() -> tuple[int, int]:
-            session = Session(Settings.from_env({"SCRAPESAGA_TOPIC_PREFIX": "speed"}), client, Reader(client))
+            session = Session(
+                Settings.from_env({"SCRAPESAGA_TOPIC_PREFIX": "speed"}), Reader(client), lambda: SyncProducer(client)
+            )
             report = verify_in(session)
             return report.events, len(report.divergences)
 
