@@ -39,6 +39,9 @@ class Commands(TyperGroup):
         """Run the command that was named."""
         try:
             return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):
+            # Help, and commands that have said how they end.
+            raise
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except Exception as error:
