@@ -14,30 +14,26 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
-from processors.errors import ConfigurationError, ScrapesagaError
+from processors.errors import ConfigurationError
+from processors.kafka.message_run import MessageRun, Place, ReadFailed, ReadInterrupted, at_hand, in_runs, record_of
 from processors.kafka.partitioner import partition_for
 from processors.kafka.record import Record
+from processors.kafka.tail import ANSWERED_WITHIN_S, POLL_S, SILENCE_S, Tail
+
+__all__ = ["Bounds", "Place", "ReadFailed", "ReadInterrupted", "Reader", "Tail", "TopicMissing"]
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # not listed in its __all__
 
-# How long Kafka may be silent in the middle of a read; a broker that lives answers in milliseconds.
-SILENCE_S = 20.0
-_POLL_S = 0.1
-_AT_ONCE = 2_000
 _CONNECTED_WITHIN_S = 10.0
 _PATIENCE_S = 1.0
-_ANSWERED_WITHIN_S = 10.0
 # Waiting cannot mend these: the broker is there and said no.
 _FINAL = (KafkaError._AUTHENTICATION, KafkaError._SSL)
-# The client goes on trying by itself.
-_PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 _LEADS_SOON = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -52,9 +48,6 @@ _BOUNDED_WAIT_MS, _FOLLOW_WAIT_MS = 5, 500
 _FIRST_CHUNK = 1_024
 _LAST_CHUNK = 16_384
 
-#: A partition of a topic.
-Place = tuple[str, int]
-
 
 class TopicMissing(ConfigurationError):
     """A topic that the engine declares isn't on the broker."""
@@ -66,28 +59,11 @@ class TopicMissing(ConfigurationError):
         )
 
 
-class ReadFailed(ScrapesagaError):
-    """Records could not be read: Kafka didn't answer, or they are gone."""
-
-
-class ReadInterrupted(ScrapesagaError):
-    """A read was told to stop before it reached its end."""
-
-
 class Bounds(NamedTuple):
     """The first offset that a partition still has, and the one up to which it can be read now."""
 
     first: int
     end: int
-
-
-class MessageRun(NamedTuple):
-    """Consecutive messages of one partition; `next_offset` is how far it is known now, `ended` that this was all."""
-
-    place: Place
-    messages: list[Message]
-    next_offset: int
-    ended: bool
 
 
 class Reader:
@@ -208,7 +184,7 @@ class Reader:
         if not places:
             return {}
         consumer = self._borrow()
-        give_up = time.monotonic() + _ANSWERED_WITHIN_S
+        give_up = time.monotonic() + ANSWERED_WITHIN_S
         try:
             while True:
                 try:
@@ -217,7 +193,7 @@ class Reader:
                     # A broker that has just started leads its partitions a moment after it says so.
                     if error.args[0].code() not in _LEADS_SOON or time.monotonic() > give_up:
                         raise
-                    self.stopped.wait(_POLL_S)
+                    self.stopped.wait(POLL_S)
         finally:
             self._idle.append(consumer)
 
@@ -238,13 +214,13 @@ class Reader:
             while open_:
                 if self.stopped.is_set():
                     raise ReadInterrupted("The read was interrupted.")
-                messages = _at_hand(consumer, _POLL_S)
+                messages = at_hand(consumer, POLL_S)
                 if messages:
                     heard = time.monotonic()
                 elif time.monotonic() - heard > self._silence_s:
                     names = ", ".join(f"{topic}-{number}" for topic, number in sorted(open_))
                     raise ReadFailed(f"Kafka at {self.servers} sent nothing of {names} for {self._silence_s:.0f} s.")
-                for run in _in_runs(messages, open_, ends):
+                for run in in_runs(messages, open_, ends):
                     if run.ended:
                         open_.discard(run.place)
                         consumer.pause([TopicPartition(*run.place)])
@@ -315,7 +291,7 @@ class Reader:
         try:
             yield None
             while until is None or time.monotonic() < until:
-                yield from tail.read(_POLL_S)
+                yield from tail.read(POLL_S)
                 yield None
         finally:
             tail.close()
@@ -352,141 +328,10 @@ class Reader:
         )
 
 
-class Tail:
-    """Reads partitions on, through restarts of the broker; in order within each, and in none between them."""
-
-    def __init__(self, consumer: Consumer, places: Mapping[Place, int], stopped: threading.Event) -> None:
-        self.positions = dict(places)
-        """The next offset of each partition."""
-        self._consumer = consumer
-        self._stopped = stopped
-        consumer.assign([TopicPartition(*place, offset) for place, offset in places.items()])
-
-    def read(self, timeout_s: float) -> list[Record]:
-        """Return what came, at most some thousand records; after `timeout_s` nothing.
-
-        Raises KafkaException, and ReadInterrupted once the reader was stopped.
-        """
-        if self._stopped.is_set():
-            raise ReadInterrupted("The read was interrupted.")
-        records: list[Record] = []
-        for run in _in_runs(_at_hand(self._consumer, timeout_s), self.positions.keys(), None):
-            # The end may lie behind the last record: what lies between was removed, or is a transaction's marker.
-            self.positions[run.place] = max(self.positions[run.place], run.next_offset)
-            records += map(record_of, run.messages)
-        return records
-
-    def read_to(self, ends: Mapping[Place, int], silence_s: float = SILENCE_S) -> Iterator[list[Record]]:
-        """Yield what comes until every partition was read up to its end, which may be a moment ahead of the log's.
-
-        Raises ReadFailed after a silence.
-        """
-        heard = time.monotonic()
-        while any(self.positions[place] < end for place, end in ends.items()):
-            before = sum(self.positions.values())
-            yield self.read(_POLL_S)
-            if sum(self.positions.values()) > before:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > silence_s:
-                names = ", ".join(f"{topic}-{number}" for topic, number in sorted(ends))
-                raise ReadFailed(f"Kafka sent nothing of {names} for {silence_s:.0f} s.")
-
-    def seek(self, place: Place, offset: int) -> None:
-        """Read one partition again from an offset on."""
-        self._consumer.seek(TopicPartition(*place, offset))
-        self.positions[place] = offset
-
-    def end(self, topic: str, partition: int) -> int:
-        """Ask the broker up to where a partition can be read now. Raises KafkaException."""
-        bounds = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ANSWERED_WITHIN_S)
-        if bounds is None:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return bounds[1]
-
-    def lag(self) -> int:
-        """Return how many offsets were not read yet, as far as the last fetches told."""
-        behind = 0
-        for (topic, partition), position in self.positions.items():
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-            behind += max(0, high - position)
-        return behind
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._consumer.close()
-
-
 def _answered(consumer: Consumer, places: list[Place], when: int) -> dict[Place, int]:
     asked = [TopicPartition(topic, number, when) for topic, number in places]
-    answers = consumer.offsets_for_times(asked, timeout=_ANSWERED_WITHIN_S)
+    answers = consumer.offsets_for_times(asked, timeout=ANSWERED_WITHIN_S)
     for answer in answers:
         if answer.error is not None:
             raise KafkaException(answer.error)
     return {(answer.topic, answer.partition): answer.offset for answer in answers}
-
-
-def _at_hand(consumer: Consumer, timeout_s: float) -> list[Message]:
-    """Return what has come, at most some thousand messages; wait for the first of them, and for no more.
-
-    consume() alone waits its whole time out for the last of as many as it may return.
-    """
-    messages = consumer.consume(_AT_ONCE, 0)
-    if messages or not timeout_s:
-        return messages
-    first = consumer.poll(timeout_s)
-    return [] if first is None else [first, *consumer.consume(_AT_ONCE, 0)]
-
-
-def _in_runs(
-    messages: list[Message], open_: Collection[Place], ends: Mapping[Place, int] | None
-) -> Iterator[MessageRun]:
-    for place, group in groupby(messages, _place):
-        if place in open_:
-            yield _run(place, list(group), None if ends is None else ends[place])
-
-
-def _place(message: Message) -> Place:
-    return message.topic(), message.partition()  # type: ignore[return-value]  # of what was read, both are known
-
-
-def _run(place: Place, messages: list[Message], end: int | None) -> MessageRun:
-    read = [message for message in messages if message.error() is None]
-    if end is not None and read and _offset(read[-1]) >= end:
-        read = [message for message in read if _offset(message) < end]
-        return MessageRun(place, read, end, True)
-    next_offset = _offset(read[-1]) + 1 if read else -1
-    if len(read) == len(messages):
-        return MessageRun(place, read, next_offset, next_offset == end)
-    ended = False
-    for message in messages:
-        error = message.error()
-        if error is None:
-            continue
-        if error.code() == KafkaError._PARTITION_EOF:
-            next_offset, ended = max(next_offset, _offset(message)), True
-        elif not error.retriable() and error.code() not in _PASSING:
-            raise KafkaException(error)
-    return MessageRun(place, read, next_offset, ended)
-
-
-def _offset(message: Message) -> int:
-    return message.offset()  # type: ignore[return-value]  # one that was read has an offset
-
-
-def record_of(message: Message) -> Record:
-    """Return a message as a value of ours."""
-    topic, number = _place(message)
-    pairs = cast(list[tuple[str, str | bytes | None]], message.headers() or [])
-    return Record(
-        topic=topic,
-        partition=number,
-        offset=_offset(message),
-        timestamp_ms=message.timestamp()[1],
-        key=_bytes(message.key()),
-        value=_bytes(message.value()),
-        headers=tuple((name, _bytes(value) or b"") for name, value in pairs),
-    )
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
