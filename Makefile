@@ -19,7 +19,7 @@ HISTORIES ?= 100000
 WALK ?= ci
 KILLED ?= intake coordinator fetch parse enrich classify load notify broker
 
-.PHONY: bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks test-cluster sim planted walk
+.PHONY: docs tidy kafka-jars structure bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks test-cluster sim planted walk
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,11 @@ planted: $(STAMP)  ## put bugs in, one at a time, and see whether they are found
 walk: $(STAMP)  ## every world that small plans can reach: make walk WALK=large
 	$(BIN)/python -m tests.sim.walk $(WALK)
 
+SITE ?= build/docs
+
+docs: $(STAMP)  ## the site of all pages, in build/docs/index.html: a broken link, anchor or diagram fails
+	$(BIN)/sphinx-build -q -E -W --keep-going -b html -c docs/site . $(SITE)
+
 test-deploy: $(STAMP)  ## chart and image: rendered, and checked against the engine's own settings
 	$(BIN)/pytest -q tests/deploy
 
@@ -64,7 +69,7 @@ WORKERS ?= 0
 test-broker: $(STAMP)  ## against a real Kafka and a real ClickHouse engine: make test-broker WORKERS=4 where there are cores
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup tests/broker
 
-test-all: test test-deploy test-broker
+test-all: test test-deploy test-broker  ## fast, chart and image, broker: in this order
 
 .PHONY: fuzz golden
 fuzz: $(STAMP)  ## damaged input for every decoder, longer than CI does: make fuzz EXAMPLES=20000
@@ -77,12 +82,18 @@ lint: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: $(STAMP)
-	$(BIN)/mypy
+	$(BIN)/mypy && $(BIN)/mypy --strict docs/site
 
-imports: $(STAMP)
+imports: $(STAMP)  ## which room may import which: pyproject.toml, [tool.importlinter]
 	$(BIN)/lint-imports
 
-check: lint types imports
+structure: $(STAMP)  ## rooms, and arrows between them; of any commit: make structure REV=5982e6d
+	$(BIN)/python -m tests.structure $(if $(REV),--rev $(REV))
+
+tidy: $(STAMP)  ## what ruff doesn't know: sizes, words of the glossary, dead code
+	$(BIN)/python -m tests.tidy
+
+check: lint types imports tidy
 
 # A released version's schemas are in somebody's log: they are copied once, and never again.
 release-schemas: $(STAMP)
@@ -113,6 +124,10 @@ locks: $(STAMP)  ## after a change of dependencies in pyproject.toml; UPGRADE=--
 	  --extra registry --extra otel --constraints requirements.lock --output-file requirements-runtime.lock pyproject.toml
 	$(BIN)/uv pip compile $(UPGRADE) --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
 	  --group pyproject.toml:image --output-file requirements-image.lock
+
+kafka-jars: $(STAMP)  ## after KAFKA_VERSION was raised: the jars' lock, to be reviewed before it is committed
+	$(BIN)/python -c "from processors.local.jars import resolve_lock; print(resolve_lock(), end='')" > kafka-jars.lock.new
+	mv kafka-jars.lock.new processors/local/kafka-jars.lock
 
 clean:
 	rm -rf $(VENV) .scrapesaga build dist *.egg-info

@@ -84,9 +84,14 @@ def main() -> None:
     before: list[Saga | None] = [None, *states[:-1]]
     plans = {plan.hash: plan}.__getitem__
     url = "https://shop.example/S1-abc123-0000001"
+
+    def identity(_: object) -> str:
+        check_job_id("abc")
+        return canonical_url(url)
+
     rows: list[tuple[str, float, Callable[[Any], Any], Sequence[Any]]] = [
         ("intake: read_request", 1, lambda _: read_request(value, None), (0,)),
-        ("intake: canonical_url, check_job_id", 1, lambda _: (canonical_url(url), check_job_id("abc")), (0,)),
+        ("intake: canonical_url, check_job_id", 1, identity, (0,)),
         ("intake: content_hash", 1, lambda _: content_hash(PIPELINE, url, value), (0,)),
         ("intake: encode_event", 1, encode_event, events[:1]),
         ("coordinator: decode_event", 6, lambda data: decode_event(data, plans), encoded_events),

@@ -20,17 +20,18 @@ from processors.local.kafka import EmbeddedKafka
 from processors.local.ports import free_port
 from processors.local.supervisor import ProcessSpec, Supervisor
 from processors.pipeline.pipeline import read_pipeline
+from processors.process.layout import process_name, read_layout
 from processors.process.provisioning import apply_topics
+from processors.process.roles import COORDINATOR, INTAKE
 from processors.saga.plan import Plan
 from processors.settings.settings import Settings
 from topics.catalogue import DEFAULT_STEPS
 
 PIPELINE = "bench"
-#: Roles that share a process, one process each entry.
-LAYOUTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "one": (("intake", "coordinator", *DEFAULT_STEPS),),
-    "two": (("coordinator",), ("intake", *DEFAULT_STEPS)),
-    "each": (("coordinator",), ("intake",), *((step,) for step in DEFAULT_STEPS)),
+#: Which roles share a process.
+LAYOUTS = {
+    name: read_layout(text, (INTAKE, COORDINATOR, *DEFAULT_STEPS))
+    for name, text in {"one": "one", "two": "coordinator,one", "each": "coordinator,each"}.items()
 }
 _READY_WITHIN_S = 120.0
 _CHILD = "import sys; from processors.process.process import main; sys.exit(main(sys.argv[1:]))"
@@ -97,7 +98,7 @@ class BenchEngine:
 
     def start_process(self, roles: Sequence[str]) -> None:
         """Start one process."""
-        name = "+".join(roles) if len(roles) <= 2 else f"{roles[0]}+{len(roles) - 1}"
+        name = process_name(roles)
         port = self._ports[name] = free_port()
         env = {**self.environment(), "SCRAPESAGA_HTTP_PORT": str(port)}
         argv = (sys.executable, "-P", "-c", _CHILD, *roles)
@@ -111,7 +112,7 @@ class BenchEngine:
             **kept,
             "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", "")))),
             **self.settings_given,
-            "SCRAPESAGA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            **self.kafka.environment,
             "SCRAPESAGA_PIPELINES": str(self.folder / "bench.yaml"),
             "SCRAPESAGA_DATA_DIR": str(self.folder / "workers"),
         }

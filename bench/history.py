@@ -164,12 +164,17 @@ class _Writer:
         event = _answer(command, number)
         self._put(f"{command.step}.results", key, encode_event(event), partition)
         if command.step == "notify" and command.action is Action.EXECUTE:
-            headers = [("job_id", key), ("run", b"%d" % command.run)]
+            headers: list[tuple[str, str | bytes | None]] = [("job_id", key), ("run", b"%d" % command.run)]
             self._put("records", key, _OUTPUT % number, partition, headers)
         return event
 
     def _put(
-        self, topic: str, key: bytes, value: bytes, partition: int, headers: list[tuple[str, bytes]] | None = None
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        partition: int,
+        headers: list[tuple[str, str | bytes | None]] | None = None,
     ) -> int:
         """Append a record at the present time; return its offset."""
         name = self.catalogue.topic(topic).name

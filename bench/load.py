@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -32,8 +32,8 @@ def request(job_id: str, number: int, fails_at: str = "") -> bytes:
 class Offsets:
     """How many records topics hold, asked from the broker in one cheap request."""
 
-    def __init__(self, servers: str, partitions: int) -> None:
-        self._admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    def __init__(self, client: Mapping[str, str], partitions: int) -> None:
+        self._admin = AdminClient({**client, "log_level": 0})
         self._partitions = partitions
 
     def count(self, *topics: str) -> int:
@@ -68,7 +68,7 @@ class LoadResult:
 
 
 def submit(
-    servers: str,
+    client: Mapping[str, str],
     topic: str,
     jobs: Sequence[tuple[str, bytes]],
     *,
@@ -81,7 +81,7 @@ def submit(
 
     `meanwhile` is called with the number of finished jobs at each turn.
     """
-    producer = Producer({"bootstrap.servers": servers, "acks": "all", "linger.ms": 5, "log_level": 0})
+    producer = Producer({**client, "acks": "all", "linger.ms": 5, "log_level": 0})
     sent = done = 0
     give_up = time.monotonic() + give_up_s
     while done < len(jobs):
@@ -99,9 +99,11 @@ def submit(
     producer.flush(30)
 
 
-def outcome(servers: str, urls: str, sagas: str, prefix: str, jobs: int, *, give_up_s: float = 60.0) -> LoadResult:
+def outcome(
+    client: Mapping[str, str], urls: str, sagas: str, prefix: str, jobs: int, *, give_up_s: float = 60.0
+) -> LoadResult:
     """Read the topics until every job whose id begins with `prefix` has ended, and tell how."""
-    reader = Reader({"bootstrap.servers": servers})
+    reader = Reader(client)
     found = LoadResult()
     found.submitted_ms = min(
         record.timestamp_ms for record in reader.records(urls) if (record.key or b"").startswith(prefix.encode())
@@ -128,10 +130,10 @@ def outcome(servers: str, urls: str, sagas: str, prefix: str, jobs: int, *, give
 class StateFollower:
     """Waits for the end of single sagas, as a client that follows the status stream sees it."""
 
-    def __init__(self, servers: str, sagas: str, partitions: int) -> None:
+    def __init__(self, client: Mapping[str, str], sagas: str, partitions: int) -> None:
         self._consumer = Consumer(
             {
-                "bootstrap.servers": servers,
+                **client,
                 "group.id": "bench-follower",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "latest",
@@ -139,7 +141,7 @@ class StateFollower:
                 "log_level": 0,
             }
         )
-        self._producer = Producer({"bootstrap.servers": servers, "acks": "all", "linger.ms": 0, "log_level": 0})
+        self._producer = Producer({**client, "acks": "all", "linger.ms": 0, "log_level": 0})
         places = [TopicPartition(sagas, n) for n in range(partitions)]
         for place in places:
             place.offset = self._consumer.get_watermark_offsets(place, timeout=10)[1]

@@ -25,6 +25,7 @@ import json
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -68,15 +69,17 @@ class Peer:
             return None
         cpu = _by_program(usage.since(before), sagas)
         settings = {"about": self._about, "sagas": sagas, "in_flight": in_flight}
-        common = {"cpu_ms_per_saga": sum(cpu.values()), "cpu": cpu, "settings": settings}
         memory = sum(usage.rss.values())
+        row = ResultRow(
+            self._name, scenario, cpu_ms_per_saga=sum(cpu.values()), cpu=cpu, settings=settings, rss_mb=memory
+        )
         if "latencies_ms" in answer:
             cuts = quantiles(answer["latencies_ms"], n=100)
-            return ResultRow(self._name, scenario, p50_ms=cuts[49], p99_ms=cuts[98], rss_mb=memory, **common)
+            return replace(row, p50_ms=cuts[49], p99_ms=cuts[98])
         failing = len(range(0, sagas, FAILS_EVERY)) if scenario == "S3" else 0
         if (answer["completed"], answer["compensated"]) != (sagas - failing, failing):
             raise RuntimeError(f"{self._name} {scenario}: {answer}; {failing} of {sagas} had to be compensated")
-        return ResultRow(self._name, scenario, sagas_per_s=sagas / answer["seconds"], rss_mb=memory, **common)
+        return replace(row, sagas_per_s=sagas / answer["seconds"])
 
     def close(self) -> None:
         """Let it end."""

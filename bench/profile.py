@@ -43,15 +43,16 @@ def table(path: Path) -> str:
     within: Counter[str] = Counter()
     total = 0
     for line in path.read_text().splitlines():
-        stack, _, seen = line.rpartition(" ")
+        stack, _, count = line.rpartition(" ")
+        seen = int(count)
         frames = [_short(frame) for frame in stack.split(";")]
-        total += int(seen)
-        alone[frames[-1]] += int(seen)
+        total += seen
+        alone[frames[-1]] += seen
         for frame in set(frames):
-            within[frame] += int(seen)
+            within[frame] += seen
     lines = [f"{path.stem}: {total} samples", "   alone  within"]
-    for frame, seen in within.most_common(_SHOWN):
-        lines.append(f"  {100 * alone[frame] / total:5.1f}%  {100 * seen / total:5.1f}%  {frame}")
+    for frame, inside in within.most_common(_SHOWN):
+        lines.append(f"  {100 * alone[frame] / total:5.1f}%  {100 * inside / total:5.1f}%  {frame}")
     return "\n".join(lines)
 
 

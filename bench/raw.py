@@ -5,9 +5,12 @@ Nothing is decided and nothing waits for anything: what the broker and the best 
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -16,6 +19,9 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from bench.usage import Usage
 
 PARTITIONS = 8
+
+# Where a part finds how to reach Kafka: a password is nothing for a command line.
+_CLIENT = "BENCH_RAW_CLIENT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +38,25 @@ class Traffic:
         return max(1, round(self.bytes_produced / self.produced))
 
 
-def measure(servers: str, broker_pid: int, traffic: Traffic, sagas: int, name: str) -> tuple[float, dict[str, float]]:
+def measure(
+    client: Mapping[str, str], broker_pid: int, traffic: Traffic, sagas: int, name: str
+) -> tuple[float, dict[str, float]]:
     """Produce and consume what `sagas` sagas would; return sagas a second and CPU-ms a saga by process.
 
     Producer and consumer are processes of their own and run at the same time.
     """
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    admin = AdminClient({**client, "log_level": 0})
     for made in admin.create_topics([NewTopic(name, PARTITIONS)]).values():
         made.result(20)
     produced, consumed = round(sagas * traffic.produced), round(sagas * traffic.consumed)
     before = Usage.of({"broker": broker_pid})
     began = time.perf_counter()
-    arguments = [servers, name, str(traffic.size)]
+    arguments = [name, str(traffic.size)]
     parts = {
         part: subprocess.Popen(
-            [sys.executable, "-m", "bench.raw", part, str(count), *arguments], stdout=subprocess.PIPE
+            [sys.executable, "-m", "bench.raw", part, str(count), *arguments],
+            stdout=subprocess.PIPE,
+            env={**os.environ, _CLIENT: json.dumps(dict(client))},
         )
         for part, count in (("produce", produced), ("consume", consumed))
     }
@@ -65,10 +75,10 @@ def measure(servers: str, broker_pid: int, traffic: Traffic, sagas: int, name: s
     return sagas / took, used
 
 
-def _produce(count: int, servers: str, topic: str, size: int) -> None:
+def _produce(count: int, client: Mapping[str, str], topic: str, size: int) -> None:
     producer = Producer(
         {
-            "bootstrap.servers": servers,
+            **client,
             "acks": "all",
             "enable.idempotence": True,
             "linger.ms": 5,
@@ -90,8 +100,8 @@ def _produce(count: int, servers: str, topic: str, size: int) -> None:
         raise RuntimeError("not everything was acknowledged")
 
 
-def _consume(count: int, servers: str, topic: str) -> None:
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "bench-raw", "enable.auto.commit": False})
+def _consume(count: int, client: Mapping[str, str], topic: str) -> None:
+    consumer = Consumer({**client, "group.id": "bench-raw", "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, n, 0) for n in range(PARTITIONS)])
     seen, give_up = 0, time.monotonic() + 240
     while seen < count and time.monotonic() < give_up:
@@ -103,12 +113,13 @@ def _consume(count: int, servers: str, topic: str) -> None:
 
 def main() -> None:
     """Run one part; print seconds and CPU seconds."""
-    part, count, servers, topic, size = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
+    part, count, topic, size = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    client = json.loads(os.environ[_CLIENT])
     began, cpu = time.perf_counter(), time.process_time()
     if part == "produce":
-        _produce(count, servers, topic, size)
+        _produce(count, client, topic, size)
     else:
-        _consume(count, servers, topic)
+        _consume(count, client, topic)
     print(time.perf_counter() - began, time.process_time() - cpu)
 
 

@@ -22,8 +22,9 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from processors.kafka.producer import Producer
 from processors.local.kafka import EmbeddedKafka
-from processors.saga_table.recovery import add_saga_table
 from processors.transport.app import create_faust_app, raw_topic, serve
+from processors.transport.batches import batches
+from processors.transport.recovery import add_saga_table
 
 SAGAS, EVENTS = "scrape.sagas", "scrape.events"
 KEY_BYTES = 36
@@ -35,18 +36,20 @@ def main() -> None:
     if arguments.child:
         asyncio.run(restore(arguments))
         return
-    with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder) / "kafka", fast_start=False) as kafka:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedKafka(Path(folder) / "kafka", fast_start=False, login=False) as kafka,
+    ):
         servers = kafka.bootstrap_servers
         began = time.monotonic()
         fill(servers, arguments.states, arguments.size, arguments.partitions)
         print(f"filled {arguments.states:,} states of {arguments.size} bytes in {time.monotonic() - began:.1f} s\n")
         print(f"{'':34}{'seconds':>8}{'CPU s':>8}{'states/s':>10}{'MB':>8}{'bytes a state':>15}")
         for store in arguments.store:
-            for how in arguments.how:
-                data = Path(folder) / f"{store}-{how}"
-                show(f"{store}, {how}", run(servers, data, store, how, arguments))
-                if store == "rocksdb":
-                    show(f"{store}, {how}, again", run(servers, data, store, how, arguments))
+            data = Path(folder) / store
+            show(store, run(servers, data, store, arguments))
+            if store == "rocksdb":
+                show(f"{store}, again", run(servers, data, store, arguments))
 
 
 def _arguments() -> argparse.Namespace:
@@ -55,12 +58,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=500, help="bytes of a state (500)")
     parser.add_argument("--partitions", type=int, default=12)
     parser.add_argument("--store", action="append", choices=["memory", "rocksdb"])
-    parser.add_argument("--how", action="append", choices=["bulk", "faust"], help="our recovery or Faust's own (bulk)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.store = arguments.store or ["memory", "rocksdb"]
-    arguments.how = arguments.how or ["bulk"]
     return arguments
 
 
@@ -98,13 +99,13 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def run(servers: str, data: Path, store: str, how: str, arguments: argparse.Namespace) -> dict[str, float]:
+def run(servers: str, data: Path, store: str, arguments: argparse.Namespace) -> dict[str, float]:
     """Restore in a process of its own; what it measured."""
     command = [sys.executable, __file__, str(arguments.states), "--child", servers, "--data", str(data)]
-    done = subprocess.run([*command, "--store", store, "--how", how], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([*command, "--store", store], stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     if found["states"] != arguments.states:
-        sys.exit(f"{store}, {how}: restored {found['states']:,.0f} of {arguments.states:,} states")
+        sys.exit(f"{store}: restored {found['states']:,.0f} of {arguments.states:,} states")
     return found
 
 
@@ -120,12 +121,11 @@ async def restore(arguments: argparse.Namespace) -> None:
     """Start a coordinator's app, wait until it is restored, print what that took as JSON."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    (store,), (how,) = arguments.store, arguments.how
+    (store,) = arguments.store
     producer, stop = Producer(arguments.child), asyncio.Event()
     app = create_faust_app(
         f"bench-{arguments.data.name}",
         bootstrap_servers=arguments.child,
-        transport="fast" if how == "bulk" else "faust",
         store=f"{store}://",
         data_dir=arguments.data,
     )
@@ -140,13 +140,12 @@ async def restore(arguments: argparse.Namespace) -> None:
         producer=producer,
         client={"bootstrap.servers": arguments.child},
         topic=SAGAS,
-        bulk=how == "bulk",
         on_restored=walk,
     )
 
     @app.agent(raw_topic(app, EVENTS))
     async def coordinate(stream: object) -> None:
-        async for _ in stream.noack():  # type: ignore[attr-defined]  # a stream
+        async for _ in batches(stream):  # type: ignore[arg-type]  # a stream
             pass
 
     before_bytes, before_cpu, began = _rss_bytes(), time.process_time(), time.monotonic()

@@ -77,7 +77,7 @@ def _median_of(group: Sequence[ResultRow]) -> ResultRow:
         load=median(row.load for row in group),
         python=first.python,
         spin_ms=median(row.spin_ms for row in group),
-        **numbers,  # type: ignore[arg-type]  # the names are those of the fields
+        **numbers,
     )
 
 

@@ -47,9 +47,9 @@ class Run:
 
     def __init__(self, engine: BenchEngine) -> None:
         self.engine = engine
-        self.servers = engine.kafka.bootstrap_servers
+        self.client = engine.kafka.client
         self.partitions = engine.settings().partitions
-        self._offsets = Offsets(self.servers, self.partitions)
+        self._offsets = Offsets(self.client, self.partitions)
 
     def settings(self, load: SagaLoad) -> dict[str, object]:
         """What a row says of how it was made."""
@@ -87,7 +87,7 @@ class Run:
                 os.kill(engine.pids()[self.coordinator()], signal.SIGKILL)
 
         submit(
-            self.servers,
+            self.client,
             engine.topic("urls"),
             jobs,
             in_flight=load.in_flight,
@@ -98,7 +98,7 @@ class Run:
         used, memory = engine.usage().since(before), engine.usage().rss
         if warm_up:
             return ResultRow(NAME, scenario)
-        seen = outcome(self.servers, engine.topic("urls"), engine.topic("sagas"), prefix, load.sagas)
+        seen = outcome(self.client, engine.topic("urls"), engine.topic("sagas"), prefix, load.sagas)
         _check(seen, load)
         cpu = {name: value / load.sagas for name, value in used.items()}
         more = {}
@@ -125,7 +125,7 @@ class Run:
 
         Returns the milliseconds of each, a client's, end to end, and what every process used meanwhile.
         """
-        follower = StateFollower(self.servers, self.engine.topic("sagas"), self.partitions)
+        follower = StateFollower(self.client, self.engine.topic("sagas"), self.partitions)
         prefix, times = f"S2-{uuid.uuid4().hex[:6]}-", []
         try:
             before = self.engine.usage()
@@ -163,7 +163,7 @@ class Run:
         """The messages and bytes of the last S1 saga in the topics, through the bare client."""
         traffic = self._traffic()
         rate, cpu = raw.measure(
-            self.servers, self.engine.pids()["broker"], traffic, sagas, f"raw-{uuid.uuid4().hex[:8]}"
+            self.client, self.engine.pids()["broker"], traffic, sagas, f"raw-{uuid.uuid4().hex[:8]}"
         )
         return ResultRow(
             "confluent-kafka alone",
@@ -175,7 +175,7 @@ class Run:
         )
 
     def _traffic(self) -> raw.Traffic:
-        reader = Reader({"bootstrap.servers": self.servers})
+        reader = Reader(self.client)
         read_again = [self.engine.topic(f"{step}.commands") for step in DEFAULT_STEPS]
         read_again += [self.engine.topic("events"), self.engine.topic("urls")]
         others = [self.engine.topic(f"{step}.results") for step in DEFAULT_STEPS] + [self.engine.topic("sagas")]

@@ -42,7 +42,7 @@ def measure(folder: Path, urls: int) -> ResultRow:
 
 def _carry(engine: LocalEngine, world: SampleServers, urls: int) -> ResultRow:
     prefix = engine.settings().topic_prefix
-    client = {"bootstrap.servers": engine.bootstrap_servers}
+    client = engine.client
     reader = Reader(client)
     pids = {**engine.supervisor.pids(), "shop and API": world.pid}
     for name, server in (("broker", engine.kafka), ("ClickHouse", engine.clickhouse)):

@@ -1,6 +1,6 @@
-"""Measure the transport: pass-through rate and CPU of each transport, and the latency of one record at a time.
+"""Measure the transport: pass-through rate and CPU, and the latency of one record at a time.
 
-    python bench/transport.py [--events 100000] [--partitions 8] [--only fast]
+    python bench/transport.py [--events 100000] [--partitions 8]
 
 Starts an embedded Kafka. CPU is that of the copying process alone, in microseconds an event. A hop is a record's way from
 send() to the agent of another process's topic, its acknowledgement included; a round trip is two hops.
@@ -39,19 +39,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--partitions", type=int, default=8)
-    parser.add_argument("--only", choices=["fast", "faust"])
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--bootstrap", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        part = copy_events if options.part == "copy" else measure_trips
-        sys.exit(part(options.bootstrap, options.only, options.events, options.partitions))
-    with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder), fast_start=False) as broker:
-        for transport in [options.only] if options.only else ["fast", "faust"]:
-            for part in ("copy", "trips"):
-                command = [sys.executable, __file__, "--part", part, "--only", transport]
-                command += ["--bootstrap", broker.bootstrap_servers, "--partitions", str(options.partitions)]
-                subprocess.run([*command, "--events", str(options.events)], check=True)
+        measure = copy_events if options.part == "copy" else measure_trips
+        sys.exit(measure(options.bootstrap, options.events, options.partitions))
+    with tempfile.TemporaryDirectory() as folder, EmbeddedKafka(Path(folder), fast_start=False, login=False) as broker:
+        for part in ("copy", "trips"):
+            command = [sys.executable, __file__, "--part", part]
+            command += ["--bootstrap", broker.bootstrap_servers, "--partitions", str(options.partitions)]
+            subprocess.run([*command, "--events", str(options.events)], check=True)
 
 
 def create(bootstrap: str, partitions: int) -> tuple[str, str]:
@@ -63,7 +61,7 @@ def create(bootstrap: str, partitions: int) -> tuple[str, str]:
     return names
 
 
-def copy_events(bootstrap: str, transport: Any, events: int, partitions: int) -> int:
+def copy_events(bootstrap: str, events: int, partitions: int) -> int:
     """Copy `events` records from one topic to another and report rate and CPU from the first to the last."""
     source, sink = create(bootstrap, partitions)
     confluent = ConfluentProducer(
@@ -72,9 +70,7 @@ def copy_events(bootstrap: str, transport: Any, events: int, partitions: int) ->
     for number in range(events):
         confluent.produce(source, VALUE, key=b"0123456789abcdef", partition=number % partitions)
     confluent.flush()
-    app = create_faust_app(
-        source, bootstrap_servers=bootstrap, transport=transport, data_dir=Path(tempfile.mkdtemp()), client_id="bench"
-    )
+    app = create_faust_app(source, bootstrap_servers=bootstrap, data_dir=Path(tempfile.mkdtemp()), client_id="bench")
     producer = Producer(bootstrap)
     end = asyncio.Event()
     report: list[str] = []
@@ -93,7 +89,7 @@ def copy_events(bootstrap: str, transport: Any, events: int, partitions: int) ->
             if copied == events:
                 took, used = time.perf_counter() - began, time.process_time() - cpu
                 report.append(
-                    f"{transport:5} pass-through {events / took:8,.0f} events/s {used / events * 1e6:6.1f} us CPU an event, "
+                    f"pass-through {events / took:8,.0f} events/s {used / events * 1e6:6.1f} us CPU an event, "
                     f"{events / turns:,.0f} records a batch"
                 )
                 end.set()
@@ -101,12 +97,10 @@ def copy_events(bootstrap: str, transport: Any, events: int, partitions: int) ->
     return run(app, producer, end, report)
 
 
-def measure_trips(bootstrap: str, transport: Any, events: int, partitions: int) -> int:
+def measure_trips(bootstrap: str, events: int, partitions: int) -> int:
     """Send one record after another through two agents and report the time of the round trip."""
     there, back = create(bootstrap, partitions)
-    app = create_faust_app(
-        there, bootstrap_servers=bootstrap, transport=transport, data_dir=Path(tempfile.mkdtemp()), client_id="bench"
-    )
+    app = create_faust_app(there, bootstrap_servers=bootstrap, data_dir=Path(tempfile.mkdtemp()), client_id="bench")
     producer = Producer(bootstrap)
     end = asyncio.Event()
     returned: asyncio.Queue[float] = asyncio.Queue()
@@ -126,7 +120,7 @@ def measure_trips(bootstrap: str, transport: Any, events: int, partitions: int) 
             batch.done()
 
     async def send() -> None:
-        trips = []
+        trips: list[float] = []
         cpu = time.process_time()
         for number in range(-WARM_UP_TRIPS, TRIPS):
             if not number:
@@ -137,7 +131,7 @@ def measure_trips(bootstrap: str, transport: Any, events: int, partitions: int) 
         cuts = quantiles(trips, n=100)
         used_us = (time.process_time() - cpu) / TRIPS * 1e6
         report.append(
-            f"{transport:5} round trip of 2 hops: p50 {cuts[49]:.2f} ms, p90 {cuts[89]:.2f}, p99 {cuts[98]:.2f}, "
+            f"round trip of 2 hops: p50 {cuts[49]:.2f} ms, p90 {cuts[89]:.2f}, p99 {cuts[98]:.2f}, "
             f"{used_us:,.0f} us CPU"
         )
         end.set()

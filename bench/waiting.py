@@ -112,7 +112,7 @@ def fill(engine: BenchEngine, saga: Saga, waiting: int) -> None:
     """Write the states of all waiting sagas to the saga log."""
     producer = Producer(
         {
-            "bootstrap.servers": engine.kafka.bootstrap_servers,
+            **engine.kafka.client,
             "linger.ms": 50,
             "queue.buffering.max.messages": 100_000,
             "log_level": 0,
@@ -139,7 +139,7 @@ class _Waiting:
         self._engine = engine
         self._saga = saga
         self._waiting = waiting
-        self._offsets = Offsets(engine.kafka.bootstrap_servers, engine.settings().partitions)
+        self._offsets = Offsets(engine.kafka.client, engine.settings().partitions)
 
     def memory_mb(self) -> float:
         """Resident memory of the coordinator."""
@@ -159,7 +159,7 @@ class _Waiting:
         engine = self._engine
         results = engine.topic(f"{DEFAULT_STEPS[-1]}.results")
         before, done = engine.usage(), self._offsets.count(results)
-        producer = Producer({"bootstrap.servers": engine.kafka.bootstrap_servers, "log_level": 0})
+        producer = Producer({**engine.kafka.client, "log_level": 0})
         for key, value, partition in self._answers(engine.settings().partitions):
             producer.produce(engine.topic("events"), value, key, partition=partition)
         producer.flush(30)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-REDACTED = "***"
-#: A shorter one would be blotted out of texts that have nothing to do with it.
+from processors.secret_search import REDACTED as REDACTED
+from processors.secret_search import redact_known
+
+#: A shorter one would be redacted in texts that have nothing to do with it.
 SHORTEST_REDACTED = 4
 LONGEST = 200
 QUERY = "?***"
@@ -15,7 +17,8 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u
 
 def sanitised_url(url: object) -> str:
     """Return a URL without user name, password, query and fragment; of a long one the beginning. Takes any text."""
-    place, mark, _ = str(url).partition("#")[0].partition("?")
+    # Secrets first: half of one, where the text is cut, is found by nobody.
+    place, mark, _ = redact_known(str(url)).partition("#")[0].partition("?")
     scheme, colon, rest = place.rpartition("://")
     authority, slash, path = rest.lstrip("/").partition("/")
     return (scheme + colon + authority.rpartition("@")[2] + slash + path)[:LONGEST] + (QUERY if mark else "")

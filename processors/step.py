@@ -72,6 +72,7 @@ class Address:
 class StepCall(msgspec.Struct, frozen=True):
     """One command as the step sees it.
 
+    `url` is the canonical URL, which names the job: compare and store it. `address` is what was submitted: request it.
     `record` merges the record fields of all earlier steps; `outputs` holds each earlier step's own data by step name.
     In a compensation `output` is what this step's `run` returned, or None if that was never learned.
     `timeout` says how long this attempt may take; the engine cancels it then. `record_schema` is the Avro schema of the
@@ -95,6 +96,7 @@ class StepCall(msgspec.Struct, frozen=True):
     label: str = ""
     partition: int = 0
     confirms: bool = False
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Engine:
         topic: str,
         key: bytes,
         value: bytes | None,
-        headers: Sequence[tuple[str, bytes]] = (),
+        headers: Sequence[tuple[str, bytes | None]] = (),
         *,
         partition: int | None = None,
     ) -> Record:

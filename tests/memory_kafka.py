@@ -36,7 +36,7 @@ class MemoryTopics:
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        headers: Sequence[tuple[str, bytes]] = (),
+        headers: Sequence[tuple[str, bytes | None]] = (),
         partition: int = -1,
     ) -> Record:
         """Append a record now."""
@@ -141,7 +141,7 @@ class MemoryProducer(SyncProducer):
         *,
         key: bytes | None = None,
         partition: int = -1,
-        headers: Sequence[tuple[str, bytes]] = (),
+        headers: Sequence[tuple[str, bytes | None]] = (),
     ) -> None:
         self.last_offset = self._topics.append(topic, key, value, headers, partition).offset
         self.sent += 1

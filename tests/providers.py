@@ -82,7 +82,7 @@ def kafka(folder: Path) -> Iterator[str]:
         case Provider.EMBEDDED:
             from processors.local.kafka import EmbeddedKafka
 
-            with EmbeddedKafka(folder) as broker:
+            with EmbeddedKafka(folder, login=False) as broker:
                 yield broker.bootstrap_servers
         case Provider.DOCKER:
             with _kafka_container() as servers:
@@ -99,7 +99,7 @@ def clickhouse(folder: Path) -> Iterator[ClickHouseAddress]:
             from processors.local.clickhouse import EmbeddedClickHouse
 
             with EmbeddedClickHouse(folder, faults=True) as engine:
-                yield ClickHouseAddress(engine.url, has_faults=True)
+                yield ClickHouseAddress(engine.url, engine.user, engine.password, has_faults=True)
         case Provider.DOCKER:
             with _clickhouse_container() as address:
                 yield address

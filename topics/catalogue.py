@@ -23,6 +23,8 @@ _Config = Mapping[str, str]
 _MIB = 1024 * 1024
 #: A record's headers and its batch's own fields, on top of the largest value.
 _OVERHEAD_BYTES = _MIB // 2
+#: What a batch takes beyond its one record: its header, the lengths, the framing of a compression that gains nothing.
+_BATCH_BYTES = 1_024
 #: One event, result or request: Kafka's usual limit.
 _MESSAGE_BYTES = _MIB
 #: A state or a command carries the outputs of all earlier steps, each of which came in an event of its own.
@@ -86,6 +88,11 @@ class Topic:
     def max_message_bytes(self) -> int:
         """The largest batch that the broker takes; a producer that sends one record more than this is refused."""
         return int(self.config["max.message.bytes"])
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The largest record, with key and headers: what a batch of this record alone adds to it stays below the limit."""
+        return self.max_message_bytes - _BATCH_BYTES
 
 
 @dataclass(frozen=True, slots=True)

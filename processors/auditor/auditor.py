@@ -13,6 +13,7 @@ from processors.auditor.spend import SpendAudit
 from processors.auditor.watermark import Moment, Watermark
 from processors.kafka.partitioner import partition_for
 from processors.kafka.record import Record
+from processors.messages.dead_letters import source_of
 from processors.messages.wire import FindPlan
 from processors.saga.events import Submitted
 from processors.saga.invariants import Violation
@@ -74,16 +75,13 @@ class Auditor:
         return self.watermark.read(record.topic, record.partition, record.timestamp_ms)
 
     def _letter(self, record: Record, moment: Moment) -> None:
-        about = dict(record.headers)
-        try:
-            partition, offset = int(about["dead-letter-partition"]), int(about["dead-letter-offset"])
-        except (KeyError, ValueError):
+        source = source_of(record.headers)
+        if source is None:
             return
-        source = about.get("dead-letter-topic", b"").decode("utf-8", "replace")
-        if source == self.scope.catalogue.urls.name:
-            self._intake.answer(partition, offset, moment, rejected=True)
-        elif source == self.scope.events and partition in self._partitions:
-            self._partitions[partition].letter(offset)
+        if source.topic == self.scope.catalogue.urls.name:
+            self._intake.answer(source.partition, source.offset, moment, rejected=True)
+        elif source.topic == self.scope.events and source.partition in self._partitions:
+            self._partitions[source.partition].letter(source.offset)
 
     def _accepted(self, event: Submitted, moment: Moment) -> None:
         self._intake.answer(event.origin.partition, event.origin.offset, moment)

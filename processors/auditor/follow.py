@@ -87,7 +87,7 @@ class Follower:
         yield from self._reader.starts(self._reader.places(topic.name for topic in topics), begin.since_ms).items()
 
     def _refresh(self) -> None:
-        self._plans.book = PlanBook.of(self._reader.records(self._topics.plans.name))
+        self._plans.book = PlanBook.of((one.key, one.value) for one in self._reader.records(self._topics.plans.name))
 
     def _seed(self) -> int:
         """Take over the sagas that were in flight at the beginning, each at its last state from before."""

@@ -12,7 +12,7 @@ from processors.auditor.scope import ReportViolation, Scope
 from processors.auditor.violations import Invariant, position_of
 from processors.auditor.watermark import Moment, Waiting, Watermark
 from processors.kafka.partitioner import partition_for
-from processors.kafka.record import Record
+from processors.kafka.record import Record, header_values
 from processors.saga.invariants import LogPosition, Violation
 from processors.saga.plan import StepPlan
 from processors.saga.state import Phase, Saga, StepState, StepStatus, Undo
@@ -52,7 +52,7 @@ class RecordsAudit:
 
     def record(self, record: Record) -> None:
         """Take a record of the topic; one without our headers is somebody else's."""
-        job_id = next((value for name, value in record.headers if name == JOB_ID), b"").decode("utf-8", "replace")
+        job_id = header_values(record.headers).get(JOB_ID, b"").decode("utf-8", "replace")
         key = record.key or b""
         self._latest[key] = Latest(job_id, record.value is not None, position_of(record), record.timestamp_ms)
         self._latest.move_to_end(key)

@@ -43,6 +43,37 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**found, **given}
 
 
+def check_engine(environ: Mapping[str, str], settings: Settings) -> None:
+    """Raise LocalError where a local engine is meant and there is none, instead of waiting for its Kafka."""
+    if environ.get(SERVERS):
+        return
+    from processors.local.claim import holder_of
+    from processors.local.errors import LocalError
+
+    folder = Path(environ.get(DATA_DIR) or DEFAULT_DATA_DIR).absolute()
+    if (folder / ADDRESSES).exists():
+        # A Kafka of somebody else's may well be there without the engine.
+        password = environment(environ).get("SCRAPESAGA_SASL_PASSWORD_FILE", "")
+        if Path(password).parent == folder / "kafka" and holder_of(folder) is None:
+            raise LocalError(f"The engine of {folder} isn't running: start it with `scrapesaga up`.")
+    elif not _answers(settings.bootstrap_servers):
+        raise LocalError(
+            f"No engine here: there is no {folder / ADDRESSES}, and nothing listens at {settings.bootstrap_servers}. Go to "
+            f"where `scrapesaga up` was started, or name its folder by {DATA_DIR}, or a Kafka of your own by {SERVERS}."
+        )
+
+
+def _answers(address: str) -> bool:
+    import socket
+
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
 class Context:
     """The settings of one command, read when first needed, and the engine that they lead to."""
 
@@ -53,6 +84,18 @@ class Context:
 
         return Settings.from_env(environment(os.environ))
 
+    def check(self) -> None:
+        """Raise LocalError if a local engine is meant and there is none."""
+        check_engine(os.environ, self.settings)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that operations are asked of. Raises LocalError if there is none here."""
+        from processors.operations.engine import Engine
+
+        self.check()
+        return Engine(self.settings)
+
     def run(self, work: Callable[[Engine], Awaitable[T]]) -> T:
         """Return what an operation returns; Ctrl-C stops what it reads."""
         import asyncio
@@ -60,19 +103,14 @@ class Context:
         return asyncio.run(self._run(work))
 
     async def _run(self, work: Callable[[Engine], Awaitable[T]]) -> T:
-        from processors.operations.engine import Engine
-
-        async with Engine(self.settings) as engine:
+        async with self.engine as engine:
             return await work(engine)
 
     @property
-    def client_if_known(self) -> dict[str, str] | None:
-        """Settings of a confluent client if the settings could be read, for error messages."""
-        if "settings" not in self.__dict__:
-            return None
-        from processors.operations.engine import Engine
-
-        return Engine(self.settings).client
+    def client_if_known(self) -> Mapping[str, str] | None:
+        """Settings of a confluent client if they were needed and could be read, for error messages."""
+        engine: Engine | None = self.__dict__.get("engine")
+        return None if engine is None else engine.client
 
 
 def user_name() -> str:

@@ -31,6 +31,7 @@ def topics_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
     from topics.changes import Refused, explain, mend
 
     context: Context = ctx.obj
+    context.check()
     found = plan_topics(context.settings, wanted(context))
     for change in found:
         if as_json:
@@ -51,6 +52,7 @@ def topics_apply(ctx: typer.Context, as_json: AsJson = False) -> None:
     from topics.changes import explain
 
     context: Context = ctx.obj
+    context.check()
     changed = apply_topics(context.settings, wanted(context))
     for change in changed:
         typer.echo(_difference(context, change) if as_json else f"mended: {explain(change)}")
@@ -72,6 +74,8 @@ def topics_verify(
         patience = parse_duration(wait)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--wait") from error
+    if not patience:
+        context.check()
     if patience:
         wait_for_topics(context.settings, wanted(context), patience, lambda why: typer.echo(f"waits: {why}", err=True))
     elif as_json and (found := plan_topics(context.settings, wanted(context))):

@@ -16,7 +16,7 @@ class Batches(Generic[Row]):
 
     The first row after a pause goes at once. Rows that come within `wait` of the last insert go together when that time
     is over, or as soon as there are `rows` of them: ClickHouse makes a part of each insert, and refuses more when it has
-    too many. `insert` takes a list of rows; an error of it for which `divisible` holds is laid to single rows, by halving.
+    too many. `insert` takes a list of rows; an error of it for which `divisible` holds is bisected to find the bad rows.
     """
 
     def __init__(

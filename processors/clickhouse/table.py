@@ -173,7 +173,7 @@ def table_name(text: str) -> str:
 
 
 def is_table_name(text: str) -> bool:
-    """Whether the text can name a table or database without surprises: letters, digits, underscores."""
+    """Whether the text can name a table or database without quotes: letters, digits, underscores."""
     return _NAME.fullmatch(text) is not None
 
 

@@ -23,16 +23,18 @@ from processors.errors import ConfigurationError
 from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
 from processors.messages.scrape_request import ScrapeRequest, canonical_url, derived_job_id, encode_request
-from processors.process.process import COORDINATOR, INTAKE
+from processors.process.roles import COORDINATOR, INTAKE
 
 PIPELINE = "demo"
 # Without a job's end for so long nothing more comes: faults that pass need several attempts, a second or so apart, and a
 # kill costs the session timeout, a start on a busy machine, and a rebalance.
 GIVE_UP_S = 180.0
+# With late charges, one paid call in so many ends so late: after all attempts of `hasty` steps, and their cancellation.
+LATE_CHARGE_RATE, LATE_CHARGE_SECONDS = 0.05, 30.0
 STEPS = ("fetch", "parse", "enrich", "classify", "load", "notify")
 
 
-def demo_pipeline(world: SampleServers) -> dict[str, object]:
+def demo_pipeline(world: SampleServers) -> dict[str, Any]:
     """Return the demo's pipeline: two paid steps, one of which can be taken back at the API."""
     retry = {"attempts": 8, "base": "200ms", "cap": "2s"}
 
@@ -66,6 +68,14 @@ def demo_pipeline(world: SampleServers) -> dict[str, object]:
     }
 
 
+def hasty(pipeline: dict[str, Any]) -> dict[str, Any]:
+    """Return the pipeline with paid steps that give a product up long before it is charged late, and then cancel it."""
+    for step in pipeline["steps"]:
+        if step["use"] == "enrich":
+            step |= {"timeout": "3s", "retry": {"attempts": 4, "base": "200ms", "cap": "1s"}}
+    return pipeline
+
+
 # The sample shop leaves the price out of some pages: without it a record is worth nothing here.
 PRICE = {
     # A page that sells several variants states the lowest price only.
@@ -79,20 +89,37 @@ PRICE = {
 
 
 def run_demo(
-    *, urls: int, fault_rate: float, data_dir: Path, seed: int = 1, keep: bool = False, kills: Sequence[str] = ()
+    *,
+    urls: int,
+    fault_rate: float,
+    data_dir: Path,
+    seed: int = 1,
+    keep: bool = False,
+    kills: Sequence[str] = (),
+    late_charges: bool = False,
 ) -> int:
     """Run the demo; return 0 if the verdict is clean, else 4. Its data goes with a clean verdict, unless `keep`.
 
     Each of `kills`, a role, "broker" or "clickhouse", is ended by SIGKILL on the way, spread evenly over the jobs.
-    Raises LocalError, before anything starts for a name that there isn't.
+    With `late_charges` the paid API charges some products long after the steps have given them up, and after the
+    cancellation found nothing to take back. Raises LocalError, before anything starts for a name that there isn't.
     """
     check_targets(kills, (INTAKE, COORDINATOR, *STEPS))
     console = Console()
     folder = data_dir.absolute() / "demo" / f"{seed}-{urls}-{time.strftime('%Y%m%d%H%M%S')}"
     folder.mkdir(parents=True)
-    with SampleServers(folder / "world", seed=seed, products=urls, fault_rate=fault_rate, permanent_rate=0.02) as world:
+    with SampleServers(
+        folder / "world",
+        seed=seed,
+        products=urls,
+        fault_rate=fault_rate,
+        permanent_rate=0.02,
+        late_charge_rate=LATE_CHARGE_RATE if late_charges else 0.0,
+        late_charge_seconds=LATE_CHARGE_SECONDS,
+    ) as world:
         pipeline = folder / "demo.yaml"
-        pipeline.write_text(yaml.safe_dump(demo_pipeline(world), sort_keys=False), "utf-8")
+        plan = hasty(demo_pipeline(world)) if late_charges else demo_pipeline(world)
+        pipeline.write_text(yaml.safe_dump(plan, sort_keys=False), "utf-8")
         engine = LocalEngine(
             data_dir / "demo" / "engine",
             [pipeline],
@@ -118,7 +145,7 @@ def run_demo(
 
 def _run(console: Console, engine: LocalEngine, world: SampleServers, kills: Sequence[str]) -> int:
     settings = engine.settings()
-    client = {"bootstrap.servers": engine.bootstrap_servers}
+    client = engine.client
     prefix = settings.topic_prefix
     expected: dict[str, str] = {}
     producer = Producer({**client, "acks": "all", "enable.idempotence": True})
@@ -142,7 +169,7 @@ def _run(console: Console, engine: LocalEngine, world: SampleServers, kills: Seq
             phases={job: str(state["phase"]) for job, state in states.items()},
             rejected=rejected,
             set_aside=len(letters) - rejected,
-            warehouse=outside.warehouse_jobs(engine.clickhouse_url, f"{PIPELINE}_live") & expected.keys(),
+            warehouse=outside.warehouse_jobs(engine.warehouse, f"{PIPELINE}_live") & expected.keys(),
             records=frozenset(key.decode() for key in records),
             invoices=outside.invoices(world.api_url),
             reasons={job: f"{state['failed_step']}: {state['reason']}" for job, state in states.items()},

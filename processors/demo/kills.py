@@ -10,9 +10,12 @@ from datetime import timedelta
 
 from processors.local.engine import LocalEngine
 from processors.local.errors import LocalError
+from processors.local.server import LocalServer
 
 BROKER, CLICKHOUSE = "broker", "clickhouse"
 _RUNNING_WITHIN = timedelta(seconds=30)
+# As long as the first start may take on a machine that has ten times as much to do as it has cores.
+_BACK_WITHIN = timedelta(seconds=180)
 _POLL_S = 0.05
 
 
@@ -27,7 +30,8 @@ def check_targets(targets: Sequence[str], roles: Sequence[str]) -> None:
 def kill(engine: LocalEngine, target: str) -> int:
     """End a process by SIGKILL and return its pid; servers are up again on return, processors soon after it.
 
-    Raises LocalError for a server that isn't this engine's own, or a processor that doesn't run within half a minute.
+    The engine itself brings them back. Raises LocalError for a server that isn't this engine's own or doesn't come back,
+    or a processor that doesn't run within half a minute.
     """
     match target:
         case "broker" | "clickhouse":
@@ -35,12 +39,20 @@ def kill(engine: LocalEngine, target: str) -> int:
             pid = None if server is None else server.pid
             if server is None or pid is None:
                 raise LocalError(f"The {target} isn't run by this engine, so it can't be killed here.")
-            server.kill()
-            server.start()
+            os.kill(pid, signal.SIGKILL)
+            _wait_until_back(server, pid)
         case role:
             pid = running(engine, role)
             os.kill(pid, signal.SIGKILL)
     return pid
+
+
+def _wait_until_back(server: LocalServer, killed: int) -> None:
+    give_up = time.monotonic() + _BACK_WITHIN.total_seconds()
+    while server.pid == killed or not server.is_up:
+        if time.monotonic() > give_up:
+            raise LocalError(f"{server.what} isn't back {_BACK_WITHIN} after it was killed; see {server.log_path}")
+        time.sleep(_POLL_S)
 
 
 def running(engine: LocalEngine, name: str) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 import httpx
 
 from processors.kafka.reader import Reader
+from processors.local.engine import WarehouseLogin
+from processors.messages.dead_letters import source_of
 from processors.operations.queries import all_states
 from processors.saga.invariants import LogPosition
 
@@ -20,13 +23,11 @@ def dead_letters(reader: Reader, topic: str) -> dict[LogPosition, str]:
     """
     found = {}
     for record in reader.records(topic):
-        about = {name: value.decode("utf-8", "replace") for name, value in record.headers}
-        place = LogPosition(
-            about.get("dead-letter-topic", record.topic),
-            int(about.get("dead-letter-partition", record.partition)),
-            int(about.get("dead-letter-offset", record.offset)),
-        )
-        found[place] = about.get("dead-letter-reason", "")
+        source = source_of(record.headers)
+        if source is None:
+            found[LogPosition(record.topic, record.partition, record.offset)] = ""
+        else:
+            found[LogPosition(source.topic, source.partition, source.offset)] = source.reason
     return found
 
 
@@ -55,9 +56,12 @@ def saga_states(reader: Reader, topic: str) -> dict[str, dict[str, Any]]:
     return {state["job_id"]: state for state in all_states(reader, topic).all()}
 
 
-def warehouse_jobs(url: str, view: str) -> frozenset[str]:
+def warehouse_jobs(warehouse: WarehouseLogin, view: str) -> frozenset[str]:
     """Return the job_ids that users see in a view; none before the first load has made it."""
-    client = clickhouse_connect.get_client(dsn=url.replace("http://", "http://default@"))
+    where = urlsplit(warehouse.url)
+    client = clickhouse_connect.get_client(
+        host=where.hostname, port=where.port, username=warehouse.user, password=warehouse.password
+    )
     try:
         if not client.command(f"EXISTS TABLE {view}"):
             return frozenset()

@@ -47,6 +47,8 @@ class PaidApi:
         self._answers: Counter[str] = Counter()
         self._drawn: Counter[str] = Counter()
         self._replayed = 0
+        self._late: dict[str, asyncio.Task[None]] = {}
+        self._late_charges = 0
 
     def application(self) -> web.Application:
         """The routes, for any aiohttp runner."""
@@ -59,10 +61,19 @@ class PaidApi:
         app.router.add_get("/_faults", self._show_faults)
         app.router.add_post("/_faults", self._change_faults)
         app.router.add_get("/_stats", self._stats)
+        app.on_cleanup.append(self._forget_late)
         return app
+
+    async def _forget_late(self, _app: web.Application) -> None:
+        # An API that is stopped charges nobody any more; what it had not booked was never done.
+        for task in self._late.values():
+            task.cancel()
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if "Origin" in request.headers:
+            # Only browsers send it: whatever page is open there must not change how this API fails.
+            return refusal(403, "no_web_pages", "ask from a program: web pages have no access here")
         if request.path.startswith(CONTROL):
             return await handler(request)
         match self._faults.mode:
@@ -96,12 +107,14 @@ class PaidApi:
             return refusal(400, "invalid_json", "the body must be a JSON object: the record of one product")
         digest = hashlib.sha256(json.dumps(payload, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
+        product = str(payload.get("url") or payload.get("sku") or digest)
+
         def effect() -> web.Response:
             try:
                 standing = self._ledger.paid(key, request.path, digest)
                 if standing is not None:
                     self._replayed += 1
-                elif self._faults.refuses(self._seed, str(payload.get("url") or payload.get("sku") or digest)):
+                elif self._faults.refuses(self._seed, product):
                     return refusal(422, "unprocessable_product", "this product can't be processed: don't retry")
                 else:
                     invoice = Invoice(key, request.path, PRICES[request.path], digest, work(payload), utc_now())
@@ -114,7 +127,26 @@ class PaidApi:
                 )
             return web.json_response(standing.answer)
 
+        if self._is_late(key, request.path, product):
+            invoice = Invoice(key, request.path, PRICES[request.path], digest, work(payload), utc_now())
+            self._attempts[f"{request.path}:{key}"] += 1
+            # Not the request's own task: the charge comes whether the client waits for it or not.
+            if key not in self._late:
+                self._late[key] = asyncio.create_task(self._charge_late(invoice))
+            await asyncio.shield(self._late[key])
+            return effect()
         return await self._faulty(request, f"{request.path}:{key}", effect)
+
+    def _is_late(self, key: str, path: str, product: str) -> bool:
+        if self._ledger.knows(key) or self._faults.refuses(self._seed, product):
+            return False
+        return key in self._late or self._faults.charges_late(self._seed, path, product)
+
+    async def _charge_late(self, invoice: Invoice) -> None:
+        await asyncio.sleep(self._faults.late_charge_seconds)
+        self._ledger.charge(invoice)
+        self._late_charges += 1
+        del self._late[invoice.key]
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
         payload = await json_object(request) or {}
@@ -128,6 +160,8 @@ class PaidApi:
             return refusal(400, "key_missing", 'name the key to cancel: {"key": "..."} or the header Idempotency-Key')
 
         def effect() -> web.Response:
+            if key in self._late:
+                return refusal(404, "nothing_to_cancel", "nothing was charged under this key")
             return web.json_response({"status": self._ledger.cancel(key, utc_now()), "key": key})
 
         return await self._faulty(request, CANCEL + key, effect)
@@ -221,6 +255,7 @@ class PaidApi:
                 "answers": self._answers,
                 "faults": self._drawn,
                 "replayed": self._replayed,
+                "charged_late": self._late_charges,
                 "charged": len(invoices),
                 "cancelled": cancelled,
                 "blocked": len(self._ledger.blocked),

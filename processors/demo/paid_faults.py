@@ -55,6 +55,14 @@ class PaidFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     malformed_after: Rate = 0.0
     permanent_rate: Rate = 0.0
     """Share of the products that /enrich and /classify refuse for good, with 422."""
+    late_charge_rate: Rate = 0.0
+    """Share of the products, for each of the two, that are charged at the end of a call that takes very long.
+
+    No attempt is answered before. A cancellation that comes before finds nothing, is answered 404 and forgotten: the
+    charge comes all the same, and a cancellation after it refunds.
+    """
+    late_charge_seconds: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+    """How long after the first attempt of a key it is charged, whether anybody waits for it or not."""
     faulty_attempts: Annotated[int, msgspec.Meta(ge=0)] = 2
     """A key's requests beyond this number are served: a client that retries often enough always gets through."""
     cancels_fail: bool = True
@@ -67,10 +75,10 @@ class PaidFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"the rates sum up to {total:g}: lower them to 1 or less together")
 
     @classmethod
-    def spread(cls, fault_rate: float, *, permanent_rate: float = 0.0, hang_seconds: float = 30.0) -> "PaidFaults":
-        """The same share for every kind of fault, `fault_rate` together."""
+    def spread(cls, fault_rate: float, **others: float) -> "PaidFaults":
+        """The same share for every kind of fault, `fault_rate` together; `others` are fields of their own."""
         rates: dict[str, object] = {fault.value: fault_rate / len(PaidFault) for fault in PaidFault}
-        return msgspec.convert(rates | {"permanent_rate": permanent_rate, "hang_seconds": hang_seconds}, cls)
+        return msgspec.convert(rates | others, cls)
 
     def changed(self, changes: dict[str, object]) -> "PaidFaults":
         """These faults with some fields replaced; raises msgspec.ValidationError that names the wrong field."""
@@ -93,10 +101,17 @@ class PaidFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def refuses(self, seed: int, product: str) -> bool:
         """Whether this product, named by its URL, is one of those refused for good."""
-        # Only the end of the path: the sample shop has another port on every start, and a product that redirects has
-        # two addresses, of which the one that was fetched may not be the one that was asked for.
-        name = urlsplit(product).path.rpartition("/")[2] or product
-        return share(f"{seed}:permanent:{name}") < self.permanent_rate
+        return share(f"{seed}:permanent:{_name(product)}") < self.permanent_rate
+
+    def charges_late(self, seed: int, path: str, product: str) -> bool:
+        """Whether this product, named by its URL, is one of those that the endpoint charges late."""
+        return share(f"{seed}:late:{path}:{_name(product)}") < self.late_charge_rate
+
+
+def _name(product: str) -> str:
+    # Only the end of the path: the sample shop has another port on every start, and a product that redirects has two
+    # addresses, of which the one that was fetched may not be the one that was asked for.
+    return urlsplit(product).path.rpartition("/")[2] or product
 
 
 def share(text: str) -> float:

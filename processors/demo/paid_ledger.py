@@ -88,6 +88,10 @@ class InvoiceLedger:
             raise KeyReused(key)
         return invoice
 
+    def knows(self, key: str) -> bool:
+        """Whether this key was ever charged or cancelled."""
+        return key in self._invoices or key in self._blocked
+
     def charge(self, invoice: Invoice) -> Invoice:
         """Book the invoice unless its key is paid already; returns what stands in the books."""
         standing = self.paid(invoice.key, invoice.endpoint, invoice.payload_sha256)

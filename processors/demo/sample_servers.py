@@ -18,7 +18,7 @@ from typing import Self
 import msgspec
 from aiohttp import web
 
-from processors.demo.paid_api import PaidApi
+from processors.demo.paid_api import PRICES, PaidApi
 from processors.demo.paid_faults import PaidFaults
 from processors.demo.paid_ledger import InvoiceLedger, LedgerCorrupt
 from processors.demo.shop import Shop
@@ -27,6 +27,8 @@ from processors.demo.shop_products import ExpectedProduct, ProductCatalogue, Tru
 READY_SECONDS = 60.0
 """A cold start takes one second; a machine that needs longer than this is broken or overloaded beyond use."""
 STOP_SECONDS = 5.0
+API_TOKEN = "SAMPLE_API_TOKEN"
+"""The variable with the bearer token that the API asks for."""
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -53,6 +55,8 @@ class SampleServers:
         fault_rate: float = 0.0,
         permanent_rate: float = 0.0,
         slow_seconds: float = 2.0,
+        late_charge_rate: float = 0.0,
+        late_charge_seconds: float = 60.0,
         api_token: str | None = None,
         shop_port: int = 0,
         api_port: int = 0,
@@ -63,8 +67,12 @@ class SampleServers:
         self.shop_url = ""
         self.api_url = ""
         self._data_dir = data_dir
-        self._faults = PaidFaults.spread(fault_rate, permanent_rate=permanent_rate, hang_seconds=slow_seconds)
-        self._permanent_rate = permanent_rate
+        self._more_faults = {
+            "permanent_rate": permanent_rate,
+            "late_charge_rate": late_charge_rate,
+            "late_charge_seconds": late_charge_seconds,
+        }
+        self._faults = PaidFaults.spread(fault_rate, hang_seconds=slow_seconds, **self._more_faults)
         self._slow_seconds = slow_seconds
         self._ports = (shop_port, api_port)
         self._child: subprocess.Popen[bytes] | None = None
@@ -101,9 +109,13 @@ class SampleServers:
     def expected(self, number: int) -> ExpectedProduct:
         """How a saga that scrapes this product and then asks the paid API must end."""
         scraped = self.catalogue.expected(number)
-        if scraped.outcome == "completed" and self._faults.refuses(self.catalogue.seed, self.truth(number)["url"]):
+        if scraped.outcome != "completed":
+            return scraped
+        seed, url = self.catalogue.seed, self.truth(number)["url"]
+        if self._faults.refuses(seed, url):
             return ExpectedProduct("compensated", "refused")
-        return scraped
+        late = any(self._faults.charges_late(seed, path, url) for path in PRICES)
+        return ExpectedProduct("either", "charged late") if late else scraped
 
     def start(self) -> Self:
         """Run the child and return once both servers listen; raises WorldFailed."""
@@ -162,20 +174,19 @@ class SampleServers:
             "--seed": self.catalogue.seed,
             "--products": self.catalogue.products,
             "--fault-rate": self.catalogue.fault_rate,
-            "--permanent-rate": self._permanent_rate,
+            **{f"--{name.replace('_', '-')}": value for name, value in self._more_faults.items()},
             "--slow-seconds": self._slow_seconds,
             "--ledger": self.ledger_path,
-            "--api-token": self.api_token,
             "--shop-port": self._ports[0],
             "--api-port": self._ports[1],
         }
         # -P: a folder named `schemas` where the user stands must not shadow anything of ours.
         command = [sys.executable, "-P", "-m", "processors.demo.sample_servers", "--end-with-stdin"]
-        # One word an option: a token may begin with a dash.
         return command + [f"{option}={value}" for option, value in options.items()]
 
     def _environment(self) -> dict[str, str]:
-        environment = dict(os.environ)
+        # Not on the command line, which every user of the machine can read.
+        environment = {**os.environ, API_TOKEN: self.api_token}
         if CHECKOUT.name not in ("site-packages", "dist-packages"):
             # A checkout that isn't installed; -P keeps Python from finding it by itself.
             inherited = environment.get("PYTHONPATH")
@@ -205,7 +216,11 @@ async def serve(options: argparse.Namespace) -> None:
         loop.add_reader(sys.stdin.fileno(), stopped.set)
     catalogue = ProductCatalogue(options.seed, options.products, options.fault_rate)
     faults = PaidFaults.spread(
-        options.fault_rate, permanent_rate=options.permanent_rate, hang_seconds=options.slow_seconds
+        options.fault_rate,
+        hang_seconds=options.slow_seconds,
+        permanent_rate=options.permanent_rate,
+        late_charge_rate=options.late_charge_rate,
+        late_charge_seconds=options.late_charge_seconds,
     )
     ledger = InvoiceLedger(options.ledger)
     shop = Shop(catalogue, slow_seconds=options.slow_seconds)
@@ -243,13 +258,16 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--products", type=int, default=100, help="how many the shop sells")
     parser.add_argument("--fault-rate", type=float, default=0.0, help="share of products and API calls that misbehave")
     parser.add_argument("--permanent-rate", type=float, default=0.0, help="share of products that the API refuses")
+    parser.add_argument("--late-charge-rate", type=float, default=0.0, help="share of products that are charged late")
+    parser.add_argument("--late-charge-seconds", type=float, default=60.0, help="how late that is")
     parser.add_argument("--slow-seconds", type=float, default=2.0, help="how long a slow answer takes")
     parser.add_argument("--ledger", type=Path, help="file that keeps the API's invoices over restarts")
-    parser.add_argument("--api-token", default="sample-token", help="bearer token that the API asks for")
     parser.add_argument("--shop-port", type=int, default=0, help="0 picks a free port")
     parser.add_argument("--api-port", type=int, default=0, help="0 picks a free port")
     parser.add_argument("--end-with-stdin", action="store_true", help="stop when stdin closes")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.api_token = os.environ.get(API_TOKEN) or "sample-token"
+    return options
 
 
 def main() -> None:

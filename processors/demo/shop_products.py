@@ -107,9 +107,12 @@ class Truth(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class ExpectedProduct:
-    """How a saga over one product must end, with the class of the reason when it is compensated."""
+    """How a saga over one product must end, with the class of the reason when it is compensated.
 
-    outcome: Literal["completed", "compensated"]
+    "either": it depends on who is faster, the API or the patience of the step.
+    """
+
+    outcome: Literal["completed", "compensated", "either"]
     reason: str | None = None
 
 

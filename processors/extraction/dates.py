@@ -10,7 +10,6 @@ from functools import lru_cache
 from dateparser.date import DateDataParser
 from dateparser.languages.loader import default_loader
 
-ORDERS = ("DMY", "MDY", "YMD", "YDM", "DYM", "MYD")
 _TIME_OF_DAY = re.compile(r"\d[:.h]\d\d|\d\s*[ap]\.?m\b|T\d\d", re.IGNORECASE)
 _LONGEST = 120
 

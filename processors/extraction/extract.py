@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 
 from processors.extraction.fields import CompiledField, Fields
 from processors.extraction.page import Page
@@ -15,6 +16,10 @@ from processors.extraction.values import read
 _MOST_ITEMS = 1000
 # Unreadable matches of one source that are looked at before the next source is asked.
 _MOST_TRIES = 50
+# Matches of one source that are looked at, the same ones again too.
+_MOST_LOOKED_AT = 20_000
+# What a preset's rules make tidy is short: a number, a name, with some words around it.
+_LONGEST_UNTIDY = 2_000
 
 
 class FieldMissing(Exception):
@@ -76,15 +81,17 @@ def _readable(
 ) -> tuple[list[object], str | None]:
     """The values that the source gives (one is enough for a single field), with the first text that is not one."""
     values: list[object] = []
+    seen: set[str] = set()
     unread: str | None = None
     failures = 0
-    for raw in source.find(page):
-        text = raw.text if field.tidy is None else field.tidy(raw.text) or ""
+    for raw in islice(source.find(page), _MOST_LOOKED_AT):
+        text = raw.text if field.tidy is None else field.tidy(raw.text[:_LONGEST_UNTIDY]) or ""
         value = read(field.kind, replace(raw, text=text), field.hints, page, now)
         if value is None:
             failures += 1
             unread = unread or raw.text.strip()
-        elif value not in values:
+        elif (known := repr(value)) not in seen:
+            seen.add(known)
             values.append(value)
         if (values and not field.many) or len(values) == _MOST_ITEMS or failures == _MOST_TRIES:
             break

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import TypeAlias
 
 Node: TypeAlias = Mapping[str, object]
@@ -30,14 +31,21 @@ _KINDS = {
 RELATED = frozenset(
     ("isRelatedTo", "isSimilarTo", "isAccessoryOrSparePartFor", "isConsumableFor", "itemListElement", "mentions")
 )
-_COMMENT = re.compile(r"/\*.{0,20}?\*/|<!--|-->|<!\[CDATA\[|\]\]>|^\s*//.*$", re.MULTILINE)
+# What follows each other can't match the same: a script of a million newlines is looked at once, not once a line.
+_COMMENT = re.compile(r"/\*.{0,20}?\*/|<!--|-->|<!\[CDATA\[|\]\]>|^[^\S\n]*+//.*$", re.MULTILINE)
 # A string, kept as it is, or a comma with nothing after it, dropped. Strings first, so commas inside them survive;
 # one without an end runs to the end of the script: to try again at each of its quotes takes minutes on hostile pages.
-_STRING_OR_LOOSE_COMMA = re.compile(r'("(?:[^"\\]|\\.)*(?:"|\\?\Z))|,(?=\s*[}\]])', re.DOTALL)
+_STRING_OR_LOOSE_COMMA = re.compile(r'("(?:[^"\\]++|\\.)*+(?:"|\\?\Z))|,(?=\s*+[}\]])', re.DOTALL)
+_BETWEEN_DOCUMENTS = re.compile(r"[\s;,]*+(?=[{\[])")
 _BAD_ESCAPE = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
 # Deeper than any shop nests; a bound keeps hostile pages from exhausting the stack.
 _MAX_DEPTH = 60
 _MOST_DIGITS = 40
+# To begin with a script, and to try it leniently, takes as long as this many values.
+_EACH_SCRIPT = 10
+_TEXT_KEYS = ("@value", "name", "url", "contentUrl", "@id")
+# A text in a list in an object in a list: each level more may multiply what is looked through.
+_TEXT_DEPTH = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,11 @@ class FoundValue:
 
     value: object
     holder: Node
+
+
+def values_in(text: str) -> int:
+    """About how many values a script's text has, counted without reading it. Of quotes shops write some four a value."""
+    return _EACH_SCRIPT + text.count("{") + text.count("[") + text.count(",") + text.count('"') // 8
 
 
 def read_script(text: str) -> list[object] | None:
@@ -89,11 +102,27 @@ def _number(literal: str) -> Decimal | None:
 
 
 def _next_document(text: str, at: int) -> int | None:
-    match = re.compile(r"[\s;,]*(?=[{\[])").match(text, at)
+    match = _BETWEEN_DOCUMENTS.match(text, at)
     return match.end() if match else None
 
 
-def nodes(documents: Iterable[object]) -> list[Node]:
+class Nodes(list[Node]):
+    """Nodes in document order, found by their type without a look at all others."""
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        places: dict[str, list[int]] = {}
+        for at, node in enumerate(self):
+            for name in types_of(node):
+                places.setdefault(name, []).append(at)
+        return places
+
+    def of_types(self, wanted: Iterable[str]) -> list[Node]:
+        """The nodes that have one of the types."""
+        return [self[at] for at in sorted({at for name in wanted for at in self._places.get(name, ())})]
+
+
+def nodes(documents: Iterable[object]) -> Nodes:
     """Every object in the documents, outer before inner, in document order; `@graph` and lists are seen through.
 
     What is only related to the page's subject (similar products, lists of others) comes after everything else.
@@ -102,7 +131,7 @@ def nodes(documents: Iterable[object]) -> list[Node]:
     related: list[Node] = []
     for document in documents:
         _collect(document, own, related, 0)
-    return own + related
+    return Nodes(own + related)
 
 
 def _collect(value: object, own: list[Node], related: list[Node], depth: int) -> None:
@@ -121,7 +150,11 @@ def types_of(node: Node) -> frozenset[str]:
     """The node's types without their vocabulary: `http://schema.org/Product` is Product."""
     declared = node.get("@type")
     names = declared if isinstance(declared, list) else [declared]
-    return frozenset(re.split(r"[/#:]", name)[-1] for name in names if isinstance(name, str))
+    return frozenset(name[_after_vocabulary(name) :] for name in names if isinstance(name, str))
+
+
+def _after_vocabulary(name: str) -> int:
+    return max(name.rfind("/"), name.rfind("#"), name.rfind(":")) + 1
 
 
 def is_path(text: str) -> bool:
@@ -138,36 +171,36 @@ def follow(path: str, every: Iterable[Node]) -> Iterator[FoundValue]:
     first, *names = path.split(".")
     if first[:1].isupper():
         wanted = _KINDS.get(first, frozenset((first,)))
-        starts: Iterable[Node] = (node for node in every if types_of(node) & wanted)
+        known = every if isinstance(every, Nodes) else Nodes(every)
+        starts: Iterable[Node] = known.of_types(wanted)
     else:
         names = [first, *names]
         starts = every
     for node in starts:
-        yield from _steps(node, names, node)
+        yield from _steps(node, names, node, 0)
 
 
-def _steps(value: object, names: list[str], holder: Node) -> Iterator[FoundValue]:
+def _steps(value: object, names: list[str], holder: Node, depth: int) -> Iterator[FoundValue]:
+    if depth > _MAX_DEPTH:
+        return
     if isinstance(value, list):
         for item in value:
-            yield from _steps(item, names, holder)
+            yield from _steps(item, names, holder, depth + 1)
     elif not names:
         if value is not None:
             yield FoundValue(value, holder)
     elif isinstance(value, Mapping):
         if names[0] in value:
-            yield from _steps(value[names[0]], names[1:], value)
+            yield from _steps(value[names[0]], names[1:], value, depth + 1)
         elif "@graph" in value:
-            yield from _steps(value["@graph"], names, value)
+            yield from _steps(value["@graph"], names, value, depth + 1)
 
 
-def plain(value: object) -> str | None:
+def plain(value: object, depth: int = 0) -> str | None:
     """The text that a value stands for: itself, or an object's @value, name, url or @id."""
-    if isinstance(value, Mapping):
-        return next(
-            (text for key in ("@value", "name", "url", "contentUrl", "@id") if (text := plain(value.get(key)))), None
-        )
-    if isinstance(value, list):
-        return next((text for item in value if (text := plain(item))), None)
+    if isinstance(value, (Mapping, list)):
+        inner = map(value.get, _TEXT_KEYS) if isinstance(value, Mapping) else value
+        return next((text for item in inner if (text := plain(item, depth + 1))), None) if depth < _TEXT_DEPTH else None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):

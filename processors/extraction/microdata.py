@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Callable
+from typing import TypeAlias
 
 from lxml import etree
 
 from processors.extraction.jsonld import RELATED
-from processors.extraction.text import text_of
 
 _URL_ATTRIBUTES = {"a": "href", "link": "href", "area": "href", "img": "src", "source": "src", "iframe": "src"}
 _MARKED = etree.XPath("descendant-or-self::*[@itemscope or @itemprop]")
-# A property's item is looked for this far up; pages nest some thirty deep, hostile ones without end.
-_MOST_LEVELS = 200
+
+TextOf: TypeAlias = Callable[[etree._Element], str]
+# An item, with the list that items inside it go to.
+_Scope: TypeAlias = tuple[dict[str, object], list[dict[str, object]]]
 
 
-def items(root: etree._Element) -> list[dict[str, object]]:
+def items(root: etree._Element, text_of: TextOf) -> list[dict[str, object]]:
     """Every item of the page in document order, nested ones too; a property given twice is a list.
 
     A property outside any item belongs to none, though shops that forget `itemscope` mean the product: those are
@@ -24,24 +26,36 @@ def items(root: etree._Element) -> list[dict[str, object]]:
     own: list[dict[str, object]] = []
     related: list[dict[str, object]] = []
     stray: dict[str, object] = {}
-    # Of each element with `itemscope`: its item, with the list that items inside it go to.
-    found: dict[etree._Element, tuple[dict[str, object], list[dict[str, object]]]] = {}
+    # Of each element with `itemscope` its own, of those on the way up to one the same.
+    scopes: dict[etree._Element, _Scope] = {}
     for element in _MARKED(root):
-        above = islice(element.iterancestors(), _MOST_LEVELS)
-        owner, place = next((found[parent] for parent in above if parent in found), (stray, own))
+        owner, place = _scope_of(element, scopes, (stray, own))
         names = (element.get("itemprop") or "").split()
         if element.get("itemscope") is None:
-            value: object = value_of(element)
+            value: object = value_of(element, text_of)
         else:
             value = item = {"@type": (element.get("itemtype") or "").split()}
             place = place if RELATED.isdisjoint(names) else related
             place.append(item)
-            found[element] = (item, place)
+            scopes[element] = (item, place)
         for name in names:
             _add(owner, name, value)
     if stray:
         own.append(stray | {"@type": "Product"})
     return own + related
+
+
+def _scope_of(element: etree._Element, scopes: dict[etree._Element, _Scope], outside: _Scope) -> _Scope:
+    """The item around an element. The way up is remembered: elements in the same place don't go it again."""
+    way: list[etree._Element] = []
+    scope = outside
+    for above in element.iterancestors():
+        if above in scopes:
+            scope = scopes[above]
+            break
+        way.append(above)
+    scopes.update(dict.fromkeys(way, scope))
+    return scope
 
 
 def _add(owner: dict[str, object], name: str, value: object) -> None:
@@ -53,7 +67,7 @@ def _add(owner: dict[str, object], name: str, value: object) -> None:
         owner[name] = [held, value]
 
 
-def value_of(element: etree._Element) -> str:
+def value_of(element: etree._Element, text_of: TextOf) -> str:
     """A property's value: `content` wherever it is set, then what the HTML standard says for the element."""
     content = element.get("content")
     if content is not None:

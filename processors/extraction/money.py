@@ -10,9 +10,8 @@ from price_parser import Price
 
 from processors.extraction.currencies import ANYWHERE, BESIDE_NUMBER, WITHOUT_DECIMALS, code_of
 
-_NUMBER = (
-    r"(?:\d{1,3}(?: \d{3})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,'\u2019]\d+)*)(?:[.,] \d\d(?!\d))?(?:[.,][-\u2013]+)?|[.,]\d+"
-)
+# Digits are taken for good: no currency begins with one, and three hundred would be shared out in thousands of ways.
+_NUMBER = r"(?:\d{1,3}(?: \d{3})++(?!\d)(?:[.,]\d++)?|\d++(?:[.,'\u2019]\d++)*+)(?:[.,] \d\d(?!\d))?(?:[.,][-\u2013]++)?|[.,]\d++"
 #: An amount beside a currency, on either side.
 AT_CURRENCY = re.compile(
     rf"(?P<before>{BESIDE_NUMBER})\s*(?P<number>{_NUMBER})|(?P<number2>{_NUMBER})\s*(?P<after>{BESIDE_NUMBER})",

@@ -3,54 +3,89 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from itertools import islice
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from lxml import etree
 
 from processors.extraction import jsonld, microdata
+from processors.extraction.budget import MOST_JSON_VALUES, MOST_TEXT, PageTooLarge, check_source
 from processors.extraction.currencies import code_of
+from processors.extraction.jsonld import Nodes
+from processors.extraction.outline import Shown, elements_of, places_by_name, texts_of
+from processors.extraction.remembered import Remembered
 from processors.extraction.text import text_of
 
-_SCRIPTS = etree.XPath("//script[contains(translate(@type, 'LDJSON', 'ldjson'), 'ld+json')]")
-_METAS = etree.XPath("//meta[@content]")
-# `descendant::`, not `//` with a predicate: libxml2 sorts what `//` finds, in quadratic time for many siblings.
-_TEXTS = etree.XPath(
-    "//body/descendant::text()[normalize-space() and not(parent::script or parent::style or parent::noscript or parent::template)]"
-)
-_NAMED = etree.XPath("//body/descendant::*[@class or @id or @itemprop]")
-_INLINE = etree.XPath("//script[not(@src)]/text()")
+T = TypeVar("T")
+
 _CURRENCY_METAS = ("og:price:currency", "product:price:currency", "pricecurrency")
-_NAMING = ("class", "id", "itemprop", "data-testid")
-_BASE = etree.XPath("string(//base[@href][1]/@href)")
+# Looked for in one walk: each search of a tree takes as long.
+_SOUGHT = ("script", "meta", "base", "title", "h1")
 _MOST_HEADINGS = 8
 _SHORTEST_HEADING = 6
+# A title that goes on beyond this says nothing more of the product; every text of the page is looked for in it.
+_LONGEST_TITLE = 2_000
+# Browsers and servers take no longer addresses.
+_LONGEST_ADDRESS = 8_192
 _EMPTY = b"<html></html>"
-
-
-class Shown(NamedTuple):
-    """A piece of visible text, with the element that it stands in."""
-
-    text: str
-    element: etree._Element
 
 
 class Page:
     """One HTML page at one address. Reading it never changes it."""
 
     def __init__(self, html: str, url: str) -> None:
-        # Lone surrogates come out of JSON strings and broken decoders; libxml2 takes only what UTF-8 can say.
-        self.html = html if html.isascii() else html.encode("utf-8", "replace").decode("utf-8")
+        check_source(html)
+        html = html.replace("\x00", "").strip()
+        try:
+            body = html.encode()
+        except UnicodeEncodeError:
+            # Lone surrogates come out of JSON strings and broken decoders; libxml2 takes only what UTF-8 can say.
+            body = html.encode("utf-8", "replace")
+            html = body.decode()
+        self.html = html
         self.url = url
-        self.root = _parsed(self.html.replace("\x00", "").strip().encode())
+        self.root = _parsed(body)
+        self._texts_left = MOST_TEXT
+        self._found: dict[object, Any] = {}
+
+    def once(self, rule: Callable[[Page], Iterable[T]]) -> Iterable[T]:
+        """What a rule finds on the page: several fields ask for the same, and it is looked for once."""
+        if rule not in self._found:
+            self._found[rule] = Remembered(rule(self))
+        found: Remembered[T] = self._found[rule]
+        return found
+
+    def text_of(self, element: etree._Element, enough: int | None = None) -> str:
+        """The text inside the element, as `text.text_of` gives it. Raises PageTooLarge if too much was asked for."""
+        return text_of(element, enough, self._spend)
+
+    def _spend(self, characters: int) -> None:
+        self._texts_left -= characters
+        if self._texts_left < 0:
+            raise PageTooLarge(f"the elements asked for hold over {MOST_TEXT:,} characters, each inside of others")
+
+    @cached_property
+    def _of_tag(self) -> dict[str, list[etree._Element]]:
+        found: dict[str, list[etree._Element]] = {tag: [] for tag in _SOUGHT}
+        for element in self.root.iter(*_SOUGHT):
+            found[element.tag].append(element)
+        return found
+
+    @cached_property
+    def _elements(self) -> list[etree._Element]:
+        return elements_of(self.root)
 
     @cached_property
     def _scripts(self) -> list[list[object] | None]:
-        return [jsonld.read_script(script.text or "") for script in _SCRIPTS(self.root)]
+        texts = [each.text or "" for each in self._of_tag["script"] if "ld+json" in (each.get("type") or "").lower()]
+        if (values := sum(map(jsonld.values_in, texts))) > MOST_JSON_VALUES:
+            raise PageTooLarge(
+                f"the page's JSON-LD has some {values:,} values, over the {MOST_JSON_VALUES:,} that are read"
+            )
+        return [jsonld.read_script(text) for text in texts]
 
     @cached_property
     def unreadable_scripts(self) -> int:
@@ -58,23 +93,25 @@ class Page:
         return self._scripts.count(None)
 
     @cached_property
-    def jsonld(self) -> list[jsonld.Node]:
+    def jsonld(self) -> Nodes:
         """All JSON-LD nodes in document order."""
         return jsonld.nodes(self._scripts)
 
     @cached_property
-    def microdata(self) -> list[dict[str, object]]:
+    def microdata(self) -> Nodes:
         """All microdata items in document order."""
-        return microdata.items(self.root)
+        return Nodes(microdata.items(self.root, self.text_of))
 
     @cached_property
     def meta(self) -> dict[str, list[str]]:
         """Contents of <meta> by their `property`, `name` or `itemprop` in lower case."""
         found: dict[str, list[str]] = {}
-        for element in _METAS(self.root):
+        for element in self._of_tag["meta"]:
+            if (content := element.get("content")) is None:
+                continue
             for attribute in ("property", "name", "itemprop"):
                 if name := element.get(attribute):
-                    found.setdefault(name.strip().lower(), []).append(element.get("content", "").strip())
+                    found.setdefault(name.strip().lower(), []).append(content.strip())
         return found
 
     @cached_property
@@ -108,31 +145,31 @@ class Page:
 
     @cached_property
     def titles(self) -> str:
-        """The page's <title> with its og:title and its main heading."""
-        declared = next((text_of(element) for element in self.root.iter("title")), "")
-        return " ".join((declared, *self.meta.get("og:title", ())[:1], "" if self._h1 is None else text_of(self._h1)))
+        """The page's <title> with its og:title and its main heading, of long ones the beginning."""
+        heading = "" if self._h1 is None else self.text_of(self._h1, _LONGEST_TITLE)
+        parts = (self._title, *self.meta.get("og:title", ())[:1], heading)
+        return " ".join(part[:_LONGEST_TITLE] for part in parts)
+
+    @cached_property
+    def _title(self) -> str:
+        return next((text_of(element, _LONGEST_TITLE)[:_LONGEST_TITLE] for element in self._of_tag["title"]), "")
 
     @cached_property
     def _h1(self) -> etree._Element | None:
         """The <h1> that shares most words with the <title>: logos, dialogs and shelves have theirs too."""
-        declared = next((text_of(element) for element in self.root.iter("title")), "")
-        title = {*declared.casefold().split(), *" ".join(self.meta.get("og:title", ())).casefold().split()}
+        declared = " ".join(self.meta.get("og:title", ()))[:_LONGEST_TITLE]
+        title = {*self._title.casefold().split(), *declared.casefold().split()}
         shared: list[tuple[int, etree._Element]] = []
-        for element in islice(self.root.iter("h1"), _MOST_HEADINGS):
-            words = {*text_of(element).casefold().split()}
+        for element in self._of_tag["h1"][:_MOST_HEADINGS]:
+            words = {*self.text_of(element, _LONGEST_TITLE).casefold().split()}
             shared.append((len(words & title), element))
         best = max(shared, key=lambda pair: pair[0], default=(0, None))
         return best[1] if best[0] else None
 
     @cached_property
     def _named(self) -> dict[str, list[tuple[int, etree._Element]]]:
-        # By their names, since a page has far fewer of these than elements. In lower case once, here: XPath's
-        # translate() in every search took seconds on large pages.
-        named: dict[str, list[tuple[int, etree._Element]]] = {}
-        for at, element in enumerate(_NAMED(self.root)):
-            names = " ".join([name for key in _NAMING if (name := element.get(key))]).lower()
-            named.setdefault(names, []).append((at, element))
-        return named
+        # By their names, since a page has far fewer of these than elements.
+        return places_by_name(self._elements)
 
     def named(self, words: re.Pattern[str]) -> Iterator[etree._Element]:
         """Elements in whose class, id, itemprop or test id (in lower case) the pattern is found, in document order."""
@@ -142,13 +179,12 @@ class Page:
     @cached_property
     def scripts(self) -> str:
         """The source of all inline scripts."""
-        return "\n".join(map(str, _INLINE(self.root)))
+        return "\n".join(text for each in self._of_tag["script"] if each.get("src") is None and (text := each.text))
 
     @cached_property
     def texts(self) -> list[Shown]:
         """Every piece of text that a reader sees, in document order, white space made plain."""
-        shown = ((" ".join(text.split()), text.getparent(), text.is_tail) for text in _TEXTS(self.root))
-        return [Shown(text, above.getparent() if tail else above) for text, above, tail in shown if text]
+        return texts_of(self._elements)
 
     @cached_property
     def places(self) -> dict[etree._Element, int]:
@@ -179,11 +215,14 @@ class Page:
     @cached_property
     def base(self) -> str:
         """The address that relative links start from."""
-        return self.resolved(self.url, str(_BASE(self.root))) or self.url
+        link = next((link for each in self._of_tag["base"] if (link := each.get("href")) is not None), "")
+        return self.resolved(self.url, link) or self.url
 
     @staticmethod
     def resolved(base: str, link: str) -> str:
         """The link made absolute, or nothing where it is no address."""
+        if len(base) + len(link) > _LONGEST_ADDRESS:
+            return ""
         try:
             absolute = urljoin(base, link)
             urlsplit(absolute)

@@ -92,7 +92,7 @@ class FieldRule:
 def _price_if_sold(page: Page) -> Iterator[Raw]:
     """No guess where the product is gone: amounts on such a page are those of other products."""
     if not is_gone(page):
-        yield from prices(page)
+        yield from page.once(prices)
 
 
 def _stock_or_price(page: Page) -> Iterator[Raw]:

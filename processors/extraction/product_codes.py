@@ -41,6 +41,10 @@ _URL_TOKEN = re.compile(
 _ID_KEYS = re.compile(r"sku|variant|pid|product_?id|item|article|^id$", re.I)
 _LONGEST = 60
 _MOST = 50
+# Numbers in an address that are looked for on the page, and places in which each is met.
+_MOST_TOKENS = 12
+_MOST_PLACES = 2_000
+_BEFORE, _AFTER = "\"'>:=", "\"'<,;&"
 _BOOKLAND = ("978", "979")
 
 
@@ -67,11 +71,26 @@ def _in_address(page: Page) -> Iterator[str]:
     address = page.address
     values = [value for key, value in parse_qsl(address.query) if _ID_KEYS.search(key)]
     segments = [unquote(segment) for segment in address.path.split("/")[::-1] if segment]
-    for part in (*values, *segments[:3]):
-        for match in reversed(list(_URL_TOKEN.finditer(part))):
-            token = match[1] or match[2]
-            if re.search(rf"""(?:["'>\s:=]|^){re.escape(token)}(?=["'<\s,;&])""", page.html):
-                yield token
+    parts = (*values[:_MOST], *segments[:3])
+    tokens = (match[1] or match[2] for part in parts for match in reversed(list(_URL_TOKEN.finditer(part))))
+    for token in islice(dict.fromkeys(tokens), _MOST_TOKENS):
+        if _stands_alone(token, page.html):
+            yield token
+
+
+def _stands_alone(token: str, html: str) -> bool:
+    """Whether the page has the token as a value of its own."""
+    at = html.find(token)
+    for _ in range(_MOST_PLACES):
+        if at < 0:
+            return False
+        end = at + len(token)
+        if (at == 0 or html[at - 1] in _BEFORE or html[at - 1].isspace()) and (
+            html[end : end + 1] in _AFTER or html[end : end + 1].isspace()
+        ):
+            return end < len(html)
+        at = html.find(token, end)
+    return False
 
 
 def tidy_sku(text: str) -> str | None:

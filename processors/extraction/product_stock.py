@@ -45,9 +45,8 @@ def stock(page: Page) -> Iterator[Raw]:
     for value in _DECLARED(page.root):
         if _SCHEMA.search(str(value)):
             yield Raw(str(value))
-    yield from _named(page)
-    if lack := _lack(page):
-        yield Raw(lack)
+    yield from page.once(_named)
+    yield from islice(page.once(_lacks), 1)
     if _buyable(page):
         yield Raw("InStock")
     yield from map(Raw, _SCRIPTED.values(page))
@@ -55,8 +54,8 @@ def stock(page: Page) -> Iterator[Raw]:
 
 def is_gone(page: Page) -> bool:
     """Whether the page's own words say that the product cannot be had."""
-    said = next((name for raw in _named(page) if (name := stock_in_words(raw.text))), None)
-    return said in _GONE or (said is None and _lack(page) is not None)
+    said = next((name for raw in page.once(_named) if (name := stock_in_words(raw.text))), None)
+    return said in _GONE or (said is None and next(iter(page.once(_lacks)), None) is not None)
 
 
 def _named(page: Page) -> Iterator[Raw]:
@@ -66,13 +65,12 @@ def _named(page: Page) -> Iterator[Raw]:
             yield Raw(text)
 
 
-def _lack(page: Page) -> str | None:
-    """A short text soon after the heading that says that the product cannot be had."""
+def _lacks(page: Page) -> Iterator[Raw]:
+    """Short texts soon after the heading that say that the product cannot be had."""
     for shown in page.texts[page.heading_place : page.heading_place + _NEAR]:
         is_short = len(shown.text) <= _LONGEST and shown.element.tag not in ("option", "a", "label")
         if is_short and lack_in_words(shown.text) and not is_aside(shown.element):
-            return shown.text
-    return None
+            yield Raw(shown.text)
 
 
 def _buyable(page: Page) -> bool:

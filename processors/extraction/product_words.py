@@ -12,9 +12,9 @@ def _any(*lines: str) -> str:
 _NUMBER = r"(?:\s*(?:nr|no|num|number|nummer|code|id|#|№|n°|nº|č|kód)\b\.?)"
 
 #: Labels that mean the shop's own number and nothing else.
-OWN_NUMBER_LABEL = re.compile(r"^\W*(?:sku|asin)(?:\s*(?:nr|no|number|code|#)\.?)?(?=\W|$)", re.IGNORECASE)
+OWN_NUMBER_LABEL = re.compile(r"^\W*+(?:sku|asin)(?:\s*(?:nr|no|number|code|#)\.?)?(?=\W|$)", re.IGNORECASE)
 SKU_LABEL = re.compile(
-    r"^\W*(?:[\w-]{2,12}\s)?(?:"
+    r"^\W*+(?:[\w-]{2,12}\s)?(?:"
     + _any(
         r"sku",
         rf"(?:art(?:icle|ikel|ículo|igo|icolo|\.)?|item|product|produkt|produit|prod\.|catalogue|cat\.?)[\s.-]*{_NUMBER}",
@@ -34,7 +34,7 @@ SKU_LABEL = re.compile(
 )
 
 GTIN_LABEL = re.compile(
-    r"^\W*(?:ean|gtin|upc|isbn|jan|barcode|bar code|штрихкод|strichcode|čárový kód|codice ean)"
+    r"^\W*+(?:ean|gtin|upc|isbn|jan|barcode|bar code|штрихкод|strichcode|čárový kód|codice ean)"
     r"(?:[\s-]*(?:8|1[0-4]|code|kód|kod|nr|number|no))*(?=\W|$)",
     re.IGNORECASE,
 )
@@ -47,17 +47,17 @@ _BRAND = _any(
     r"tootja | kaubamärk | bränd | ražotājs | zīmols | gamintojas | prekės ženklas | üretici | 品牌 | 廠牌 | ブランド",
     r"メーカー | 브랜드 | 제조사 | thương hiệu | ยี่ห้อ | מותג | יצרן | العلامة التجارية | الماركة",
 )
-BRAND_LABEL = re.compile(rf"^\W*(?:{_BRAND})\s*(?=[:：]|$)", re.IGNORECASE)
+BRAND_LABEL = re.compile(rf"^\W*+(?:{_BRAND})\s*(?=[:：]|$)", re.IGNORECASE)
 #: What stands around a brand's name: "Visit the X Store", "Brand: X", "More of the brand: X".
 AROUND_BRAND = re.compile(
     rf"^.*\b(?:{_BRAND})\s*[:：]\s*|"
-    r"^\W*(?:visit the|by|von|besuche den|visita lo store di|visita la tienda de|visitez la boutique|bezoek de)\s|"
+    r"^\W*+(?:visit the|by|von|besuche den|visita lo store di|visita la tienda de|visitez la boutique|bezoek de)\s|"
     r"[- ](?:store|shop)\W*$",
     re.IGNORECASE,
 )
 
 BUY_TEXT = re.compile(
-    r"^\W*(?:"
+    r"^\W*+(?:"
     + _any(
         r"add to (?:my )?(?:cart|basket|bag|trolley) | buy (?:it )?now | buy$ | in den (?:warenkorb|einkaufswagen)",
         r"kaufen",

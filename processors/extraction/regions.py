@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lxml import etree
+
+from processors.extraction.outline import LONGEST_NAME
 
 _ASIDE = re.compile(
     r"relat(?:ed|ion)|recommend|recom\b|carousel|similar|upsell|cross-?sell|slider|slick|swiper|teaser|tile|footer|"
@@ -23,11 +26,17 @@ def is_aside(element: etree._Element) -> bool:
     for level, above in enumerate((element, *element.iterancestors())):
         if level > _LEVELS or above.tag in ("main", "body"):
             return False
-        if above.tag in _TAGS or _ASIDE.search(names_of(above)):
+        if above.tag in _TAGS or _names_aside(names_of(above)):
             return True
     return False
 
 
+@lru_cache(maxsize=4096)
+def _names_aside(names: str) -> bool:
+    """Elements ask for the names around them, which are the same for all that stand together."""
+    return _ASIDE.search(names) is not None
+
+
 def names_of(element: etree._Element) -> str:
     """The element's class with its id."""
-    return f"{element.get('class', '')} {element.get('id', '')}"
+    return f"{element.get('class', '')[:LONGEST_NAME]} {element.get('id', '')[:LONGEST_NAME]}"

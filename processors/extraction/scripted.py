@@ -28,5 +28,6 @@ class Keys:
 
 def keys(spellings: tuple[str, ...], after: str, value: str, *, bare: bool = False) -> Keys:
     """Keys that end in a spelling and `after`, in quotes (escaped, perhaps; `bare`: or none), with a matching value."""
-    assigned = rf"""\\?["']{"?" if bare else ""}\s*[:=]\s*"""
+    # White space is taken for good, or a million spaces would be tried in a million ways.
+    assigned = rf"""\\?["']{"?" if bare else ""}\s*+[:=]\s*+"""
     return Keys(tuple((key, re.compile(f"{re.escape(key)}{after}{assigned}{value}")) for key in spellings))

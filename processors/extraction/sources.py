@@ -14,7 +14,6 @@ from parsel.csstranslator import HTMLTranslator
 
 from processors.extraction import jsonld
 from processors.extraction.page import Page
-from processors.extraction.text import text_of
 from processors.extraction.values import Raw, Type
 
 _EMPTY = etree.fromstring("<html/>", etree.HTMLParser())
@@ -60,22 +59,22 @@ class Selected:
             raise SourceError(f"{self.label}: {error}") from error
         for match in result if isinstance(result, list) else [result]:
             if isinstance(match, etree._Element):
-                yield Raw(self._text(match))
+                yield Raw(self._text(match, page))
             elif isinstance(match, float) and match == int(match):
                 yield Raw(str(int(match)))
             else:
                 yield Raw(str(match).lower() if isinstance(match, bool) else str(match))
 
-    def _text(self, element: etree._Element) -> str:
+    def _text(self, element: etree._Element, page: Page) -> str:
         if self.attr is not None:
             return element.get(self.attr) or ""
         if element.tag == "meta":
             return element.get("content") or ""
         if self.kind is Type.URL:
-            return next((link for name in _LINKS if (link := element.get(name))), "") or text_of(element)
+            return next((link for name in _LINKS if (link := element.get(name))), "") or page.text_of(element)
         if self.kind is Type.DATE and (moment := element.get("datetime")):
             return str(moment)
-        return text_of(element)
+        return page.text_of(element)
 
 
 @dataclass(frozen=True, slots=True)

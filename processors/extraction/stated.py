@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from processors.extraction.page import Page, Shown
+from processors.extraction.outline import Shown
+from processors.extraction.page import Page
 
 # A label is short; a sentence that happens to hold its word is none.
 _LONGEST_LABEL = 40

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from lxml import etree
 
-_UNSEEN = frozenset(("script", "style", "noscript", "template"))
+#: Elements whose text nobody sees.
+UNSEEN = frozenset(("script", "style", "noscript", "template"))
 _INLINE = frozenset(
     (
         *("a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins", "kbd"),
@@ -33,15 +35,26 @@ _INLINE = frozenset(
 # "12<sup>99</sup>" is 12.99 to a reader; its plain text would be 1299.
 _CENTS_CLASS = re.compile(r"cent|fraction|decimal|penn", re.IGNORECASE)
 _CENTS = re.compile(r"\s*\d\d\s*")
+# Of an element that is asked for a short text. The largest that hold one, with icons drawn in them, have some hundred.
+_MOST_PIECES = 1_000
+# One takes as long as joining this many characters.
+_PIECE_COST = 20
+
+#: Told the cost of a text, in characters.
+Spend: TypeAlias = Callable[[int], None]
 
 
-def text_of(element: etree._Element, enough: int | None = None) -> str:
+def text_of(element: etree._Element, enough: int | None = None, spend: Spend | None = None) -> str:
     """The text inside the element: no scripts, styles or comments; blocks and line breaks part words.
 
-    Past `enough` characters the rest may be left out, for callers that refuse longer text anyway.
+    Past `enough` characters the rest may be left out, for callers that refuse longer text anyway; of an element with
+    very many elements before that, which nobody would read as one short text, there is none. `spend` is told the cost.
     """
     if len(element) == 0:
-        return " ".join((element.text or "").split()) if isinstance(element.tag, str) else ""
+        text = " ".join((element.text or "").split()) if isinstance(element.tag, str) else ""
+        if spend is not None:
+            spend(len(text))
+        return text
     parts: list[str] = []
     length = 0
     for piece in _pieces(element):
@@ -49,8 +62,12 @@ def text_of(element: etree._Element, enough: int | None = None) -> str:
             parts.append(".")
         parts.append(piece)
         length += len(piece.strip())
-        if enough is not None and length > enough:
+        if enough is not None and (length > enough or len(parts) > _MOST_PIECES):
             break
+    if spend is not None:
+        spend(length + _PIECE_COST * len(parts))
+    if enough is not None and length <= enough and len(parts) > _MOST_PIECES:
+        return ""
     return " ".join("".join(parts).split())
 
 
@@ -58,7 +75,7 @@ def _pieces(element: etree._Element) -> Iterator[str]:
     walker = etree.iterwalk(element, events=("start", "end", "comment", "pi"))
     for event, node in walker:
         if event == "start":
-            if node.tag in _UNSEEN and node is not element:
+            if node.tag in UNSEEN and node is not element:
                 walker.skip_subtree()
                 continue
             if node.tag not in _INLINE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -11,6 +12,7 @@ import httpx
 import zstandard
 
 from processors.errors import ScrapesagaError
+from processors.secret_search import redact_known
 
 #: What a request may offer; each of these is understood below.
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
@@ -23,6 +25,16 @@ ZSTD_SLICE_BYTES = 32
 ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
 #: How much longer than its content an encoded body may be: incompressible data grows a little.
 SLACK_BYTES = 64 * 1024
+#: Codings that exist (IANA's registry, and what is met beside it) and were not offered: such a body is no page.
+_NOT_OFFERED = frozenset(
+    "aes128gcm bzip2 bz2 compress dcb dcz exi lz4 lzma lzip lzo pack200-gzip sdch snappy xz xpress zip zopfli "
+    "base64 quoted-printable uuencode".split()
+)
+_NO_CODING = frozenset("identity none null nil undefined false no off plain binary 7bit 8bit raw default".split())
+#: How much of a body is looked at to tell text from something encoded.
+_LOOKED_AT_BYTES = 1_024
+# What the MIME sniffing standard calls binary data bytes: no text has them, hardly any compressed data lacks them.
+_BINARY = bytes({*range(0x20)} - {*b"\t\n\f\r\x1b"})
 #: Servers that apply a coding twice exist, none that do it three times is known.
 MAX_CODINGS = 2
 
@@ -51,7 +63,11 @@ async def read_body(response: httpx.Response, max_bytes: int) -> bytes:
     content = BoundedContent(codings, max_bytes)
     async for chunk in response.aiter_raw():
         content.feed(chunk)
-    return content.finish()
+    body = content.finish()
+    header = response.headers.get("content-encoding", "")
+    if _has_unknown_word(header) and body[:_LOOKED_AT_BYTES].translate(None, _BINARY) != body[:_LOOKED_AT_BYTES]:
+        raise UnknownCoding(f"Content-Encoding {redact_known(header)[:100]!r} is unknown, and the body is no text")
+    return body
 
 
 class BoundedContent:
@@ -91,12 +107,35 @@ class BoundedContent:
 
 
 def _codings(header: str) -> list[str]:
-    names = [name.strip().lower().removeprefix("x-") for name in header.split(",")]
-    codings = [name for name in names if name not in ("", "identity", "none")]
-    unknown = [name for name in codings if name not in _DECODERS]
-    if unknown or len(codings) > MAX_CODINGS:
-        raise UnknownCoding(f"Content-Encoding {header!r} was not offered (offered: {ACCEPT_ENCODING})")
+    """Return the codings to undo, first applied first; what names none doesn't count. Raises UnknownCoding."""
+    names = _names(header)
+    codings = [name for name in names if name in _DECODERS]
+    if len(codings) > MAX_CODINGS or not _NOT_OFFERED.isdisjoint(names):
+        raise UnknownCoding(
+            f"Content-Encoding {redact_known(header)[:100]!r} was not offered (offered: {ACCEPT_ENCODING})"
+        )
     return codings
+
+
+def _names(header: str) -> list[str]:
+    parts = (part.partition(";")[0].strip(" \t\"'").lower().removeprefix("x-") for part in header.split(","))
+    return [part for part in parts if part]
+
+
+def _has_unknown_word(header: str) -> bool:
+    """Whether there is a word in the header that is neither a coding nor known to mean none.
+
+    Servers write there what belongs elsewhere: a charset, a transfer encoding, a media type, the word for nothing in
+    their language. Then the body is as it is.
+    """
+    return any(name not in _DECODERS and name not in _NO_CODING and not _is_charset(name) for name in _names(header))
+
+
+def _is_charset(name: str) -> bool:
+    try:
+        return codecs.lookup(name)._is_text_encoding
+    except (LookupError, ValueError):
+        return False
 
 
 class _Decoder(Protocol):

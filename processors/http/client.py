@@ -132,7 +132,8 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; errors are httpx's."""
-        assert isinstance(request.stream, httpx.AsyncByteStream)  # an AsyncClient builds no other
+        if not isinstance(request.stream, httpx.AsyncByteStream):
+            raise TypeError("this client sends bodies that are read asynchronously; use it with httpx.AsyncClient")
         with Call(request.method, request.url) as call, _httpx_errors():
             response = await self._pool.handle_async_request(
                 httpcore.Request(
@@ -149,12 +150,15 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
                 )
             )
             call.answered(response.status)
-        return httpx.Response(
+        answer = _Answer(
             status_code=response.status,
             headers=response.headers,
             stream=_Body(response),
             extensions=response.extensions,
         )
+        # Latin-1 loses no byte; httpx would guess one encoding for all headers together.
+        answer.headers.encoding = "iso-8859-1"
+        return answer
 
     async def aclose(self) -> None:
         """Close all connections; a look-up that hangs is left to end by itself."""
@@ -166,6 +170,14 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
             self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         )
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class _Answer(httpx.Response):
+    """A redirect is an answer like any other: httpx parses its Location even where it doesn't follow it, and may raise."""
+
+    @property
+    def has_redirect_location(self) -> bool:
+        return False
 
 
 class _Body(httpx.AsyncByteStream):

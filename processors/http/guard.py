@@ -20,6 +20,7 @@ from ipaddress import (
 )
 
 from processors.errors import ConfigurationError
+from processors.http.url import BadUrl, Url
 
 Ip = IPv4Address | IPv6Address
 IpNetwork = IPv4Network | IPv6Network
@@ -30,23 +31,32 @@ _PRIVATE = {
 }
 #: Public or private by number, but never anything that a scraper wants: credentials of the machine are served there.
 _METADATA = {
-    ip_network(network): "a cloud metadata service"
-    for network in (
-        "168.63.129.16/32",
-        "169.254.169.254/32",
-        "100.100.100.200/32",
-        "192.0.0.192/32",
-        "fd00:ec2::254/128",
-        "fd20:ce::254/128",
+    ip_network(network): reason
+    for network, reason in (
+        ("168.63.129.16/32", "a cloud metadata service (Azure)"),
+        ("169.254.169.254/32", "a cloud metadata service"),
+        ("169.254.170.2/32", "a service of credentials (ECS)"),
+        ("169.254.170.23/32", "a service of credentials (EKS)"),
+        ("100.100.100.200/32", "a cloud metadata service (Alibaba)"),
+        ("192.0.0.192/32", "a cloud metadata service (Oracle)"),
+        ("fd00:ec2::/32", "a cloud metadata service (AWS)"),
+        ("fd20:ce::254/128", "a cloud metadata service (Google)"),
+        ("fe80::a9fe:a9fe/128", "a cloud metadata service (OpenStack)"),
     )
 }
+#: Names that lead there in some network, whatever they resolve to here.
+_METADATA_NAMES = frozenset(
+    {"metadata", "metadata.google.internal", "metadata.goog", "metadata.azure.internal", "metadata.tencentyun.com"}
+    | {"instance-data", "instance-data.ec2.internal", "metadata.platformequinix.com"}
+)
+#: What serves only neighbours: more clouds keep their credentials here than the list above knows.
+_LINK_LOCAL = {ip_network(network): "link-local" for network in ("169.254.0.0/16", "fe80::/10")}
 _SPECIAL = {
     ip_network(network): reason
     for network, reason in (
         ("0.0.0.0/8", "this host"),
         ("100.64.0.0/10", "carrier-grade NAT"),
         ("127.0.0.0/8", "loopback"),
-        ("169.254.0.0/16", "link-local"),
         ("192.0.0.0/24", "reserved"),
         ("192.0.2.0/24", "documentation only"),
         ("192.88.99.0/24", "a 6to4 relay"),
@@ -57,7 +67,7 @@ _SPECIAL = {
         ("240.0.0.0/4", "reserved"),
         ("::/128", "this host"),
         ("::1/128", "loopback"),
-        ("fe80::/10", "link-local"),
+        ("64:ff9b:1::/48", "NAT64 of a local network"),
         ("fec0::/10", "site-local"),
         ("ff00::/8", "multicast"),
         ("2001::/23", "a tunnel or reserved (Teredo, ORCHID)"),
@@ -67,8 +77,6 @@ _SPECIAL = {
     )
 }
 _GLOBAL_UNICAST = ip_network("2000::/3")
-#: Behind a NAT64 gateway every IPv4 host has such an address: it is as good as the IPv4 address in its last 32 bits.
-_NAT64 = ip_network("64:ff9b::/96")
 
 
 def policy_of(worker: str, entries: Iterable[str], *, private: bool = False) -> AddressPolicy:
@@ -92,7 +100,8 @@ class BadAllowList(ValueError):
 class AddressPolicy:
     """What may be connected to: public addresses, `networks`, what `hosts` resolve to; RFC 1918 if `private`.
 
-    A metadata service is reached only through an entry of `networks`: a name may be made to resolve to it.
+    Link-local addresses, metadata and credential services are reached only through an entry of `networks` that lies within
+    them: a name may be made to resolve there, and a wide network is meant for what is beside them.
     """
 
     networks: tuple[IpNetwork, ...] = ()
@@ -113,9 +122,7 @@ class AddressPolicy:
                     raise BadAllowList(
                         f"{entry!r} is no address or network ({error}): write for example 10.1.0.0/16"
                     ) from None
-            if not all(part.replace("-", "").replace("_", "").isalnum() for part in entry.split(".")):
-                raise BadAllowList(f"{entry!r} is no host name: write for example api.internal or 10.1.0.0/16")
-            hosts.add(entry.lower())
+            hosts.add(_host_name(entry))
         return cls(networks=tuple(networks), hosts=frozenset(hosts), private=private)
 
     def objection(self, host: str, address: str) -> str | None:
@@ -124,18 +131,34 @@ class AddressPolicy:
             ip = ip_address(address.partition("%")[0])
         except ValueError:
             return "not an IP address"
-        return self._objection(ip, named=host.lower().rstrip(".") in self.hosts)
+        name = host.lower().rstrip(".")
+        forms = (ip, *embedded(ip))
+        for form in forms:
+            # As close as that the entry means it.
+            reason = _named(form, _METADATA) or _named(form, _LINK_LOCAL)
+            if reason is not None and not self._means(form):
+                return reason
+        if name in _METADATA_NAMES and not any(form in network for form in forms for network in self.networks):
+            return "a cloud metadata service"
+        return self._judged(forms, named=name in self.hosts)
 
-    def _objection(self, ip: Ip, *, named: bool) -> str | None:
-        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        if any(ip in network for network in self.networks):
+    def _means(self, ip: Ip) -> bool:
+        """Whether an entry of `networks` lies within the narrowest range of its kind that an address is in."""
+        ranges = [network for network in _METADATA if ip in network] or [
+            network for network in _LINK_LOCAL if ip in network
+        ]
+        return any(
+            ip in network and any(network.version == one.version and network.subnet_of(one) for one in ranges)  # type: ignore[arg-type]  # same version
+            for network in self.networks
+        )
+
+    def _judged(self, forms: tuple[Ip, ...], *, named: bool) -> str | None:
+        ip = forms[0]
+        if isinstance(ip, IPv6Address) and any(ip in prefix for prefix in _AS_GOOD_AS_IPV4):
+            # A gateway, or the system itself, turns it into that address.
+            ip = forms[1]
+        if any(ip in network or forms[0] in network for network in self.networks):
             return None
-        reason = _named(ip, _METADATA)
-        if reason is not None:
-            return reason
-        if ip in _NAT64:
-            return self._objection(IPv4Address(int(ip) & 0xFFFFFFFF), named=named)
         if named:
             return None
         reason = _named(ip, _PRIVATE)
@@ -145,6 +168,56 @@ class AddressPolicy:
         if reason is None and isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST:
             return "outside the public IPv6 range"
         return reason
+
+
+_MAPPED = ip_network("::ffff:0:0/96")
+#: Behind a NAT64 gateway every IPv4 host has such an address.
+_NAT64 = ip_network("64:ff9b::/96")
+_LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
+_AS_GOOD_AS_IPV4 = (_MAPPED, _NAT64)
+# IPv4 in the last 32 bits: mapped, translated (SIIT), compatible, NAT64 (RFC 4291, 2765, 6052).
+_IN_THE_END = tuple(map(ip_network, ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48")))
+_SIX_TO_FOUR = ip_network("2002::/16")
+_TEREDO = ip_network("2001::/32")
+#: What stands in front of the IPv4 address in the lower half of an ISATAP address (RFC 5214), whatever the upper is.
+_ISATAP = (0x00005EFE, 0x02005EFE)
+
+
+def embedded(ip: Ip) -> tuple[IPv4Address, ...]:
+    """Return the IPv4 addresses that an IPv6 address may stand for, to whoever translates or unpacks it."""
+    if isinstance(ip, IPv4Address):
+        return ()
+    number, found = int(ip), []
+    if any(ip in prefix for prefix in _IN_THE_END):
+        found.append(number)
+    if ip in _LOCAL_NAT64:
+        # Prefixes of 48, 56 and 64 bits leave out the bits 64 to 71 (RFC 6052, 2.2).
+        found += [
+            (number >> 64 & (1 << bits) - 1) << 32 - bits | number >> 24 + bits & (1 << 32 - bits) - 1
+            for bits in (16, 8, 0)
+        ]
+    if ip in _SIX_TO_FOUR:
+        found.append(number >> 80)
+    if ip in _TEREDO:
+        # The relay's server, and the client with its bits turned over.
+        found += [number >> 64, number ^ 0xFFFFFFFF]
+    if number >> 32 & 0xFFFFFFFF in _ISATAP:
+        found.append(number)
+    return tuple(IPv4Address(one & 0xFFFFFFFF) for one in found)
+
+
+def _host_name(entry: str) -> str:
+    """Return a host name as addresses have it after parsing: small, ASCII, without the dot at the end."""
+    try:
+        url = Url.of(f"http://{entry}/")
+    except BadUrl as error:
+        raise BadAllowList(f"{entry!r} is no host name: write for example api.internal or 10.1.0.0/16") from error
+    name = url.host.rstrip(".")
+    if url.href != f"http://{url.host}/" or not all(
+        part.replace("-", "").replace("_", "").isalnum() for part in name.split(".")
+    ):
+        raise BadAllowList(f"{entry!r} is no host name: write for example api.internal or 10.1.0.0/16")
+    return name
 
 
 def _named(ip: Ip, ranges: dict[IpNetwork, str]) -> str | None:

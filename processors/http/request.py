@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import re
-
-import httpx
+from urllib.parse import quote
 
 from processors.errors import PipelineError
+from processors.http.url import BadUrl, Url
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-
-def url_objection(url: httpx.URL) -> str | None:
-    """Say why a URL can't be requested, or None."""
-    if url.scheme not in ("http", "https"):
-        return "must begin with http:// or https://"
-    if not url.host:
-        return "names no host"
-    if url.port is not None and not 0 < url.port < 65536:
-        return f"has the port {url.port}, which does not exist"
-    if url.userinfo:
-        return "carries a user name or password, which would end up in logs and topics: use `auth`"
-    return None
 
 
 def check_url(where: str, text: str) -> None:
     """Refuse what is no URL to request. Raises PipelineError."""
     try:
-        objection = url_objection(httpx.URL(text))
-    except httpx.InvalidURL as error:
-        raise PipelineError(f"{where}: {text!r} is no URL: {error}") from error
-    if objection is not None:
-        raise PipelineError(f"{where}: the URL {objection}")
+        Url.of(text)
+    except BadUrl as error:
+        raise PipelineError(f"{where}: {error}") from error
 
 
 def check_header(where: str, name: str, value: str) -> None:
@@ -40,3 +25,14 @@ def check_header(where: str, name: str, value: str) -> None:
         raise PipelineError(f"{where}: {name!r} is no header name")
     if not (value.isascii() and value.isprintable()):
         raise PipelineError(f"{where}: the value of {name} has characters that no header can carry")
+
+
+#: Marks a value that was encoded; a plain one that begins so is encoded too, so that no two keys are ever one.
+_ENCODED = "UTF-8''"
+
+
+def header_value(text: str) -> str:
+    """Return a text as a header can carry it: plain ASCII as it is, else in the form of RFC 8187, told apart for certain."""
+    if text.isascii() and text.isprintable() and text == text.strip() and not text.startswith(_ENCODED):
+        return text
+    return _ENCODED + quote(text, safe="")

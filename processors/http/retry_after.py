@@ -8,6 +8,8 @@ from email.utils import parsedate_to_datetime
 
 #: A server that asks for years means "never": the saga's own deadline ends it long before.
 LONGEST = timedelta(days=7)
+#: A date has 29 characters.
+_LONGEST_VALUE = 100
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
@@ -16,18 +18,19 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     A date is read against the server's own Date header where there is one, so that a clock that is off on either
     side neither shortens nor stretches the wait.
     """
-    value = headers.get("retry-after", "").strip()
+    value = headers.get("retry-after", "").strip()[:_LONGEST_VALUE]
     if value.isascii() and value.isdigit():
         return timedelta(seconds=min(int(value[:12]), LONGEST.total_seconds()))
     until = _date(value)
     if until is None:
         return None
-    return min(max(until - (_date(headers.get("date", "")) or now), timedelta(0)), LONGEST)
+    return min(max(until - (_date(headers.get("date", "")[:_LONGEST_VALUE]) or now), timedelta(0)), LONGEST)
 
 
 def _date(value: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+        return date.astimezone(UTC) if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        # An offset of a million hours, or one that leads out of the calendar.
         return None
-    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

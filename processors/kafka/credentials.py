@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from processors.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from faust.types.auth import CredentialsT
-
     from processors.settings.settings import Settings
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -36,11 +34,11 @@ class Security:
             raise ConfigurationError(
                 f"Kafka protocol {self.protocol!r} is unknown: use one of {', '.join(_PROTOCOLS)}."
             )
-        if self._sasl and self.mechanism not in _MECHANISMS:
+        if self.sasl and self.mechanism not in _MECHANISMS:
             raise ConfigurationError(
                 f"{self.protocol} needs a SASL mechanism, not {self.mechanism!r}: use one of {', '.join(_MECHANISMS)}."
             )
-        if self._sasl and not (self.username and self.password):
+        if self.sasl and not (self.username and self.password):
             raise ConfigurationError(f"{self.protocol} needs a username and a password: set both.")
         if self.keyfile and not self.certfile:
             raise ConfigurationError("A key file without a certificate file: set both for mutual TLS.")
@@ -50,35 +48,23 @@ class Security:
         return f"Security({self.protocol}, {self.mechanism}, username={self.username!r})"
 
     @property
-    def _sasl(self) -> bool:
+    def sasl(self) -> bool:
+        """Whether a user name and password are sent."""
         return self.protocol.startswith("SASL_")
 
     @property
-    def _tls(self) -> bool:
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
         return self.protocol.endswith("SSL")
-
-    def for_faust(self) -> CredentialsT | None:
-        """The value of Faust's `broker_credentials`."""
-        # A second of a start, which whoever only reads need not wait for.
-        import faust
-
-        if self._sasl:
-            return faust.SASLCredentials(
-                username=self.username,
-                password=self.password,
-                mechanism=self.mechanism,
-                ssl_context=self._context(),
-            )
-        return faust.SSLCredentials(context=self._context()) if self._tls else None
 
     def for_confluent(self) -> dict[str, str]:
         """Settings of confluent-kafka's clients."""
         found = {"security.protocol": self.protocol}
-        if self._sasl:
+        if self.sasl:
             found["sasl.mechanism"] = self.mechanism or ""
             found["sasl.username"] = self.username or ""
             found["sasl.password"] = self.password or ""
-        if self._tls:
+        if self.tls:
             files = {
                 "ssl.ca.location": self.cafile,
                 "ssl.certificate.location": self.certfile,
@@ -87,8 +73,9 @@ class Security:
             found |= {name: str(path) for name, path in files.items() if path is not None}
         return found
 
-    def _context(self) -> ssl.SSLContext | None:
-        if not self._tls:
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The files, loaded; None without TLS. Raises ConfigurationError."""
+        if not self.tls:
             return None
         try:
             context = ssl.create_default_context(cafile=None if self.cafile is None else str(self.cafile))

@@ -24,7 +24,7 @@ _ASK_EVERY_S = 0.006
 
 
 class DeliveryReports:
-    """Has `settle` called in the loop with the lanes whose batch has all its reports."""
+    """Has `settle` called in the loop with the queues whose batch has all its reports."""
 
     def __init__(self, confluent: Producer, settle: Callable[[Sequence[PartitionQueue]], None]) -> None:
         #: Filled by PartitionQueue.report, in whichever thread serves the reports, and emptied in the same one.

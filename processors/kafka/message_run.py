@@ -95,7 +95,7 @@ def record_of(message: Message) -> Record:
         timestamp_ms=message.timestamp()[1],
         key=_bytes(message.key()),
         value=_bytes(message.value()),
-        headers=tuple((name, _bytes(value) or b"") for name, value in pairs),
+        headers=tuple((name, _bytes(value)) for name, value in pairs),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError
 
 from processors.errors import DeliveryFailed
+from processors.kafka.record import Headers
 
 # Room for the batch's header, the record's lengths and its share of compression framing.
 RECORD_OVERHEAD_BYTES = 128
@@ -27,13 +28,13 @@ class Outgoing(NamedTuple):
     partition: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
 
     @property
     def size_bytes(self) -> int:
         """What the record takes in a batch, at most."""
         size = len(self.key or b"") + len(self.value or b"") + RECORD_OVERHEAD_BYTES
-        return size + sum(len(name) + len(value) + 10 for name, value in self.headers)
+        return size + sum(len(name.encode()) + len(value or b"") + 10 for name, value in self.headers)
 
 
 class PendingSend:

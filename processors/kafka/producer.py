@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from time import monotonic
 from types import TracebackType
@@ -52,6 +52,8 @@ _LONGER_S = 5.0
 class Producer:
     """An idempotent producer (acks=all). Use as an async context manager, or start() and stop() it.
 
+    `limits` is the largest record of each topic, `max_record_bytes` that of topics which it doesn't name.
+
     Once Kafka has refused a batch, or kept silent for `within`, every further send fails: only a new process can
     continue from what is committed.
     """
@@ -63,11 +65,14 @@ class Producer:
         *,
         client_id: str = "scrapesaga",
         max_record_bytes: int = 1_000_000,
+        limits: Mapping[str, int] | None = None,
         compression: str | None = None,
         within: timedelta = timedelta(seconds=30),
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._max_record_bytes = max_record_bytes
+        self._limits = dict(limits or {})
+        self._smallest_limit = min((max_record_bytes, *self._limits.values()))
         self._within_s = within.total_seconds()
         self._settings: dict[str, Any] = {
             "bootstrap.servers": bootstrap_servers,
@@ -91,7 +96,7 @@ class Producer:
         self._partition_counts: dict[str, int] = {}
         self._queues: dict[tuple[str, int], PartitionQueue] = {}
         self._bucket = TokenBucket(_BATCHES_PER_SECOND, _BATCHES_AT_ONCE)
-        # Lanes with something to send, in the order in which they will; and the next time that one is asked.
+        # Queues with something to send, in the order in which they will; and the next time that one is asked.
         self._turns: deque[PartitionQueue] = deque()
         self._next_turn: asyncio.Handle | None = None
         self._failed: DeliveryFailed | None = None
@@ -175,8 +180,8 @@ class Producer:
         return pending.offsets
 
     async def _queues_of(self, items: Sequence[Outgoing]) -> list[PartitionQueue]:
-        """The lane of each record; everything that can be refused is refused here."""
-        limit, known = self._max_record_bytes, self._queues
+        """The queue of each record; everything that can be refused is refused here."""
+        limit, known = self._smallest_limit, self._queues
         queues: list[PartitionQueue] = []
         for item in items:
             # Nearly all are far below it: the exact size is computed for the others.
@@ -189,11 +194,12 @@ class Producer:
         return queues
 
     def _check_size(self, item: Outgoing) -> None:
-        size, limit = item.size_bytes, self._max_record_bytes
+        size, limit = item.size_bytes, self._limits.get(item.topic, self._max_record_bytes)
         if size > limit:
+            key = bytes(item.key or b"")[:100]
             raise RecordTooLarge(
-                f"A record of {size} bytes for {item.topic}-{item.partition} (key {item.key!r}) exceeds the limit "
-                f"of {limit} bytes: shorten it, or raise the limit here and max.message.bytes of the topic."
+                f"a record of {size} bytes for {item.topic}-{item.partition} (key {key!r}) exceeds the topic's limit of "
+                f"{limit} bytes"
             )
 
     async def _new_queue(self, item: Outgoing) -> PartitionQueue:
@@ -213,7 +219,7 @@ class Producer:
         return self._reports
 
     def _ship_in_turn(self) -> None:
-        """Send a batch of each lane whose turn it is; the others are asked again when there is a turn for them."""
+        """Send a batch of each queue whose turn it is; the others are asked again when there is a turn for them."""
         while self._turns:
             if not self._bucket.take():
                 if self._next_turn is None:

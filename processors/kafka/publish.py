@@ -8,11 +8,9 @@ from typing import Protocol
 
 from processors.errors import StepFailed
 from processors.kafka.producer import Outgoing, partition_for
+from processors.kafka.record import Headers
 from processors.step import Address
 from topics.catalogue import Topic
-
-# Room for a record's headers below its topic's limit.
-HEADER_ROOM_BYTES = 4_096
 
 
 class Sender(Protocol):
@@ -29,17 +27,18 @@ async def publish(
     partition: int | None,
     key: bytes,
     value: bytes | None,
-    headers: tuple[tuple[str, bytes], ...],
+    headers: Headers,
 ) -> Address:
     """Append a step's record, where Kafka's partitioner puts its key if no partition is given.
 
     Raises StepFailed for a record over the topic's limit, DeliveryFailed.
     """
-    size = len(value or b"")
-    limit = topic.max_message_bytes - HEADER_ROOM_BYTES
-    if size + len(key) > limit:
-        raise StepFailed(f"a record of {size} bytes for {topic.name}; its limit is {limit} bytes")
     if partition is None:
         partition = partition_for(key, topic.partitions)
-    offset = (await sender.send([Outgoing(topic.name, partition, key, value, headers)]))[0]
-    return Address(topic.name, partition, offset, hashlib.sha256(value or b"").hexdigest(), size)
+    record = Outgoing(topic.name, partition, key, value, headers)
+    if record.size_bytes > topic.max_record_bytes:
+        raise StepFailed(
+            f"a record of {record.size_bytes} bytes for {topic.name}; its limit is {topic.max_record_bytes} bytes"
+        )
+    offset = (await sender.send([record]))[0]
+    return Address(topic.name, partition, offset, hashlib.sha256(value or b"").hexdigest(), len(value or b""))

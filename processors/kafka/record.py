@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+#: Names and values of a record's headers. Kafka allows a null value.
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+def header_values(headers: Headers) -> dict[str, bytes]:
+    """Return the headers by name: the last of each counts, a null value is an empty one."""
+    return {name: value or b"" for name, value in headers}
+
 
 class Record(NamedTuple):
     """One Kafka record, undecoded. A tuple: a frozen dataclass takes three times as long to make."""
@@ -16,7 +24,7 @@ class Record(NamedTuple):
     """The broker's clock where the topic stamps LogAppendTime, else the producer's."""
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: Headers
 
     def __str__(self) -> str:
         return f"{self.topic}-{self.partition}@{self.offset}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processors.errors import DeliveryFailed
+from processors.kafka.record import Headers
 
 _ACKNOWLEDGED_WITHIN_S = 30
 
@@ -39,7 +40,7 @@ class SyncProducer:
         *,
         key: bytes | None = None,
         partition: int = -1,
-        headers: Sequence[tuple[str, bytes]] = (),
+        headers: Headers = (),
     ) -> None:
         """Hand over one record; partition -1: by its key. Raises DeliveryFailed for an earlier one that failed."""
         while True:
@@ -82,5 +83,5 @@ class SyncProducer:
             )
 
 
-def _wire(headers: Iterable[tuple[str, bytes]]) -> list[tuple[str, str | bytes | None]]:
+def _wire(headers: Headers) -> list[tuple[str, str | bytes | None]]:
     return list(headers)

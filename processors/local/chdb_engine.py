@@ -18,6 +18,9 @@ from typing import Any
 
 from chdb.state.sqlitelike import Connection
 
+from processors.local.chdb_guard import StatementRefused, check
+from processors.local.chdb_rights import CONFIG_FILE
+
 _MAX_SESSIONS = 1024
 _NAME = re.compile(r"[A-Za-z_]\w*")
 # INSERT INTO target (columns) SETTINGS … FORMAT name: what follows the name is data and may be any bytes.
@@ -33,6 +36,8 @@ _IS_SET = re.compile(rb"\s*SET\s", re.IGNORECASE)
 _CODE = re.compile(r"Code: (\d+)\.")
 _SESSION_IS_LOCKED = 373
 _BAD_ARGUMENTS = 36
+_ACCESS_DENIED = 497
+DATABASE = "default"
 
 
 class EngineError(RuntimeError):
@@ -83,12 +88,18 @@ class _Session:
 
 
 class ChdbEngine:
-    """The one chDB engine that a process can host, on a folder that it keeps its tables in."""
+    """The one chDB engine that a process can host, on a folder that it keeps its tables in.
+
+    It does what the configuration in the current directory allows, see `chdb_rights`.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = str(path)
+        self._path = f"{path}?config-file={CONFIG_FILE}"
+        before = _leave_default_to_us(path)
         # Held open: the engine shuts down with its last connection.
         self._anchor = Connection(self._path)
+        for statement in before:
+            self._anchor.query(statement, "TabSeparated")
         self._sessions: dict[str, _Session] = {}
         self._idle = threading.Condition()
         self._running = 0
@@ -100,10 +111,14 @@ class ChdbEngine:
 
         Raises EngineError.
         """
+        insert = _INSERT_WITH_DATA.match(request.sql)
+        try:
+            _check(request, insert)
+        except StatementRefused as refused:
+            raise EngineError(f"Code: {_ACCESS_DENIED}. DB::Exception: {refused}. (ACCESS_DENIED)") from refused
         with self._counted(), self._connection(request) as (connection, session):
             try:
                 with _request_settings(connection, request, session):
-                    insert = _INSERT_WITH_DATA.match(request.sql)
                     return _insert(connection, insert, request) if insert else _query(connection, request)
             except RuntimeError as error:
                 raise error if isinstance(error, EngineError) else EngineError(str(error)) from error
@@ -168,6 +183,31 @@ class ChdbEngine:
             if session.expires_at < now and session.lock.acquire(blocking=False):
                 session.connection.close()
                 del self._sessions[session_id]
+
+
+def _leave_default_to_us(path: Path) -> tuple[str, ...]:
+    """Return the statements that make `default` a database like any other.
+
+    As the library makes it, it shows every file of the machine as a table, and nobody without the right to read files
+    can use it. The same tables are attached again, without the files.
+    """
+    link = path / "metadata" / DATABASE
+    # What the last start wrote; the library makes the database itself and would find it there twice.
+    link.with_suffix(".sql").unlink(missing_ok=True)
+    detach = f"DETACH DATABASE {DATABASE}"
+    if not link.is_symlink():
+        return detach, f"CREATE DATABASE {DATABASE} ENGINE = Atomic"
+    return detach, f"ATTACH DATABASE {DATABASE} UUID '{link.readlink().name}' ENGINE = Atomic"
+
+
+def _check(request: Query, insert: re.Match[bytes] | None) -> None:
+    """Raise StatementRefused; what follows an INSERT's format is data, but Values may be expressions."""
+    if insert is None:
+        check(request.sql + b"\n" + request.data)
+        return
+    check(insert["head"])
+    if insert["format"].lower() == b"values":
+        check(request.sql[insert.end() :] + request.data)
 
 
 def _insert(connection: Connection, insert: re.Match[bytes], request: Query) -> QueryResult:

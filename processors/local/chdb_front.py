@@ -1,4 +1,4 @@
-"""ClickHouse's HTTP interface on loopback over a chDB engine: the process behind `EmbeddedClickHouse`.
+"""ClickHouse's HTTP interface on loopback over a chDB engine, for whoever knows the password.
 
 This is not the ClickHouse server. The engine is the same, so SQL, types, MergeTree tables and errors are real; there
 are no users, quotas, replication, progress headers or streamed results: a whole answer is held in memory.
@@ -6,31 +6,27 @@ are no users, quotas, replication, progress headers or streamed results: a whole
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import io
 import json
-import os
-import signal
 import socket
 import socketserver
-import sys
-import threading
 import uuid
 import zlib
 from datetime import timedelta
 from email import message_from_bytes
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import lz4.frame  # type: ignore[import-untyped]  # it ships no types
 import zstandard
 
+from processors.local.chdb_callers import NO_PAGES, Refusal, refusal
 from processors.local.chdb_engine import ChdbEngine, EngineError, Query
 from processors.local.faults import InsertFault, InsertFaults
 
-_FINISH_WITHIN = timedelta(seconds=1)
+_READ_OF_STRANGERS = 65_536
 # Parameters of the transport; every other one is a setting of the engine, as with the server.
 _TRANSPORT = frozenset(
     {
@@ -80,8 +76,9 @@ class Front(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, engine: ChdbEngine, faults: InsertFaults | None) -> None:
+    def __init__(self, port: int, engine: ChdbEngine, password: str, faults: InsertFaults | None) -> None:
         self.engine = engine
+        self.password = password
         self.faults = faults
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -104,11 +101,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._handle()
 
+    def do_OPTIONS(self) -> None:
+        # What a browser asks before it lets a web page send more than a form: no page may.
+        self._turn_away(Refusal(HTTPStatus.FORBIDDEN, NO_PAGES))
+
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing of each request: the log is for what fails."""
 
     def _handle(self) -> None:
         try:
+            refused = refusal(self.headers, self.path, self.server.server_port, self.server.password)
+            if refused is not None:
+                self._turn_away(refused)
+                return
             body = self._read_body()
             path = urlsplit(self.path).path
             if path == "/_faults" and self.server.faults is not None:
@@ -120,6 +125,16 @@ class _Handler(BaseHTTPRequestHandler):
         except ConnectionError:
             # The client went away; what it had not sent to the end was not carried out.
             self.close_connection = True
+
+    def _turn_away(self, refused: Refusal) -> None:
+        """Answer without reading more of the request than a polite client sends, and close the connection."""
+        self.close_connection = True
+        sent = self.headers.get("Content-Length", "0")
+        self.rfile.read(min(int(sent), _READ_OF_STRANGERS) if sent.isascii() and sent.isdigit() else 0)
+        headers = {"Connection": "close"}
+        if refused.code:
+            headers["X-ClickHouse-Exception-Code"] = str(refused.code)
+        self._reply(refused.status, f"{refused.message}\n".encode(), headers)
 
     def _serve(self, body: bytes) -> None:
         try:
@@ -283,29 +298,3 @@ def _compress(body: bytes, encoding: str) -> bytes:
             return zstandard.ZstdCompressor(level=1).compress(body)
         case _:
             return bytes(lz4.frame.compress(body))
-
-
-def main() -> None:
-    """Serve until SIGTERM or SIGINT, then end within two seconds."""
-    arguments = argparse.ArgumentParser(description="ClickHouse's HTTP interface over chDB, on loopback.")
-    arguments.add_argument("--path", type=Path, required=True, help="the engine's folder")
-    arguments.add_argument("--port", type=int, required=True)
-    arguments.add_argument("--faults", action="store_true", help="let POST /_faults make it misbehave")
-    options = arguments.parse_args()
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: ended.set())
-    engine = ChdbEngine(options.path)
-    front = Front(options.port, engine, InsertFaults() if options.faults else None)
-    threading.Thread(target=front.serve_forever, name="front", kwargs={"poll_interval": 0.1}, daemon=True).start()
-    ended.wait()
-    front.shutdown()
-    front.server_close()
-    engine.close(_FINISH_WITHIN)
-    sys.stdout.flush()
-    # Threads of clients that keep their connection open would crash in an engine that is taken apart under them.
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

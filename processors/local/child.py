@@ -27,6 +27,7 @@ if os.getppid() != int(sys.argv[1]):
 os.execv(sys.argv[2], sys.argv[2:])
 """
 _REAP_WITHIN_S = 5.0
+_BARE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _Start = Callable[[], subprocess.Popen[bytes]]
 
 
@@ -35,12 +36,14 @@ def spawn(
     *,
     log_path: Path,
     env: Mapping[str, str] | None = None,
+    keep_env: bool = True,
     cwd: Path | None = None,
     pass_fds: tuple[int, ...] = (),
     die_with_parent: bool = True,
 ) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, its output appended to `log_path`; `env` adds to the environment.
 
+    Without `keep_env` it sees nothing of ours but where programs and libraries are.
     With `die_with_parent` it is killed when this process ends: by Linux however that comes about, elsewhere only at
     a normal exit.
     Raises LocalError if there is no such program.
@@ -51,26 +54,37 @@ def spawn(
     command = [program, *argv[1:]]
     if die_with_parent and sys.platform == "linux":
         command = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command]
+    inherited = dict(os.environ) if keep_env else bare_environment()
     log_path.parent.mkdir(parents=True, exist_ok=True)
 
     def start() -> subprocess.Popen[bytes]:
         with log_path.open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=None if env is None else {**os.environ, **env},
+                env={**inherited, **(env or {})},
                 cwd=cwd,
                 pass_fds=pass_fds,
                 # Ctrl-C in the terminal reaches the parent only, which then ends its children in order.
                 start_new_session=True,
             )
+        if die_with_parent:
+            # Noted here: a signal's exception may keep the caller from ever seeing the process.
+            _leashed.add(process)
+        return process
 
-    process = _spawner.call(start)
-    if die_with_parent:
-        _leashed.add(process)
-    return process
+    return _spawner.call(start)
+
+
+def bare_environment() -> dict[str, str]:
+    """Return what a program needs of our environment to run at all: no secret is in it."""
+    kept = {name: value for name in _BARE if (value := os.environ.get(name))}
+    if paths := os.environ.get("PYTHONPATH"):
+        # The child may stand in another folder.
+        kept["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths.split(os.pathsep) if path)
+    return kept
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -20,7 +20,9 @@ from processors.local import child
 from processors.local.claim import Claim
 from processors.local.errors import LocalError, StartFailed
 from processors.local.jars import kafka_classpath
-from processors.local.ports import remembered_port
+from processors.local.kafka_login import KafkaLogin
+from processors.local.ports import free_port, remembered_port
+from processors.local.private import write_private
 from processors.local.server import LocalServer
 
 # Two seconds are usual; a machine with ten times as much to do as it has cores took over a minute. A process that ends
@@ -39,8 +41,6 @@ _SETTINGS: Mapping[str, str] = MappingProxyType(
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
         # One node: nothing can be replicated, and the internal topics would wait for replicas for ever.
         "default.replication.factor": "1",
         "min.insync.replicas": "1",
@@ -84,7 +84,10 @@ rootLogger.appenderRef.out.ref = out
 
 
 class EmbeddedKafka(LocalServer):
-    """One Kafka broker that keeps its data, and its port, in `data_dir`.
+    """One Kafka broker that keeps its data, and its port, in `data_dir`, which is its owner's alone.
+
+    Clients log in with a password that is made on the first start and kept in the folder: `client` and `environment`
+    hold all that they need. Without `login` it answers every local user: for tests of what knows an address alone.
 
     `port` is chosen on the first start and kept, unless given. `properties` are added to the broker's settings or
     replace them. With `fast_start` the JVM is up sooner; without it, faster once warm, as a benchmark wants it.
@@ -103,9 +106,12 @@ class EmbeddedKafka(LocalServer):
         heap_mb: int = 512,
         fast_start: bool = True,
         properties: Mapping[str, str] = MappingProxyType({}),
+        login: bool = True,
         die_with_parent: bool = True,
     ) -> None:
         super().__init__(data_dir, port, die_with_parent)
+        self._login = KafkaLogin(self._dir) if login else None
+        self._internal: int | None = None
         self._heap_mb = heap_mb
         self._jvm_options = _FAST_START if fast_start else _FAST_RUN
         self._properties = dict(properties)
@@ -114,6 +120,18 @@ class EmbeddedKafka(LocalServer):
     def bootstrap_servers(self) -> str:
         """Where clients connect; known once started, the same from then on."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def client(self) -> dict[str, str]:
+        """Where clients connect and how they log in, as settings of librdkafka."""
+        login = self._login.for_confluent() if self._login else {}
+        return {"bootstrap.servers": self.bootstrap_servers, **login}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same as settings of our processes; the password is named by its file."""
+        login = self._login.for_settings() if self._login else {}
+        return {"SCRAPESAGA_BOOTSTRAP_SERVERS": self.bootstrap_servers, **login}
 
     @property
     def log_path(self) -> Path:
@@ -125,11 +143,11 @@ class EmbeddedKafka(LocalServer):
 
         Raises JarsUnavailable, DataDirInUse, StartFailed, or LocalError when the port is taken.
         """
-        if self.pid is not None:
-            return
+        self._start_with(self._find_jars)
+
+    def _find_jars(self) -> None:
         # Before the folder is claimed: they may have to be fetched first.
         self._jars = kafka_classpath()
-        self._launch()
 
     def _spawn(self, claim: Claim) -> subprocess.Popen[bytes]:
         settings = self._write_settings()
@@ -138,6 +156,8 @@ class EmbeddedKafka(LocalServer):
         return child.spawn(
             [*command, "kafka.Kafka", str(settings)],
             log_path=self.log_path,
+            # It needs none of our variables, and shows its own to whoever may look at it.
+            keep_env=False,
             pass_fds=(claim.fd,),
             die_with_parent=self._die_with_parent,
         )
@@ -166,15 +186,26 @@ class EmbeddedKafka(LocalServer):
         controller = remembered_port(self._dir / "ports.json", "controller")
         settings = {
             **_SETTINGS,
-            "listeners": f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker}",
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "log.dirs": str(self._dir / "logs"),
+            **self._listeners(broker, controller),
             **self._properties,
         }
         path = self._dir / "server.properties"
-        path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        write_private(path, "".join(f"{key}={value}\n" for key, value in settings.items()))
         return path
+
+    def _listeners(self, broker: int, controller: int) -> dict[str, str]:
+        if self._login is None:
+            return {
+                "listeners": f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
+                "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker}",
+                "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                "inter.broker.listener.name": "PLAINTEXT",
+            }
+        # Another one each time: nobody can lie in wait there for the broker's own password.
+        self._internal = free_port(avoid=frozenset({broker, controller}))
+        return self._login.listeners(broker, controller, self._internal)
 
     def _format_when_new(self, command: list[str], settings: Path) -> None:
         """Give new storage its cluster id, once: the id is written last, so that a crash half-way formats again."""
@@ -190,6 +221,7 @@ class EmbeddedKafka(LocalServer):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                env=child.bare_environment(),
                 timeout=_FORMAT_WITHIN.total_seconds(),
                 check=False,
             )
@@ -206,25 +238,15 @@ class EmbeddedKafka(LocalServer):
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         give_up = time.monotonic() + _START_WITHIN.total_seconds()
         # By hand until the port is open: a client that is refused logs every attempt.
-        while not _accepts(self.port):
-            self._check_it_lives(process, give_up)
+        while not all(map(_accepts, (self.port, self._internal or self.port))):
+            self._check_it_lives(process, give_up, _START_WITHIN)
             time.sleep(_POLL_S)
-        client = AdminClient(
-            {"bootstrap.servers": self.bootstrap_servers, "reconnect.backoff.max.ms": 200, "log_level": 0}
-        )
+        if self._login:
+            while not self._login.make_user(f"127.0.0.1:{self._internal}"):
+                self._check_it_lives(process, give_up, _START_WITHIN)
+        client = AdminClient({**self.client, "reconnect.backoff.max.ms": 200, "log_level": 0})
         while not _answers(client):
-            self._check_it_lives(process, give_up)
-
-    def _check_it_lives(self, process: subprocess.Popen[bytes], give_up: float) -> None:
-        status = process.poll()
-        if status is None and time.monotonic() < give_up:
-            return
-        what = (
-            f"did not answer within {_START_WITHIN}"
-            if status is None
-            else f"ended with status {status} during its start"
-        )
-        raise StartFailed(f"The embedded Kafka {what}. The end of {self.log_path}:\n{child.last_lines(self.log_path)}")
+            self._check_it_lives(process, give_up, _START_WITHIN)
 
 
 def _accepts(port: int) -> bool:

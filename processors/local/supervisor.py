@@ -12,14 +12,16 @@ A thread of its own watches the children, so that a plain synchronous program ca
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from processors.local import child
 from processors.local.errors import LocalError
@@ -33,6 +35,7 @@ _LOG_LINES = 20
 _WATCH_EVERY_S = 0.05
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +103,27 @@ class Supervisor:
     """Runs child processes, each in a session of its own, and starts again what ends unexpectedly.
 
     `on_crash_loop` is called, on the watching thread, when a child has ended `crash_loop_after` times in a row without
-    a steady run; it goes on being started, since what it lacks may come back. No child outlives this process.
+    a steady run; it goes on being started, since what it lacks may come back. `tell` is called there with a sentence
+    whenever a child ends unexpectedly or runs again; else these go to the log. No child outlives this process.
     """
 
     def __init__(
         self,
         *,
         on_crash_loop: Callable[[ProcessState], None] | None = None,
+        tell: Callable[[str], None] | None = None,
         crash_loop_after: int = _CRASH_LOOP_AFTER,
     ) -> None:
         self._on_crash_loop = on_crash_loop
+        self.tell = tell or _log.warning
         self._crash_loop_after = crash_loop_after
         self._lock = threading.RLock()
         self._children: dict[str, _Child] = {}
         self._stopping = False
         self._stop_requested = False
         self._watcher: threading.Thread | None = None
+        # Told without the lock: whoever listens may ask this supervisor something.
+        self._news: list[str] = []
 
     def start(self, spec: ProcessSpec) -> None:
         """Start a child and keep it running.
@@ -138,10 +146,27 @@ class Supervisor:
         Raises LocalError if there is none of that name.
         """
         with self._lock:
-            one = self._children.pop(name, None)
-        if one is None:
-            raise LocalError(f"There is no process named {name}; there are: {', '.join(self.states()) or 'none'}.")
+            one = self._named(name)
+            del self._children[name]
         return child.end(one.process, within=within)
+
+    def restart(self, name: str) -> None:
+        """Stop one child and start it with what `replace_env` set meanwhile. Raises LocalError if there is none."""
+        with self._lock:
+            spec = self._named(name).spec
+        self.stop(name)
+        self.start(spec)
+
+    def replace_env(self, name: str, env: Mapping[str, str]) -> None:
+        """Set what the child is started with from its next start on. Raises LocalError if there is none of that name."""
+        with self._lock:
+            one = self._named(name)
+            one.spec = replace(one.spec, env=env)
+
+    def _named(self, name: str) -> _Child:
+        if name not in self._children:
+            raise LocalError(f"There is no process named {name}; there are: {', '.join(self._children) or 'none'}.")
+        return self._children[name]
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of the children that run now, by name."""
@@ -189,6 +214,9 @@ class Supervisor:
                     return
                 now = time.monotonic()
                 reports = [self._state(one) for one in self._children.values() if self._attend(one, now)]
+                news, self._news = self._news, []
+            for sentence in news:
+                self._call(self.tell, sentence)
             for report in reports:
                 self._report(report)
             time.sleep(_WATCH_EVERY_S)
@@ -207,13 +235,8 @@ class Supervisor:
         one.last_exit_status = status
         one.phase = ProcessPhase.WAITING
         one.restart_at = now + one.restarts.delay.total_seconds()
-        _log.warning(
-            "%s ended unexpectedly with status %s after %.1f s; started again in %.1f s",
-            one.spec.name,
-            status,
-            lived.total_seconds(),
-            one.restarts.delay.total_seconds(),
-        )
+        how = "cannot be started" if status is None else f"ended {_how(status)} after {lived.total_seconds():.1f} s"
+        self._news.append(f"{one.spec.name} {how}; started again in {one.restarts.delay.total_seconds():.1f} s")
         return one.restarts.in_a_row == self._crash_loop_after
 
     def _restart(self, one: _Child, now: float) -> None:
@@ -225,14 +248,19 @@ class Supervisor:
             return
         one.phase = ProcessPhase.RUNNING
         one.started_at = now
+        self._news.append(f"{one.spec.name} runs again, pid {one.process.pid}")
 
     def _report(self, state: ProcessState) -> None:
-        _log.error("%s keeps ending; the end of its log:\n%s", state.name, state.last_log_lines)
+        self._call(self.tell, f"{state.name} keeps ending; the end of its log:\n{state.last_log_lines}")
         if self._on_crash_loop is not None:
-            try:
-                self._on_crash_loop(state)
-            except Exception:  # Whatever it is: the others are watched by this thread too
-                _log.exception("The callback for %s failed", state.name)
+            self._call(self._on_crash_loop, state)
+
+    @staticmethod
+    def _call(listener: Callable[[_T], None], news: _T) -> None:
+        try:
+            listener(news)
+        except Exception:  # Whatever it is: the others are watched by this thread too
+            _log.exception("A callback of the supervisor failed")
 
     def _state(self, one: _Child) -> ProcessState:
         alive = one.phase is ProcessPhase.RUNNING and one.process.poll() is None
@@ -251,6 +279,15 @@ class Supervisor:
     def _is_steady(one: _Child) -> bool:
         up = timedelta(seconds=time.monotonic() - one.started_at)
         return one.phase is ProcessPhase.RUNNING and up >= _STEADY_AFTER
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"with status {status}"
+    try:
+        return f"by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"by signal {-status}"
 
 
 def _spawn(spec: ProcessSpec) -> subprocess.Popen[bytes]:

@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from typing import NamedTuple
 
 from processors.kafka.producer import Outgoing
-from processors.kafka.record import Record
+from processors.kafka.record import Headers, Record, header_values
 from processors.observability import metrics
+from processors.saga.reason import bounded_reason
 from topics.catalogue import Topic
 
-# A poisoned record may be as large as its topic allows; its error must not push it over the dead-letter topic's limit.
-MAX_REASON_BYTES = 2_000
+_LONGEST_KEY_BYTES = 100_000
+
+
+class LetterSource(NamedTuple):
+    """Where the record of a dead letter lay, and why it was set aside."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+
+
+def source_of(headers: Headers) -> LetterSource | None:
+    """Return where the record of a dead letter lay, by its headers; None if they are not those of a dead letter."""
+    about = header_values(headers)
+    try:
+        partition, offset = int(about["dead-letter-partition"]), int(about["dead-letter-offset"])
+    except (KeyError, ValueError):
+        return None
+    topic, reason = about.get("dead-letter-topic", b""), about.get("dead-letter-reason", b"")
+    return LetterSource(topic.decode("utf-8", "replace"), partition, offset, reason.decode("utf-8", "replace"))
 
 
 def dead_letter(topic: Topic, record: Record, reason: str, processor: str) -> Outgoing:
-    """Return the dead letter of a record: its bytes, key and headers untouched, with where it lay and what was wrong."""
+    """Return the dead letter of a record: its bytes, key and headers untouched, with where it lay and what was wrong.
+
+    A record that the dead-letter topic can't take, such as one that was small only while it was compressed, is named by
+    size and sha256 instead: the original lies where the headers say.
+    """
     metrics.dead_letters.labels(record.topic).inc()
     about = {
-        "dead-letter-reason": reason.encode()[:MAX_REASON_BYTES],
+        "dead-letter-reason": bounded_reason(reason).encode(),
         "dead-letter-topic": record.topic.encode(),
         "dead-letter-partition": str(record.partition).encode(),
         "dead-letter-offset": str(record.offset).encode(),
@@ -25,7 +51,7 @@ def dead_letter(topic: Topic, record: Record, reason: str, processor: str) -> Ou
         "dead-letter-first-seen": str(int(time.time() * 1000)).encode(),
         "dead-letter-processor": processor.encode(),
     }
-    return Outgoing(
+    letter = Outgoing(
         topic=topic.name,
         # Any will do: those of one source partition stay together, and in order.
         partition=record.partition % topic.partitions,
@@ -33,3 +59,9 @@ def dead_letter(topic: Topic, record: Record, reason: str, processor: str) -> Ou
         value=record.value,
         headers=(*record.headers, *about.items()),
     )
+    if letter.size_bytes <= topic.max_record_bytes:
+        return letter
+    whole = hashlib.sha256(record.value or b"").hexdigest()
+    about["dead-letter-left-out"] = f"{len(record.value or b'')} bytes, sha256 {whole}".encode()
+    key = record.key if len(record.key or b"") <= _LONGEST_KEY_BYTES else None
+    return letter._replace(key=key, value=None, headers=tuple(about.items()))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus
 
 import msgspec
-from w3lib.url import canonicalize_url
 
 from processors.errors import BadRecord
-from processors.redaction import sanitised_url
+from processors.http.url import BadUrl, address_of
+from processors.saga.plan import Identity
 from schemas.codec import MARKER, UndecodableMessage, codec
 from schemas.registry import is_framed
 
-MAX_URL_CHARS = 8_192
 MAX_JOB_ID_CHARS = 200
 # Python's parsers give up somewhere between 500 and 1,000, by how deep their caller already is.
 _TOO_DEEP = "a payload nested too deep: keep it below 500 levels"
@@ -47,7 +47,7 @@ def read_request(value: bytes | None, key: bytes | None) -> ScrapeRequest:
             raise BadRecord(f"not a ScrapeRequest: {error}") from error
         except RecursionError as error:
             raise BadRecord(_TOO_DEEP) from error
-    if text.startswith((b"http://", b"https://")):
+    if text[:8].lower().startswith((b"http://", b"https://")):
         try:
             return ScrapeRequest(url=text.decode("utf-8"))
         except UnicodeDecodeError as error:
@@ -84,30 +84,45 @@ def encode_request(request: ScrapeRequest) -> bytes:
     return codec("scrape_request").encode(fields)
 
 
-def canonical_url(url: str) -> str:
+def requested_address(url: str) -> str:
+    """Return what is requested for a URL that was submitted: see processors/http/url.py. Raises BadRecord."""
+    try:
+        return address_of(url)
+    except BadUrl as error:
+        raise BadRecord(str(error)) from error
+
+
+def canonical_url(url: str, identity: Identity | msgspec.UnsetType = msgspec.UNSET) -> str:
     """Return the one form of a URL that identifies a job. Raises BadRecord for what can't be fetched.
 
-    Query arguments are sorted, fragments dropped, percent-encoding and host case normalised (w3lib), and a default port
-    removed. This defines job identity: changing it makes known pages look new.
+    It is what would be requested: two URLs are one job only if a server sees the same request. What else is one, the
+    pipeline says by `identity`. This defines job identity: changing it makes known pages look new.
     """
-    if len(url) > MAX_URL_CHARS:
-        raise BadRecord(f"a URL of {len(url)} characters; at most {MAX_URL_CHARS}")
-    if any(ord(char) < 0x20 or char == "\x7f" for char in url):
-        raise BadRecord("a URL with control characters")
-    try:
-        canonical = canonicalize_url(url.strip())
-        parts = urlsplit(canonical)
-        port = parts.port
-    except (ValueError, UnicodeError) as error:
-        raise BadRecord(f"not a URL: {sanitised_url(url)!r}: {type(error).__name__}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadRecord(f"not an absolute http or https URL: {sanitised_url(url)!r}")
-    # An empty user name is one, too: http://@x/ would be another job than http://x/.
-    if "@" in parts.netloc:
-        raise BadRecord("a URL with a user name or password: it would be logged and stored; use the step's headers")
-    if port == {"http": 80, "https": 443}[parts.scheme]:
-        parts = parts._replace(netloc=parts.netloc.rpartition(":")[0])
-    return parts.geturl()
+    return identified(requested_address(url), identity)
+
+
+def identified(address: str, identity: Identity | msgspec.UnsetType) -> str:
+    """Return the canonical URL of an address: without arguments to ignore, in the order that the pipeline wants."""
+    if identity is msgspec.UNSET:
+        return address
+    place, _, query = address.partition("?")
+    arguments = [(_name(argument), argument) for argument in query.split("&")]
+    kept = [
+        (name, argument)
+        for name, argument in arguments
+        if not any(fnmatchcase(name, pattern) for pattern in identity.ignore)
+    ]
+    if identity.sort_query:
+        # By name alone, and stable: of arguments with the same name the order may matter all the more.
+        kept.sort(key=lambda one: one[0])
+    if len(kept) == len(arguments) and not identity.sort_query:
+        return address
+    sorted_query = "&".join(argument for _, argument in kept)
+    return f"{place}?{sorted_query}" if sorted_query else place
+
+
+def _name(argument: str) -> str:
+    return unquote_plus(argument.partition("=")[0])
 
 
 def derived_job_id(pipeline: str, url: str) -> str:

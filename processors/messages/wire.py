@@ -28,6 +28,7 @@ from processors.saga.events import (
     TimedOut,
 )
 from processors.saga.plan import Plan
+from processors.saga.reason import bounded_reason
 from processors.saga.state import PENDING, Action, InFlight, Origin, Phase, Saga, StepState, StepStatus, Undo
 from schemas.codec import UndecodableMessage, codec, message_name
 
@@ -134,11 +135,12 @@ def _submitted(value: dict[str, Any], plans: FindPlan) -> Submitted:
         origin=Origin(value["origin_partition"], value["origin_offset"]),
         label=value["label"],
         trace=value["trace"],
+        address=value["address"],
     )
 
 
 def _requested(value: dict[str, Any], plans: FindPlan) -> Cancelled | Resumed | Redriven:
-    job_id, by, reason = value["job_id"], value["by"], value["reason"]
+    job_id, by, reason = value["job_id"], bounded_reason(value["by"]), bounded_reason(value["reason"])
     match value["kind"]:
         case "CANCEL":
             return Cancelled(job_id, by, reason)
@@ -151,7 +153,7 @@ def _requested(value: dict[str, Any], plans: FindPlan) -> Cancelled | Resumed | 
 def reply_of(value: dict[str, Any]) -> Reply:
     """Return the event that a decoded StepResult is."""
     job_id, run, step, seq = value["job_id"], value["run"], value["step"], value["seq"]
-    reason, after = value["reason"], value["retry_after_ms"]
+    reason, after = bounded_reason(value["reason"]), value["retry_after_ms"]
     match value["action"], value["outcome"]:
         case "EXECUTE", "SUCCEEDED":
             return Succeeded(job_id, run, step, seq, value["output"])

@@ -16,13 +16,15 @@ from types import TracebackType
 
 from processors.observability.tracing import current
 from processors.redaction import REDACTED, SHORTEST_REDACTED, one_line
+from processors.secret_search import redact_known, remember
 
 # Attributes that every LogRecord has; what is beyond them was passed as `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
-# User names, passwords and queries of URLs, as errors of libraries quote them.
+# User names, passwords and queries of URLs, as errors of libraries quote them. No character is looked at twice: a site
+# chooses the text, and what takes the square of its length holds up everything else in the process.
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#@'\"]+@")
-_QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#'\"<>]*)\?[^\s'\"<>)]+", re.IGNORECASE)
+_WORD = re.compile(r"[^\s'\"<>]+")
 
 # A broker that is away for an hour made 288,000 lines a process; one in ten seconds still shows that it goes on.
 _EVERY_S = 10.0
@@ -32,19 +34,41 @@ _secrets: list[str] = []
 
 
 def redact_from_logs(values: Iterable[str]) -> None:
-    """Blot these values out of every line from now on; what is shorter than a secret can be is left alone."""
+    """Redact these values in every line from now on; skip short ones, which are no secrets."""
     found = {value for value in values if len(value) >= SHORTEST_REDACTED}
+    remember(found)
     if not found <= set(_secrets):
         _secrets[:] = sorted({*_secrets, *found}, key=len, reverse=True)
 
 
 def redacted(text: str) -> str:
-    """Return a text without known secrets, and without what may be secret in its URLs."""
+    """Return a text without known secrets, in any spelling, and without what may be secret in its URLs."""
+    text = redact_known(text)
+    # The short ones as they are: a line that loses a word too many is still read, a page is not.
     for secret in _secrets:
         text = text.replace(secret, REDACTED)
     if "://" in text:
-        text = _QUERY.sub(rf"\1?{REDACTED}", _USER_INFO.sub(f"{REDACTED}@", text))
+        text = _WORD.sub(_without_queries, _USER_INFO.sub(f"{REDACTED}@", text))
     return text
+
+
+def _without_queries(found: re.Match[str]) -> str:
+    word, done, place, mark = found[0], [], 0, -1
+    while (scheme := word.find("://", place)) >= 0:
+        if mark < scheme:
+            mark = word.find("?", scheme)
+        if mark < 0:
+            break
+        fragment = word.find("#", scheme, mark)
+        if fragment >= 0:
+            done.append(word[place : fragment + 1])
+            place = fragment + 1
+            continue
+        end = word.find(")", mark)
+        end = len(word) if end < 0 else end
+        done.append(word[place : mark + 1] + (REDACTED if end > mark + 1 else ""))
+        place = end
+    return "".join(done) + word[place:]
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

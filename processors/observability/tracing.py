@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 from processors.saga.commands import StepCommand
 from processors.saga.events import Compensated, Confirmed, Reply, Succeeded
 from processors.saga.state import ENDED, Phase, Saga
+from processors.secret_search import redact_known
 
 #: The header's name, in Kafka and in HTTP.
 TRACEPARENT = "traceparent"
@@ -72,11 +73,11 @@ def parse(text: str) -> TraceContext | None:
     return TraceContext(found[2], found[3], bool(int(found[4], 16) & _SAMPLED))
 
 
-def context_in(headers: Iterable[tuple[str, bytes]]) -> TraceContext | None:
+def context_in(headers: Iterable[tuple[str, bytes | None]]) -> TraceContext | None:
     """Return the context that a record's headers carry."""
     for name, value in headers:
         if name.lower() == TRACEPARENT:
-            return parse(value.decode("ascii", "ignore"))
+            return None if value is None else parse(value.decode("ascii", "ignore"))
     return None
 
 
@@ -183,12 +184,14 @@ def saga_span(sink: Sink, saga: Saga) -> None:
         "scrapesaga.seq": saga.seq,
         "scrapesaga.pipeline": saga.plan.pipeline,
         "scrapesaga.phase": saga.phase.value,
-        "url.full": bare_url(saga.url),
+        "url.full": redact_known(bare_url(saga.url)),
     }
     if saga.failed_step:
         attributes["scrapesaga.failed_step"] = saga.failed_step
     start_ns, end_ns = saga.started_ms * 1_000_000, saga.updated_ms * 1_000_000
-    failed = "" if saga.phase is Phase.COMPLETED else saga.reason[:_MAX_REASON] or saga.phase.value.lower()
+    failed = (
+        "" if saga.phase is Phase.COMPLETED else redact_known(saga.reason)[:_MAX_REASON] or saga.phase.value.lower()
+    )
     if saga.phase is Phase.PARKED:
         moment = context.to(_id_of("parked", saga.job_id, saga.seq))
         sink.ended(Span("saga parked", moment, context.span_id, end_ns, end_ns, attributes, failed=failed))
@@ -216,7 +219,9 @@ class AttemptSpan:
         if self.sink is None:
             return
         failed = (
-            "" if isinstance(reply, Succeeded | Compensated | Confirmed) else reply.reason[:_MAX_REASON] or "failed"
+            ""
+            if isinstance(reply, Succeeded | Compensated | Confirmed)
+            else redact_known(reply.reason)[:_MAX_REASON] or "failed"
         )
         attributes = {**self.attributes, "scrapesaga.outcome": "failed" if failed else "succeeded"}
         self.sink.ended(
@@ -237,7 +242,7 @@ _current: ContextVar[AttemptSpan | None] = ContextVar("attempt", default=None)
 
 
 def begin_attempt(
-    sink: Sink | None, command: StepCommand, headers: Headers, topic: str, queued_ms: float
+    sink: Sink | None, command: StepCommand, headers: Iterable[tuple[str, bytes | None]], topic: str, queued_ms: float
 ) -> AttemptSpan | None:
     """Begin an attempt in this task, so that its calls, records and log lines belong to it; None without a trace."""
     if not command.trace:
@@ -293,8 +298,10 @@ class Call:
         if self._attempt is None:
             return
         self._method = method
-        self._attributes: dict[str, str | int] = {"http.request.method": method, "url.full": bare_url(str(url))}
-        self._attributes["server.address"] = urlsplit(str(url)).hostname or ""
+        # A site may redirect to a path that has what it was sent in it.
+        full = redact_known(bare_url(str(url)))
+        self._attributes: dict[str, str | int] = {"http.request.method": method, "url.full": full}
+        self._attributes["server.address"] = redact_known(_host(str(url)))
 
     def __enter__(self) -> Call:
         if self._attempt is not None:
@@ -329,6 +336,13 @@ class Call:
                 failed,
             )
         )
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def bare_url(url: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from processors.errors import BadRecord
 from processors.kafka.reader import Reader
 from processors.kafka.record import Record
+from processors.messages.dead_letters import source_of
 from processors.messages.scrape_request import read_request
 from processors.messages.wire import decode_saga_fields
 from processors.operations.engine import Engine, Session
@@ -124,15 +125,13 @@ def _set_aside(reader: Reader, catalogue: Catalogue, batches: dict[str, Sums]) -
     """Return the places of the events that have dead letters; count those of requests in their batches."""
     found = set()
     for record in reader.records(catalogue.dead_letters.name):
-        about = dict(record.headers)
-        source = about.get("dead-letter-topic", b"").decode("utf-8", "replace")
-        try:
-            place = int(about["dead-letter-partition"]), int(about["dead-letter-offset"])
-        except (KeyError, ValueError):
+        source = source_of(record.headers)
+        if source is None:
             continue
-        if source == catalogue.urls.name:
+        place = source.partition, source.offset
+        if source.topic == catalogue.urls.name:
             batches.setdefault(_label(record), Sums()).rejections.add(place)
-        elif source == catalogue.events.name:
+        elif source.topic == catalogue.events.name:
             found.add(place)
     return found
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from processors.errors import BadRecord
 from processors.kafka.reader import Place
-from processors.kafka.record import Record
+from processors.kafka.record import Record, header_values
+from processors.messages.dead_letters import source_of
 from processors.messages.scrape_request import read_request
 from processors.operations.engine import Engine, Session
 from processors.operations.errors import RequestRefused
@@ -49,10 +50,7 @@ class Decoded:
 
     def header(self, name: str) -> str:
         """Return a header as text; empty if there is none."""
-        for header, value in self.record.headers:
-            if header == name:
-                return value.decode("utf-8", "replace")
-        return ""
+        return header_values(self.record.headers).get(name, b"").decode("utf-8", "replace")
 
     def gist(self) -> str:
         """Return what happened, in a few words."""
@@ -172,10 +170,8 @@ def _origins(session: Session, state: Mapping[str, Any], found: list[Decoded]) -
     for one in found:
         if one.message == "submitted":
             origins.add((one.fields["origin_partition"], one.fields["origin_offset"]))
-        elif one.header("dead-letter-topic") == session.catalogue.urls.name:
-            place = one.header("dead-letter-partition"), one.header("dead-letter-offset")
-            if all(part.isdigit() for part in place):
-                origins.add((int(place[0]), int(place[1])))
+        elif (source := source_of(one.record.headers)) is not None and source.topic == session.catalogue.urls.name:
+            origins.add((source.partition, source.offset))
     return origins
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from processors.kafka.record import Record
+from processors.messages.dead_letters import source_of
 from processors.messages.wire import decode_saga_fields, encode_event
 from processors.operations.engine import Engine, Session
 from processors.operations.errors import RequestRefused, Unanswered
@@ -172,11 +173,10 @@ def state_after(record: Record, job_id: str, offset: int) -> Mapping[str, Any] |
 
 def refusal(record: Record, place: RequestPosition) -> str | None:
     """Return why a request was set aside, if the record is the dead letter of that very request."""
-    headers = dict(record.headers)
-    where = (place.topic, str(place.partition), str(place.offset))
-    if tuple(headers.get(f"dead-letter-{what}", b"").decode() for what in ("topic", "partition", "offset")) != where:
+    source = source_of(record.headers)
+    if source is None or source[:3] != (place.topic, place.partition, place.offset):
         return None
-    return headers.get("dead-letter-reason", b"").decode("utf-8", "replace")
+    return source.reason
 
 
 def _applied(state: Mapping[str, Any], place: RequestPosition) -> JobState:

@@ -262,9 +262,14 @@ def job_state(reader: Reader, topic: str, job_id: str) -> dict[str, Any] | None:
         latest.read_more([place])
 
 
+def plan_book(records: Iterable[Record]) -> PlanBook:
+    """Return what records of the plans topic say."""
+    return PlanBook.of((record.key, record.value) for record in records)
+
+
 def read_plans(reader: Reader, topic: str) -> PlanBook:
     """Read all plans."""
-    return PlanBook.of(reader.records(topic))
+    return plan_book(reader.records(topic))
 
 
 def step_names(plans: PlanBook, fields: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import msgspec
 
 from processors.errors import BadRecord
 from processors.messages.scrape_request import (
@@ -18,6 +20,7 @@ from processors.messages.scrape_request import (
 from processors.operations.engine import Engine, Session
 from processors.operations.errors import RequestRefused
 from processors.operations.queries import read_plans
+from processors.saga.plan import Plan
 
 # Below the topic's limit of a MiB, with room for the record's own fields.
 MAX_REQUEST_BYTES = 1_000_000
@@ -105,13 +108,19 @@ def _submit(session: Session, asked: Iterable[ParsedLine], pipeline: str | None)
             yield Submission(one.place, "", problem=one.problem)
             continue
         sender.send(topic, encode_request(one.request))
-        yield Submission(one.place, one.request.url, identity(one.request, only))
+        yield Submission(one.place, one.request.url, identity(one.request, only, plans.current))
     sender.finish()
 
 
-def identity(request: ScrapeRequest, only: str | None) -> str | None:
-    """Return the job that a request will be, if that can be known here: `only` is the pipeline of those that name none."""
+def identity(
+    request: ScrapeRequest, only: str | None, current: Callable[[str], Plan | None] = lambda _pipeline: None
+) -> str | None:
+    """Return the job that a request will be, if that can be known here: `only` is the pipeline of those that name none.
+
+    `current` returns a pipeline's plan, which says which URLs are one job.
+    """
     pipeline = request.pipeline or only
     if request.job_id is not None or pipeline is None:
         return request.job_id
-    return derived_job_id(pipeline, canonical_url(request.url))
+    plan = current(pipeline)
+    return derived_job_id(pipeline, canonical_url(request.url, msgspec.UNSET if plan is None else plan.identity))

@@ -28,7 +28,7 @@ import yaml
 
 from processors.durations import parse_duration
 from processors.errors import PipelineError
-from processors.saga.plan import Plan, Resubmit, RetryPolicy, StepPlan, pin
+from processors.saga.plan import Identity, Plan, Resubmit, RetryPolicy, StepPlan, pin
 from processors.step import NOTHING_TO_UNDO, Step, StepParams
 from schemas.record import RecordSchema, RecordSchemaError
 
@@ -76,6 +76,7 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline: str = "24h"
     retention: str = "7d"
     resubmit: Resubmit = Resubmit.REJECT
+    identity: Identity | msgspec.UnsetType = msgspec.UNSET
 
 
 DEFAULT_RETRY = RetryPolicy(attempts=5, base_ms=1_000, cap_ms=60_000, total_ms=3_600_000)
@@ -225,8 +226,17 @@ def plan_pipeline(spec: PipelineSpec, folder: Path, schemas: Path | None = None)
             deadline_ms=_milliseconds(spec.deadline, f"{where}: deadline"),
             retention_ms=_milliseconds(spec.retention, f"{where}: retention"),
             resubmit=spec.resubmit,
+            identity=_identity(spec.identity, f"{where}: identity"),
         )
     )
+
+
+def _identity(identity: Identity | msgspec.UnsetType, where: str) -> Identity | msgspec.UnsetType:
+    if identity is msgspec.UNSET or identity == Identity():
+        return msgspec.UNSET
+    if "" in identity.ignore:
+        raise PipelineError(f"{where}.ignore: an empty name; write for example utm_*")
+    return identity
 
 
 def _record_schema(record: str, folder: Path, schemas: Path | None, where: str) -> RecordSchema:

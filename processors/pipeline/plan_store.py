@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from processors.errors import BadRecord, PipelineError
-from processors.kafka.record import Record
 from processors.saga.plan import Plan, decode_plan, encode_plan
 
 if TYPE_CHECKING:
@@ -38,11 +37,11 @@ class PlanBook:
         self._current: dict[str, str] = {}
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> PlanBook:
-        """Return what records of the topic say."""
+    def of(cls, records: Iterable[tuple[bytes | None, bytes | None]]) -> PlanBook:
+        """Return the book that keys and values of the topic, in their order, make."""
         book = PlanBook()
-        for record in records:
-            book.apply(record.key or b"", record.value)
+        for key, value in records:
+            book.apply(key or b"", value)
         return book
 
     def __call__(self, plan_hash: str) -> Plan:

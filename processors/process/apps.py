@@ -7,6 +7,7 @@ from processors.kafka.credentials import kafka_security
 from processors.kafka.producer import Producer
 from processors.settings.settings import Settings
 from processors.transport.app import StreamApp, create_faust_app
+from topics.catalogue import Catalogue
 
 
 def group_of(settings: Settings, role: str) -> str:
@@ -14,8 +15,8 @@ def group_of(settings: Settings, role: str) -> str:
     return f"{settings.topic_prefix}.{role.replace(':', '.')}"
 
 
-def role_app(settings: Settings, role: str) -> StreamApp:
-    """Return the app of a role: "intake", "coordinator" or "step:<name>"."""
+def role_app(settings: Settings, role: str, *, standbys: bool = False) -> StreamApp:
+    """Return the app of a role, by its part of the group's name: "intake", "coordinator" or "step:<name>"."""
     folder = settings.data_dir / role.replace(":", "-")
     # Faust makes the last folder only.
     try:
@@ -26,7 +27,6 @@ def role_app(settings: Settings, role: str) -> StreamApp:
         group_of(settings, role),
         bootstrap_servers=settings.bootstrap_servers,
         security=kafka_security(settings),
-        transport=settings.transport.value,
         store=f"{settings.store.value}://",
         data_dir=folder,
         client_id=f"scrapesaga-{role.replace(':', '-')}",
@@ -35,15 +35,16 @@ def role_app(settings: Settings, role: str) -> StreamApp:
         rebalance_timeout=max(settings.session_timeout, settings.drain_timeout * 2),
         commit_interval=settings.commit_interval,
         settle=settings.drain_timeout,
-        table_standby_replicas=settings.standby_replicas if role == "coordinator" else 0,
+        table_standby_replicas=settings.standby_replicas if standbys else 0,
     )
 
 
-def new_producer(settings: Settings, client_id: str) -> Producer:
-    """Return a producer that waits for every acknowledgement."""
+def new_producer(settings: Settings, client_id: str, catalogue: Catalogue) -> Producer:
+    """Return a producer that waits for every acknowledgement, and knows the limit of each topic."""
     return Producer(
         settings.bootstrap_servers,
         kafka_security(settings),
         client_id=client_id,
         max_record_bytes=settings.max_page_size + 1_048_576,
+        limits={topic.name: topic.max_record_bytes for topic in catalogue},
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import threading
 import time
 from datetime import timedelta
@@ -14,18 +13,17 @@ from confluent_kafka import KafkaException
 from processors.auditor.follow import Beginning, Follower
 from processors.auditor.throttled_log import ThrottledLog
 from processors.auditor.violations import Invariant, label_of
-from processors.errors import ConfigurationError
+from processors.errors import ScrapesagaError
 from processors.kafka.credentials import kafka_client
 from processors.kafka.reader import Reader
 from processors.observability import metrics
-from processors.process.health_server import HealthServer
+from processors.process.role import STEP, Process, Role
 from processors.saga.invariants import Violation
 from processors.settings.settings import Settings
 from topics.catalogue import Catalogue
 
 log = logging.getLogger(__name__)
 
-AUDITOR = "auditor"
 # A thread that reads nothing looks up this often; silent for much longer, it hangs.
 SILENT_S = 60.0
 
@@ -36,8 +34,8 @@ def beginning(settings: Settings, catalogue: Catalogue, since: timedelta) -> Beg
     return Beginning(catalogue, since_ms, settings.retention_history, settings.retention_commands)
 
 
-class AuditorRole:
-    """Follows the topics in a thread of its own, until it is told to stop."""
+class LiveAuditor:
+    """Follows the topics in a thread of its own, until it is stopped."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -51,7 +49,13 @@ class AuditorRole:
             metrics.invariant_violations.labels(label_of(rule))
 
     def follow(self) -> None:
-        """Audit until stopped. Raises ConfigurationError, KafkaException."""
+        """Audit until stopped. Raises ConfigurationError, or ScrapesagaError that says what Kafka said."""
+        try:
+            self._follow()
+        except KafkaException as error:
+            raise ScrapesagaError(f"the audit stops, and can begin again: Kafka said {error}") from error
+
+    def _follow(self) -> None:
         reader = Reader(kafka_client(self._settings))
         # Of all steps that have topics: sagas in flight may need more than the present pipelines name.
         catalogue = self._settings.catalogue(reader.steps(self._settings.topic_prefix))
@@ -73,10 +77,6 @@ class AuditorRole:
         finally:
             self._follower = None
             follower.close()
-
-    def stop(self) -> None:
-        """Have the thread end soon."""
-        self._stop.set()
 
     def ready(self) -> list[str]:
         """Return why the role is not ready."""
@@ -105,31 +105,31 @@ class AuditorRole:
         for state, count in auditor.conservation().items():
             metrics.audited_jobs.labels(state).set(count)
 
-
-def run_auditor(settings: Settings) -> int:
-    """Play the role until a signal or a crash; return the process's exit code."""
-    return asyncio.run(_serve(settings, AuditorRole(settings)))
-
-
-async def _serve(settings: Settings, role: AuditorRole) -> int:
-    metrics.show_build((AUDITOR,))
-    loop = asyncio.get_running_loop()
-    for which in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(which, role.stop)
-    observed = HealthServer(settings.http_host, settings.http_port, role.ready, role.alive, role.show)
-    if not settings.http_port:
-        return await _follow(role)
-    async with observed:
-        return await _follow(role)
+    async def run(self) -> None:
+        """Follow until cancelled, and return only once nothing is read any more."""
+        following = asyncio.ensure_future(asyncio.to_thread(self.follow))
+        try:
+            await asyncio.shield(following)
+        finally:
+            self._stop.set()
+            await asyncio.wait([following])
 
 
-async def _follow(role: AuditorRole) -> int:
-    try:
-        await asyncio.to_thread(role.follow)
-    except ConfigurationError as error:
-        log.error("%s", error)
-        return 3
-    except KafkaException as error:
-        log.error("the audit stops, and can begin again: Kafka said %s", error)
-        return 1
-    return 0
+def _start(process: Process) -> None:
+    auditor = LiveAuditor(process.settings)
+    process.add_service(AUDITOR.name, auditor.run)
+    process.add_probes(auditor.ready, auditor.alive)
+    process.add_before_scrape(auditor.show)
+
+
+AUDITOR = Role(
+    name="auditor",
+    does="follows all topics, and tells of each promise that it sees broken",
+    reads=("urls", "events", "sagas", "plans", f"{STEP}.commands", "records", "spend", "dead-letters"),
+    writes=(),
+    start=_start,
+    settings=("audit_since",),
+    alone=True,
+    ready_when="the plans and the sagas in flight are read",
+    restarted_when=f"nothing was read for {SILENT_S:.0f} s",
+)

@@ -10,6 +10,9 @@ from aiohttp import web
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+#: Where a process answers: what is listed there, status 503 if it is anything, are reasons against.
+PATHS = (READY, LIVE) = ("/ready", "/live")
+
 
 class HealthServer:
     """Serves /metrics, /ready and /live. Reasons against are listed in the body, with status 503."""
@@ -25,7 +28,7 @@ class HealthServer:
         """`before_scrape` brings those metrics up to date that nothing keeps up meanwhile; it is bounded in time."""
         self._host, self._port = host, port
         self._before_scrape = before_scrape
-        self._probes = {"/ready": ready, "/live": alive}
+        self._probes = {READY: ready, LIVE: alive}
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:

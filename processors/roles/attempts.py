@@ -14,13 +14,13 @@ from processors.pipeline.pipeline import find_step, load_params
 from processors.pipeline.plan_store import Plans, UnknownPlan
 from processors.saga.commands import StepCommand
 from processors.saga.events import Compensated, Confirmed, Reply, Succeeded
+from processors.saga.moves import MAX_CARRIED_BYTES
 from processors.saga.plan import Plan, StepPlan
 from processors.saga.state import Action
 from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
 
 # An event carries one output, a state all of them: see the limits of their topics.
 MAX_OUTPUT_BYTES = 256 * 1024
-MAX_OUTPUTS_BYTES = 3 * 1024 * 1024
 
 _encode_output = msgspec.json.Encoder().encode
 _decode_output = msgspec.json.Decoder(StepOutput).decode
@@ -70,10 +70,11 @@ class Attempts:
             case Action.EXECUTE:
                 output = await step.run(call)
                 encoded = _encode_output(output)
-                total = len(encoded) + sum(len(one) for one in command.inputs.values())
-                if len(encoded) > MAX_OUTPUT_BYTES or total > MAX_OUTPUTS_BYTES:
+                total = len(encoded) + len(command.payload) + sum(len(one) for one in command.inputs.values())
+                if len(encoded) > MAX_OUTPUT_BYTES or total > MAX_CARRIED_BYTES:
                     raise StepFailed(
-                        f"an output of {len(encoded)} bytes; at most {MAX_OUTPUT_BYTES} a step: archive what is large",
+                        f"an output of {len(encoded)} bytes, {total} with the payload and the outputs before it; at most "
+                        f"{MAX_OUTPUT_BYTES} a step and {MAX_CARRIED_BYTES} in all: archive what is large",
                         effect_unknown=True,
                     )
                 return Succeeded(*where, encoded)
@@ -122,6 +123,7 @@ class Attempts:
             attempt=command.attempt,
             key=command.key,
             url=command.url,
+            address=command.address or command.url,
             timeout=timedelta(milliseconds=timeout_ms),
             payload=msgspec.json.decode(command.payload) if command.payload else {},
             record=record,

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
-from processors.errors import BadRecord
+from processors.errors import BadRecord, ConfigurationError
 from processors.kafka.producer import Outgoing
 from processors.kafka.publish import Sender
 from processors.kafka.record import Batch, Record
@@ -32,7 +32,7 @@ from processors.saga.events import Event, Reply, TimedOut
 from processors.saga.moves import first_due
 from processors.saga.protocol import Decision, advance_or_park
 from processors.saga.state import ENDED, Action, Phase, Saga
-from processors.saga_table.changelog import peek
+from processors.saga_table.changelog import peek, plan_hash_of
 from schemas.codec import message_name
 from topics.catalogue import Catalogue
 
@@ -142,6 +142,7 @@ class Coordinator:
         """Rebuild the deadlines and the counts of a partition from its restored states."""
         timers = self._timers[partition] = TimerWheel()
         saga_counts = self._saga_counts[partition] = SagaCounts()
+        unfinished: Counter[str] = Counter()
         for key, value in states:
             if message_name(value) != "saga_state":
                 # Somebody else's: the job's events are set aside one by one. Its timer, or a phase that there isn't,
@@ -151,8 +152,28 @@ class Coordinator:
             seq, due_ms, phase, started_ms = peek(value)
             timers.arm(key, seq, due_ms)
             saga_counts.enter(PHASES_BY_INDEX[phase], started_ms)
+            if PHASES_BY_INDEX[phase] not in ENDED:
+                unfinished[plan_hash_of(value)] += 1
+        self._refuse_missing_steps(unfinished)
         self._cache.clear()
         self._rearmed.set()
+
+    def _refuse_missing_steps(self, unfinished: Mapping[str, int]) -> None:
+        """Raise ConfigurationError if sagas in flight need a step that has no topics here any more."""
+        served = set(self._catalogue.steps)
+        for plan_hash, sagas in unfinished.items():
+            try:
+                plan = self._plans(plan_hash)
+            except BadRecord:
+                # Read again when an event comes for one of them.
+                continue
+            if missing := [step.name for step in plan.steps if step.name not in served]:
+                names = ",".join(missing)
+                raise ConfigurationError(
+                    f"{sagas} sagas in flight follow plan {plan.hash} of pipeline {plan.pipeline}, whose steps {names} are "
+                    f"in no pipeline any more. Set SCRAPESAGA_RETIRED_STEPS={names} for every process until they have "
+                    f"ended, or put the steps back."
+                )
 
     def revoked(self, partition: int) -> None:
         """Forget what belongs to a partition that another process owns now."""
@@ -199,6 +220,11 @@ class Coordinator:
                 first = saga = self._cached(key) or await self._load(key, partition)
         except BadRecord as error:
             sending.append(self._set_aside(record, str(error)))
+            return
+        except Exception as error:
+            # Whatever one record raises is that record's: the partition goes on.
+            log.exception("an event raised; it is set aside", extra={"record": str(record)})
+            sending.append(self._set_aside(record, f"unexpected error: {error!r}"))
             return
         decision, failure = advance_or_park(saga, record.offset, event, record.timestamp_ms)
         if failure is not None:

@@ -15,12 +15,13 @@ from processors.kafka.record import Batch, Record
 from processors.messages.dead_letters import dead_letter
 from processors.messages.scrape_request import (
     ScrapeRequest,
-    canonical_url,
     check_job_id,
     content_hash,
     derived_job_id,
+    identified,
     read_request,
     request_of,
+    requested_address,
 )
 from processors.messages.wire import encode_event
 from processors.observability import metrics
@@ -94,12 +95,28 @@ class Intake:
                 submitted = self.accept(record, await self._from_registry(self._registry, record.value))
             else:
                 submitted = self.accept(record)
+            event = self._event(submitted)
         except BadRecord as error:
             return dead_letter(self._dead_letters, record, str(error), "intake")
+        except Exception as error:
+            # Whatever one request raises is that request's: the partition goes on.
+            metrics.unexpected_errors.labels("intake").inc()
+            log.exception("a request raised; it is set aside", extra={"record": str(record)})
+            return dead_letter(self._dead_letters, record, f"unexpected error: {error!r}", "intake")
         metrics.accepted.labels(submitted.plan.pipeline).inc()
+        return event
+
+    def _event(self, submitted: Submitted) -> Outgoing:
+        """Return the event; BadRecord if it is larger than its topic takes: values may grow when they are encoded again."""
         key = submitted.job_id.encode()
         partition = partition_for(key, self._events.partitions)
-        return Outgoing(self._events.name, partition, key, encode_event(submitted))
+        event = Outgoing(self._events.name, partition, key, encode_event(submitted))
+        if event.size_bytes > self._events.max_record_bytes:
+            raise BadRecord(
+                f"the request takes {event.size_bytes} bytes as an event, and {self._events.name} takes "
+                f"{self._events.max_record_bytes}: shorten its payload, or name what is large by a URL"
+            )
+        return event
 
     async def _from_registry(self, registry: RegistryReader, value: bytes) -> ScrapeRequest:
         """Wait for the registry as long as it takes: a request must not become a dead letter because of it."""
@@ -118,7 +135,8 @@ class Intake:
         """Return the submission that a record, or the request that was read from it, stands for. Raises BadRecord."""
         request = request or read_request(record.value, record.key)
         plan = self._plan(request.pipeline)
-        url = canonical_url(request.url)
+        address = requested_address(request.url)
+        url = identified(address, plan.identity)
         payload = msgspec.json.encode(request.payload, order="deterministic") if request.payload else b""
         job_id = request.job_id or derived_job_id(plan.pipeline, url)
         check_job_id(job_id)
@@ -131,6 +149,7 @@ class Intake:
             origin=Origin(record.partition, record.offset),
             label=request.label or "",
             trace=self._trace(record, job_id, plan.pipeline),
+            address="" if address == url else address,
         )
 
     def _plan(self, pipeline: str | None) -> Plan:

@@ -18,7 +18,7 @@ from functools import partial
 import msgspec
 
 from processors.errors import BadRecord, ConfigurationError, DeliveryFailed, RetryLater, StepFailed
-from processors.kafka.producer import Outgoing
+from processors.kafka.producer import Outgoing, RecordTooLarge
 from processors.kafka.publish import Sender
 from processors.kafka.record import Batch, Record
 from processors.messages.dead_letters import dead_letter
@@ -32,6 +32,7 @@ from processors.saga.commands import StepCommand
 from processors.saga.events import Compensated, Confirmed, Failed, Reply, Succeeded
 from processors.saga.replies import failed
 from processors.saga.state import Action
+from processors.secret_search import redact_known
 from processors.step import Host
 from topics.catalogue import Catalogue
 
@@ -111,7 +112,7 @@ class StepWorker:
     ) -> None:
         self.step = step
         self._producer = producer
-        self._events = catalogue.events.name
+        self._events = catalogue.events
         self._results = catalogue.results(step).name
         self._dead_letters = catalogue.dead_letters
         self._limit = max_in_flight
@@ -167,8 +168,13 @@ class StepWorker:
             command = decode_command(record.value)
             if command.step != self.step:
                 raise BadRecord(f"a command for step {command.step!r} on the topic of {self.step!r}")
-        except BadRecord as error:
-            await self._producer.send([dead_letter(self._dead_letters, record, str(error), f"step {self.step}")])
+        except Exception as error:
+            reason = str(error)
+            if not isinstance(error, BadRecord):
+                # Whatever one record raises is that record's: the partition goes on.
+                log.exception("a command raised; it is set aside", extra={"record": str(record)})
+                reason = f"unexpected error: {error!r}"
+            await self._producer.send([dead_letter(self._dead_letters, record, reason, f"step {self.step}")])
             batch.done_one(record)
             return
         queue = self._queues.get(command.job_id)
@@ -185,7 +191,7 @@ class StepWorker:
         self._schedule(queue)
 
     def _remember(self, job_id: str) -> JobQueue:
-        """Make a lane, and forget the one that has been there longest, if nothing goes on in it."""
+        """Make a queue, and forget the one that has been there longest, if nothing goes on in it."""
         queue = self._queues[job_id] = JobQueue()
         self._met.append(job_id)
         if len(self._met) > REMEMBERED_JOBS:
@@ -251,17 +257,16 @@ class StepWorker:
 
     async def _work(self, received: ReceivedCommand, queue: JobQueue) -> None:
         try:
-            reply = await self._reply_to(received)
-            records = self._outgoing(received, *reply)
+            records = await self._answer(received)
         except asyncio.CancelledError:
             # The worker stops. Without an answer the command is delivered again, to whoever owns the partition.
             raise
-        except Exception as error:
-            # Whatever it is, the command has no answer: stop, commit nothing past it, let it be delivered again.
+        except DeliveryFailed as error:
+            # The command has no answer: stop, commit nothing past it, let it be delivered again.
             self._stop_for(error)
         else:
             queue.reply = records if received.command.seq == queue.seq else ()
-            # The lane is taken until Kafka has the answer; the place among those that work is free now.
+            # The job's queue is taken until Kafka has the answer; the place among those that work is free now.
             self._replies.give(records, partial(self._acknowledge, received, queue))
         finally:
             queue.task = None
@@ -280,6 +285,19 @@ class StepWorker:
             self._schedule(queue)
         if self._queued <= QUEUED_COMMANDS:
             self._room.set()
+
+    async def _answer(self, received: ReceivedCommand) -> tuple[Outgoing, ...]:
+        """Return the records that answer a command: whatever one command raises is its own failure."""
+        try:
+            return self._outgoing(received, *await self._reply_to(received))
+        except DeliveryFailed:
+            raise
+        except Exception as error:
+            metrics.unexpected_errors.labels(self.step).inc()
+            log.exception("answering a command raised", extra={"job_id": received.command.job_id, "step": self.step})
+            reason = f"unexpected error: {error!r}"
+            failure = self._failed(received.command, reason, retryable=True, outcome_unknown=True)
+            return self._outgoing(received, failure, 0)
 
     async def _reply_to(self, received: ReceivedCommand) -> tuple[Reply, int]:
         """Do what the command says; return the reply and the microseconds that it took."""
@@ -325,6 +343,9 @@ class StepWorker:
             return self._failed(
                 command, error.reason, retryable=True, outcome_unknown=error.effect_unknown, after=error.after
             )
+        except RecordTooLarge as error:
+            # Nothing of it was sent; what the step did before may stand.
+            return self._failed(command, str(error), outcome_unknown=True)
         except DeliveryFailed:
             raise
         except (ConfigurationError, UnknownPlan) as error:
@@ -333,7 +354,7 @@ class StepWorker:
         except Exception as error:
             metrics.unexpected_errors.labels(self.step).inc()
             log.exception("a step raised", extra={"job_id": command.job_id, "step": self.step, "seq": command.seq})
-            return self._failed(command, f"unexpected error: {error!r}"[:2_000], retryable=True, outcome_unknown=True)
+            return self._failed(command, f"unexpected error: {error!r}", retryable=True, outcome_unknown=True)
         finally:
             received.attempting = False
 
@@ -348,14 +369,21 @@ class StepWorker:
     ) -> Reply:
         """Return the reply of a command that did not work."""
         after_ms = max(0, after // timedelta(milliseconds=1)) if after else 0
-        return failed(command, reason, retryable=retryable, outcome_unknown=outcome_unknown, after_ms=after_ms)
+        # A step of one's own may quote what it was answered, and that what it was sent.
+        return failed(
+            command, redact_known(reason), retryable=retryable, outcome_unknown=outcome_unknown, after_ms=after_ms
+        )
 
     def _outgoing(self, received: ReceivedCommand, reply: Reply, took_us: int) -> tuple[Outgoing, ...]:
         command, record = received.command, received.record
         value = encode_event(reply, attempt=command.attempt, took_us=took_us, label=command.label, trace=command.trace)
         headers = current_headers()
         # The same bytes for the coordinator and for whoever follows this step: one topic decides, the other tells.
-        return (
-            Outgoing(self._events, record.partition, record.key, value, headers),
-            Outgoing(self._results, record.partition, record.key, value, headers),
-        )
+        event = Outgoing(self._events.name, record.partition, record.key, value, headers)
+        if event.size_bytes > self._events.max_record_bytes:
+            # Only a command that no coordinator of ours wrote is that large without its outputs.
+            reason = (
+                f"its answer takes {event.size_bytes} bytes, and {event.topic} takes {self._events.max_record_bytes}"
+            )
+            return (dead_letter(self._dead_letters, record, reason, f"step {self.step}"),)
+        return event, event._replace(topic=self._results)

@@ -7,13 +7,12 @@ clock.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
+
+from processors.roles.buckets import Buckets
 
 # Finer than any deadline needs, coarse enough that a million sagas which wait for the same few minutes share buckets.
 BUCKET_MS = 10
-# Under load nearly every timer is disarmed an hour before its time. Fewer than so many are not worth the sorting.
-_MANY_EMPTY = 1_000
 
 # (key, seq)
 Timer = tuple[bytes, int]
@@ -24,9 +23,7 @@ class TimerWheel:
 
     def __init__(self) -> None:
         # Sagas that wait for long are mostly alone in their bucket, where a dict takes 170 bytes more than a tuple.
-        self._buckets: dict[int, Timer | dict[bytes, int]] = {}
-        # A heap of every bucket's place, and of some that were emptied or opened again since.
-        self._order: list[int] = []
+        self._buckets: Buckets[Timer | dict[bytes, int]] = Buckets()
         self._armed = 0
 
     def __len__(self) -> int:
@@ -37,14 +34,13 @@ class TimerWheel:
         if not due_ms:
             return
         place = -(-due_ms // BUCKET_MS)
-        bucket = self._buckets.get(place)
+        bucket = self._buckets.at.get(place)
         if bucket is None:
-            heapq.heappush(self._order, place)
-            self._buckets[place] = (key, seq)
+            self._buckets.open(place, (key, seq))
             self._armed += 1
             return
         if isinstance(bucket, tuple):
-            bucket = self._buckets[place] = dict((bucket,))
+            bucket = self._buckets.at[place] = dict((bucket,))
         if key not in bucket:
             self._armed += 1
         bucket[key] = seq
@@ -54,43 +50,39 @@ class TimerWheel:
         if not due_ms:
             return
         place = -(-due_ms // BUCKET_MS)
-        bucket = self._buckets.get(place)
+        bucket = self._buckets.at.get(place)
         if bucket is None:
             return
         if isinstance(bucket, tuple):
             if bucket[0] != key:
                 return
-            del self._buckets[place]
+            self._buckets.empty(place)
         elif bucket.pop(key, None) is None:
             return
         elif not bucket:
-            del self._buckets[place]
+            self._buckets.empty(place)
         self._armed -= 1
-        if len(self._order) > 2 * len(self._buckets) + _MANY_EMPTY:
-            # Left to their time, an hour's empty places would take more memory than the sagas in flight.
-            self._order = sorted(self._buckets)
 
     def due(self, now_ms: int, limit: int = 10_000) -> Iterator[Timer]:
         """Take out what is due, oldest first, at most `limit` of it: (key, seq)."""
         for _ in range(limit):
-            ends_ms = self.next_ms()
-            if ends_ms is None or ends_ms > now_ms:
+            place = self._buckets.first()
+            if place is None or place * BUCKET_MS > now_ms:
                 return
-            yield self._take(self._order[0])
+            yield self._take(place)
 
     def next_ms(self) -> int | None:
         """When the next bucket ends, or None."""
-        while self._order and self._order[0] not in self._buckets:
-            heapq.heappop(self._order)
-        return self._order[0] * BUCKET_MS if self._order else None
+        place = self._buckets.first()
+        return None if place is None else place * BUCKET_MS
 
     def _take(self, place: int) -> Timer:
         self._armed -= 1
-        bucket = self._buckets[place]
+        bucket = self._buckets.at[place]
         if isinstance(bucket, tuple):
-            del self._buckets[place]
+            self._buckets.empty(place)
             return bucket
         timer = bucket.popitem()
         if not bucket:
-            del self._buckets[place]
+            self._buckets.empty(place)
         return timer

@@ -54,6 +54,7 @@ class StepCommand(msgspec.Struct, frozen=True, gc=False):
     inputs: dict[str, bytes]
     output: bytes
     trace: str
+    address: str = ""
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -95,4 +96,5 @@ def _command(saga: Saga, place: int, flight: InFlight) -> StepCommand:
         inputs=inputs,
         output=b"" if executes else saga.steps[place].output,
         trace=saga.trace,
+        address=saga.address,
     )

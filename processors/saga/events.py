@@ -11,7 +11,10 @@ from processors.saga.state import Origin
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """Intake accepted a request. `content_hash` is a hash of what was asked; `plan` the current plan of its pipeline."""
+    """Intake accepted a request. `content_hash` is a hash of what was asked; `plan` the current plan of its pipeline.
+
+    `url` is canonical, and names the job; `address` is what to request, empty where it is the same.
+    """
 
     job_id: str
     plan: Plan
@@ -21,6 +24,7 @@ class Submitted(msgspec.Struct, frozen=True):
     origin: Origin
     label: str = ""
     trace: str = ""
+    address: str = ""
 
 
 class Succeeded(msgspec.Struct, frozen=True):

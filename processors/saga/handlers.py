@@ -24,6 +24,7 @@ from processors.saga.events import (
     TimedOut,
 )
 from processors.saga.moves import (
+    MAX_CARRIED_BYTES,
     abort,
     answered,
     confirm_next,
@@ -31,6 +32,7 @@ from processors.saga.moves import (
     first_due,
     flight_of,
     issue,
+    outgrows,
     park,
     proceed,
     retry,
@@ -78,6 +80,7 @@ def start(event: Submitted, plan: Plan, run: int, seq: int, now: int) -> Saga:
         started_ms=now,
         deadline_ms=deadline_of(plan, now),
         trace=event.trace,
+        address=event.address,
     )
 
 
@@ -190,6 +193,11 @@ def settle(saga: Saga, event: Succeeded, now: int) -> Transition:
     noted = answered(saga, place, event.seq)
     if flight_of(saga, place, Action.EXECUTE) is None:
         return Transition(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
+    if outgrows(saga, event.output):
+        # The effect is there, and what it returned can't be kept: it is undone by its key.
+        reason = f"the outputs of all steps together exceed {MAX_CARRIED_BYTES} bytes: archive what is large"
+        full = with_step(noted, place, status=StepStatus.SUCCEEDED, reason=reason)
+        return Transition(abort(full, place, reason, now), Note.ABORTED)
     done = with_step(noted, place, status=StepStatus.SUCCEEDED, output=event.output, reason="", in_flight=None)
     following = proceed(done, place, now)
     ended = following.phase is Phase.COMPLETED
@@ -235,13 +243,18 @@ def late_effect(saga: Saga, event: Succeeded, now: int) -> Transition:
     if forward(saga):
         # Parked on the way forward: nothing is being undone, so the success is simply what it is.
         if flight_of(saga, place, Action.EXECUTE):
-            noted = with_step(noted, place, status=StepStatus.SUCCEEDED, output=event.output)
+            noted = with_step(noted, place, status=StepStatus.SUCCEEDED, output=keepable(saga, event))
         return Transition(noted if noted != saga else saga, Note.ANSWERED)
     if not saga.plan.steps[place].undoable:
-        noted = with_step(noted, place, status=StepStatus.SUCCEEDED, output=event.output)
+        noted = with_step(noted, place, status=StepStatus.SUCCEEDED, output=keepable(saga, event))
         return Transition(noted if noted != saga else saga, Note.ANSWERED)
-    output = event.output or step.output
+    output = keepable(saga, event) or step.output
     return undo_again(with_step(noted, place, status=StepStatus.SUCCEEDED, output=output), place, now)
+
+
+def keepable(saga: Saga, event: Succeeded) -> bytes:
+    """Return a late output, or nothing if the saga can't carry it: its step is undone by its key."""
+    return b"" if outgrows(saga, event.output) else event.output
 
 
 def forward(saga: Saga) -> bool:

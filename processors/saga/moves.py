@@ -13,7 +13,12 @@ from msgspec.structs import replace
 
 from processors.errors import ProtocolViolation
 from processors.saga.plan import Plan, RetryPolicy, StepPlan
+from processors.saga.reason import bounded_reason
 from processors.saga.state import Action, InFlight, Phase, Saga, StepState, StepStatus, Undo
+
+#: What a saga's state and commands carry at most: its payload and the outputs of its steps. The topics of both take 4 MiB;
+#: the rest is for a reason a step, operators' actions and names.
+MAX_CARRIED_BYTES = 3 * 1024 * 1024
 
 
 def with_step(saga: Saga, place: int, **changes: Any) -> Saga:
@@ -120,8 +125,14 @@ def retry(saga: Saga, place: int, flight: InFlight, now: int, after_ms: int) -> 
     return wait_until(saga, place, flight, at)
 
 
+def outgrows(saga: Saga, output: bytes) -> bool:
+    """True if the saga would carry more than MAX_CARRIED_BYTES with one more output."""
+    carried = len(saga.payload) + len(output)
+    return carried + sum(len(step.output) for step in saga.steps) > MAX_CARRIED_BYTES
+
+
 def maybe_happened(step: StepState) -> bool:
-    """True if the step's effect may be there: done, unsure, or commanded and not answered."""
+    """True if the step's effect may be there: done, of unknown outcome, or commanded and not answered."""
     return step.status is StepStatus.SUCCEEDED or (
         step.status in (StepStatus.COMMANDED, StepStatus.FAILED) and (step.outcome_unknown or bool(step.unanswered))
     )
@@ -203,7 +214,7 @@ def end(saga: Saga, phase: Phase, now: int) -> Saga:
 
 def park(saga: Saga, reason: str) -> Saga:
     """Stop and wait for a person. No timer runs: only an operator or a late reply moves a parked saga."""
-    return replace(saga, phase=Phase.PARKED, due_ms=0, reason=reason)
+    return replace(saga, phase=Phase.PARKED, due_ms=0, reason=bounded_reason(reason))
 
 
 def answered(saga: Saga, place: int, seq: int) -> Saga:

@@ -22,6 +22,17 @@ class Resubmit(StrEnum):
     ALWAYS = "always"
 
 
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`identity:` of a pipeline: which URLs are one job although a server may tell them apart.
+
+    `sort_query`: the order of arguments with different names doesn't matter. `ignore`: names of arguments that don't,
+    with `*` and `?`.
+    """
+
+    sort_query: bool = False
+    ignore: tuple[str, ...] = ()
+
+
 class RetryPolicy(msgspec.Struct, frozen=True):
     """How often and how long: exponential backoff with full jitter, capped, bounded by attempts and by total time."""
 
@@ -56,6 +67,8 @@ class Plan(msgspec.Struct, frozen=True):
     retention_ms: int
     resubmit: Resubmit = Resubmit.REJECT
     hash: str = ""
+    #: Unset rather than a default: plans that don't have it keep the hash that they were pinned by.
+    identity: Identity | msgspec.UnsetType = msgspec.UNSET
 
     def index(self, step: str) -> int:
         """Return the place of a step by name, or -1."""

@@ -61,7 +61,7 @@ PROTOCOL: dict[tuple[Phase, type], ProtocolRow] = {
     (NEW, Resumed): _row(do.orphan, NEW),
     (NEW, Redriven): _row(do.orphan, NEW),
     (RUNNING, Submitted): _row(do.duplicate, RUNNING),
-    (RUNNING, Succeeded): _row(do.settle, RUNNING, COMPLETED),
+    (RUNNING, Succeeded): _row(do.settle, RUNNING, COMPLETED, COMPENSATING, COMPENSATED),
     (RUNNING, Failed): _row(do.retry_or_compensate, RUNNING, COMPENSATING, COMPENSATED),
     (RUNNING, TimedOut): _row(do.timed_out, RUNNING, COMPENSATING, COMPENSATED, PARKED),
     (RUNNING, Compensated): _row(do.ignore, RUNNING),

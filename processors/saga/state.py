@@ -118,6 +118,8 @@ class Saga(msgspec.Struct, frozen=True, gc=False):
     its state was forgotten has new idempotency keys. From 1 they would be used ones: a paid call would return what it
     returned then, and one that was cancelled would be refused for ever.
 
+    `url` is canonical, and names the job; `address` is what to request, empty where it is the same.
+
     `offset` is the place in scrape.events of the last event that changed it. What is under way stands in the steps.
     `due_ms` is when the next TimedOut is due, the earliest of what is under way (0: never). `withdraws` says that an
     earlier run completed and what it published still stands: if this run fails, that goes too. Times are milliseconds of
@@ -146,6 +148,7 @@ class Saga(msgspec.Struct, frozen=True, gc=False):
     withdraws: bool = False
     operator_actions: tuple[str, ...] = ()
     trace: str = ""
+    address: str = ""
 
     @property
     def in_flight(self) -> tuple[int, ...]:

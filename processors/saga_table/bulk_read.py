@@ -45,7 +45,7 @@ class BulkRead:
 
 
 def _read(table: SagaTable, partitions: Collection[int], stop: threading.Event) -> None:
-    with ChangelogReader(table.changelog_topic_name, table.client) as reader:
+    with ChangelogReader(table.topic, table.client) as reader:
         starts = {partition: _start(table, reader, partition) for partition in partitions}
         reader.read_to_end(starts, table.absorb, stop)
 
@@ -57,7 +57,7 @@ def _start(table: SagaTable, reader: ChangelogReader, partition: int) -> int:
         return first
     if known >= end:
         raise ConfigurationError(
-            f"The table holds {table.changelog_topic_name} [{partition}] up to offset {known}, but the topic ends at "
-            f"{end}: it was made anew, or its end was lost. Delete the folder {table.app.conf.tabledir} and restart."
+            f"The table holds {table.topic} [{partition}] up to offset {known}, but the topic ends at "
+            f"{end}: it was made anew, or its end was lost. Delete the folder {table.store.folder} and restart."
         )
     return max(first, known + 1)

@@ -65,6 +65,20 @@ def peek(value: bytes) -> tuple[int, int, int, int]:
     return fields[0], fields[1], fields[2], fields[3]
 
 
+def plan_hash_of(value: bytes) -> str:
+    """Read the plan's hash, the fifth field, from an encoded SagaState that peek() can read; "" if it isn't there."""
+    at = HEADER_BYTES
+    try:
+        for _ in range(4):
+            while value[at] > 0x7F:
+                at += 1
+            at += 1
+        # A hash is far shorter than 64 characters, so its length is one byte.
+        return value[at + 1 : at + 1 + (value[at] >> 1)].decode("ascii", "replace")
+    except IndexError:
+        return ""
+
+
 def seq_of(value: bytes) -> int:
     """The seq of an encoded SagaState; -1, less than any, if it isn't one."""
     if not value.startswith(MARKER):

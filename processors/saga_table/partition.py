@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from processors.errors import ProtocolViolation
-from processors.kafka.producer import Outgoing, Producer
+from processors.kafka.producer import Outgoing
+from processors.kafka.publish import Sender
 from processors.saga_table.changelog import SEQ_HEADER, ChangelogEntry, ChangelogMemory, seq_of
 from processors.saga_table.fencing import FencingWatch, OffsetAccount
 from processors.saga_table.store import PartitionNotHeld, SagaStore
@@ -15,7 +16,7 @@ from processors.saga_table.store import PartitionNotHeld, SagaStore
 class SagaPartition:
     """The log of one partition and its states, in step; after drop() every use is PartitionNotHeld."""
 
-    def __init__(self, number: int, topic: str, store: SagaStore, producer: Producer, watch: FencingWatch) -> None:
+    def __init__(self, number: int, topic: str, store: SagaStore, producer: Sender, watch: FencingWatch) -> None:
         self.number = number
         self.active = False
         """Restored and announced: the log has nothing to add but what somebody else writes."""

@@ -1,28 +1,20 @@
-"""Where the saga table keeps its partitions: Faust's memory and RocksDB stores, a dict or a database per partition."""
+"""Where the saga table keeps its partitions: a dict or a RocksDB per partition."""
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
-from types import MappingProxyType
-from typing import Any, Protocol
+import resource
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
 
-from faust.stores import memory, rocksdb
-from faust.types import TP, CollectionT
-from rocksdict import Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 from processors.errors import ScrapesagaError
 from processors.saga_table.changelog import ChangelogEntry, ChangelogMemory, fold
 
-# Faust's defaults are made for one large table: a block cache of 2 GB and write buffers of 192 MB, for each partition.
-ROCKSDB_OPTIONS: Mapping[str, Any] = MappingProxyType(
-    {
-        "driver": "rocksdict",
-        "block_cache_size": 32 * 1024 * 1024,
-        "write_buffer_size": 16 * 1024 * 1024,
-        "target_file_size_base": 32 * 1024 * 1024,
-    }
-)
+_MIB = 1024 * 1024
+# Faust's own name for it: databases that its store wrote go on.
+_OFFSET_KEY = b"__faust\0offset__"
 
 
 class PartitionNotHeld(ScrapesagaError):
@@ -34,6 +26,9 @@ class PartitionNotHeld(ScrapesagaError):
 
 class SagaStore(Protocol):
     """Saga states by partition, with the offset up to which each partition holds what the log says."""
+
+    folder: Path | None
+    """Where they are on disk; None in memory."""
 
     def hold(self, partition: int) -> None:
         """Make the partition usable."""
@@ -63,11 +58,12 @@ class SagaStore(Protocol):
 
 
 class MemoryStates:
-    """States in memory, a dict a partition: every promise of SagaStore, without Faust."""
+    """States in memory, a dict a partition."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    folder: Path | None = None
+
+    def __init__(self) -> None:
         self._partitions: dict[int, dict[bytes, bytes]] = {}
-        super().__init__(*args, **options)
 
     def hold(self, partition: int) -> None:
         """Make the partition usable."""
@@ -111,46 +107,39 @@ class MemoryStates:
             raise PartitionNotHeld(partition) from None
 
 
-class MemoryStore(MemoryStates, memory.Store[bytes, bytes]):
-    """The same as a store of Faust's."""
-
-    def __post_init__(self) -> None:
-        """Nothing: Faust's would make the one dict that `data` is here."""
-
-    # Read by the mapping that Faust shows to people. The table writes by fold().
-    @property
-    def data(self) -> MutableMapping[bytes, bytes]:  # type: ignore[override]  # an attribute there, computed here
-        return ChainMap(*self._partitions.values())
-
-    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Nothing: partitions are dropped when they are revoked."""
-
-
-class RocksDBStore(rocksdb.Store):
+class RocksDBStates:
     """A RocksDB per partition; what was applied and its offset are written in one batch, to the write-ahead log.
 
     Nothing is synced to the disk: a crash of the machine may lose the end, and the offset with it, and the log has
     both.
     """
 
-    def __post_init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder: Path | None = folder
+        self._folder = folder
+        self._dbs: dict[int, Rdict] = {}
         self._counts: dict[int, int] = {}
 
     def hold(self, partition: int) -> None:
-        self._db_for_partition(partition)
+        """Open the partition's database. Raises an error of RocksDB while another process has it open: see is_locked()."""
+        if partition not in self._dbs:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._dbs[partition] = Rdict(str(self._folder / f"sagas-{partition}.db"), _options())
 
     def drop(self, partition: int) -> None:
+        """Close the database: the next owner on this machine needs its lock now."""
         self._counts.pop(partition, None)
         db = self._dbs.pop(partition, None)
         if db is not None:
-            # Faust waits for the garbage collector; the next owner on this machine needs the lock now.
             db.close()
 
     def look_up(self, partition: int, key: bytes) -> bytes | None:
+        """The state under `key`; PartitionNotHeld."""
         found: bytes | None = self._db(partition).get(key)
         return found
 
     def load(self, partition: int, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """The states that there are under `keys`; PartitionNotHeld."""
         wanted = list(keys)
         # Its stubs leave out that a list of bytes is answered by a list.
         found: list[bytes | None] = self._db(partition).get(wanted)  # type: ignore[arg-type, assignment]
@@ -159,6 +148,7 @@ class RocksDBStore(rocksdb.Store):
     def fold(
         self, partition: int, memory: ChangelogMemory, changes: Sequence[ChangelogEntry], offset: int | None
     ) -> None:
+        """Apply records of the log and keep `offset`, if given, both or none of it; PartitionNotHeld."""
         keys = {key for key, _, _ in changes}
         before = self.load(partition, keys)
         after = dict(before)
@@ -171,37 +161,54 @@ class RocksDBStore(rocksdb.Store):
             elif value is not None and value is not before.get(key):
                 batch.put(key, value)
         if offset is not None:
-            batch.put(self.offset_key, b"%d" % offset)
+            batch.put(_OFFSET_KEY, b"%d" % offset)
         self._db(partition).write(batch)
         if partition in self._counts:
             self._counts[partition] += len(after) - len(before)
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
-        return self._visible_items(self._db(partition))
+        """Every key and state; PartitionNotHeld."""
+        return ((key, value) for key, value in self._db(partition).items() if key != _OFFSET_KEY)  # type: ignore[misc]
 
     def count(self, partition: int) -> int:
+        """How many states there are; PartitionNotHeld."""
         if partition not in self._counts:
-            self._counts[partition] = self._size1(self._db(partition))
+            self._counts[partition] = sum(1 for key in self._db(partition).keys() if key != _OFFSET_KEY)  # noqa: SIM118 - no dict
         return self._counts[partition]
 
     def kept_offset(self, partition: int) -> int | None:
-        kept = self._db(partition).get(self.offset_key)
+        """The offset that was kept on disk."""
+        kept = self._db(partition).get(_OFFSET_KEY)
         return None if kept is None else int(kept)
-
-    def revoke_partitions(self, table: CollectionT, tps: set[TP]) -> None:
-        """Close the databases of the partitions that go."""
-        for tp in tps:
-            if tp.topic in table.changelog_topic.topics:
-                self.drop(tp.partition)
-
-    async def stop(self) -> None:
-        """Close every database."""
-        for partition in list(self._dbs):
-            self.drop(partition)
 
     def _db(self, partition: int) -> Rdict:
         try:
-            db: Rdict = self._dbs[partition]
+            return self._dbs[partition]
         except KeyError:
             raise PartitionNotHeld(partition) from None
-        return db
+
+
+def is_locked(error: Exception) -> bool:
+    """Tell whether hold() failed because another process has the database open."""
+    return "lock" in repr(error)
+
+
+def _options() -> Options:
+    # RocksDB's and Faust's defaults are made for one large table: write buffers of 192 MB, a block cache of 2 GB.
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    # A database keeps its files open; all partitions together may have no more than the process.
+    options.set_max_open_files(_max_open_files())
+    options.set_write_buffer_size(16 * _MIB)
+    options.set_max_write_buffer_number(3)
+    options.set_target_file_size_base(32 * _MIB)
+    blocks = BlockBasedOptions()
+    blocks.set_bloom_filter(3, block_based=True)
+    blocks.set_block_cache(Cache(32 * _MIB))
+    options.set_block_based_table_factory(blocks)
+    return options
+
+
+def _max_open_files() -> int:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return -1 if most == resource.RLIM_INFINITY else int(most * 0.9)

@@ -22,6 +22,12 @@ READ_ELSEWHERE = MappingProxyType(
         "MAVEN": "URL of a Maven mirror from which the local runtime fetches Kafka's jars",
     }
 )
+#: Settings that there are no more: what to do about one that is set.
+REMOVED = MappingProxyType(
+    {
+        "TRANSPORT": "there is one transport now, the one that was `fast`: unset it",
+    }
+)
 # The test suite's own, which workers inherit that a test starts.
 _TEST_SUITE = "TEST_"
 
@@ -87,7 +93,8 @@ class Environment:
             name = variable.removeprefix(PREFIX)
             if name == variable or variable in known or name.startswith(_TEST_SUITE) or _SERVICE_LINK.fullmatch(name):
                 continue
-            yield f"{variable}: no such setting{nearest(variable, settings)}"
+            gone = REMOVED.get(name)
+            yield f"{variable}: {gone}." if gone else f"{variable}: no such setting{nearest(variable, settings)}"
 
     def secret(self, name: str, folder: Path | None) -> str:
         """Return a secret that a step names: the variable of that name, else the content of that file in the folder.

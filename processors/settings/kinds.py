@@ -150,15 +150,22 @@ def _read_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (item.strip() for item in text.split(",")))))
 
 
-def _read_networks(text: str) -> tuple[IpNetwork, ...]:
-    networks = []
+def _read_addresses(text: str) -> tuple[IpNetwork | str, ...]:
+    found: list[IpNetwork | str] = []
     for item in filter(None, (item.strip() for item in text.split(","))):
         try:
-            networks.append(ip_network(item))
+            found.append(ip_network(item))
         except ValueError as error:
-            raise ValueError(f"{item!r} is no address or network ({error}): write for example 10.1.0.0/16") from None
-    return tuple(networks)
+            # Beyond ASCII too: the step reads the name as browsers do.
+            if not _HOST_NAME.fullmatch(item) or item.replace(".", "").isdigit():
+                raise ValueError(
+                    f"{item!r} is no address or network, and no host name ({error}): write for example 10.1.0.0/16 or api.internal"
+                ) from None
+            found.append(item)
+    return tuple(found)
 
+
+_HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 TEXT = SettingKind("text", str)
 SECRET = SettingKind("secret", Secret, secret=True)
@@ -168,4 +175,4 @@ PATH = SettingKind("path", Path)
 EXISTING_PATH = SettingKind("path", _read_existing)
 EXISTING_PATHS = SettingKind("path, ...", _read_existing_paths)
 NAMES = SettingKind("name, ...", _read_names)
-NETWORKS = SettingKind("network, ...", _read_networks)
+ADDRESSES = SettingKind("address, network or host name, ...", _read_addresses)

@@ -10,8 +10,8 @@ from processors.settings.settings import SETTINGS
 _INTRODUCTION = f"""\
 # Settings
 
-Every process reads its settings once, at its start, from environment variables named {PREFIX}*.
-A wrong value, a contradiction or an unknown {PREFIX}* variable stops it; the message lists everything that is wrong.
+Every process reads its settings once, at its start, from environment variables named `{PREFIX}*`.
+A wrong value, a contradiction or an unknown `{PREFIX}*` variable stops it; the message lists everything that is wrong.
 An empty variable counts as not set.
 
 - A duration is written with its unit: `250ms`, `30s`, `1m30s`, `2h`, `7d`.

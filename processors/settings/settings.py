@@ -13,10 +13,10 @@ from typing import Self, TypeVar
 from processors.errors import ConfigurationError
 from processors.settings.environment import PREFIX, Environment, Setting, nearest
 from processors.settings.kinds import (
+    ADDRESSES,
     EXISTING_PATH,
     EXISTING_PATHS,
     NAMES,
-    NETWORKS,
     PATH,
     SECRET,
     SERVERS,
@@ -61,13 +61,6 @@ class SaslMechanism(StrEnum):
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
     SCRAM_SHA_512 = "SCRAM-SHA-512"
-
-
-class Transport(StrEnum):
-    """What moves records between Kafka and the engine."""
-
-    FAST = "fast"
-    FAUST = "faust"
 
 
 class Store(StrEnum):
@@ -136,9 +129,10 @@ class Settings:
     retired_steps: tuple[str, ...] = _setting(NAMES, "", "steps of no pipeline any more that sagas in flight may need")
     schemas_dir: Path | None = _setting(EXISTING_PATH, "", "folder of your own record schemas, *.avsc")
     secrets_dir: Path | None = _setting(EXISTING_PATH, "", "folder with one file for each secret that a step names")
-    allow_addresses: tuple[IpNetwork, ...] = _setting(
-        NETWORKS, "", "private addresses that steps may call all the same"
+    allow_addresses: tuple[IpNetwork | str, ...] = _setting(
+        ADDRESSES, "", "private addresses, networks and names of hosts that steps may call all the same"
     )
+    parse_processes: int = _setting(number(1, 64), "1", "processes that read pages for a worker of parse")
     clickhouse_url: str = _setting(URL, "", "ClickHouse's HTTP address")
     clickhouse_user: str = _setting(TEXT, "default", "user name at ClickHouse")
     clickhouse_password: Secret = _setting(SECRET, "", "password at ClickHouse")
@@ -147,8 +141,7 @@ class Settings:
     schema_registry_user: str = _setting(TEXT, "", "user name at the schema registry")
     schema_registry_password: Secret = _setting(SECRET, "", "password at the schema registry")
 
-    transport: Transport = _setting(choice(Transport), "fast", "what moves records: bulk, or Faust's own", "Processes")
-    store: Store = _setting(choice(Store), "memory", "where the coordinator keeps its table")
+    store: Store = _setting(choice(Store), "memory", "where the coordinator keeps its table", "Processes")
     data_dir: Path = _setting(PATH, ".scrapesaga", "folder for the table on disk; kept, it makes restarts fast")
     standby_replicas: int = _setting(number(0, 10), "0", "other coordinators with a warm copy of each table")
     session_timeout: timedelta = _setting(_SESSION, "10s", "when a silent worker's partitions go to others")

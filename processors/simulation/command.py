@@ -13,11 +13,11 @@ import msgspec
 
 from processors.pipeline.pipeline import read_pipelines
 from processors.saga.plan import Plan
-from processors.simulation.effects import kind_of
 from processors.simulation.engine.history import whole_history
 from processors.simulation.engine.report import WholeReport, run_whole, shrunk_whole, silence
 from processors.simulation.engine.report import summary as whole_summary
 from processors.simulation.engine.step_models import models_of
+from processors.simulation.rules.effects import kind_of
 from processors.simulation.rules.history import history
 from processors.simulation.rules.report import RulesReport, per_minute, run, summary
 from processors.simulation.rules.story import story_of

@@ -21,8 +21,10 @@ from processors.http.classify import (
 )
 from processors.http.client import open_client
 from processors.http.guard import policy_of
+from processors.http.request import header_value
 from processors.http.retry_after import retry_after
 from processors.http.secrets import Credentials
+from processors.http.url import Url
 from processors.spend.ledger import Bought, Order, Send, SpendLedger
 from processors.step import Host, Json, Step, StepCall, StepOutput, StepParams
 from processors.steps.enrich_params import (
@@ -38,6 +40,8 @@ _log = logging.getLogger(__name__)
 SHARE_OF_TIMEOUT = 0.95
 #: How much of a refusal's body goes into the error: enough to read "missing field price".
 EXCERPT_BYTES = 300
+#: A larger answer is looked through for secrets in a thread.
+_INLINE_BYTES = 64 * 1024
 _NOTHING_TO_CANCEL = (404, 410)
 
 
@@ -67,6 +71,8 @@ class Enrich(Step):
     async def open(self) -> None:
         """Connect, read the ledger, and make sure that the secrets are there."""
         self._credentials()
+        if self.params.auth is not None:
+            self.params.auth.warn_of_weak(self.name, self.host.secret)
         await self._ledger.open()
         policy = policy_of(
             self.host.setting("ALLOW_ADDRESSES"), self.params.allow_addresses, private=self.params.allow_private
@@ -121,7 +127,7 @@ class Enrich(Step):
         credentials = self._credentials()
         headers = httpx.Headers({"Accept": "application/json", "Content-Type": "application/json"})
         headers.update(self.params.headers)
-        headers.update({self.params.idempotency_header: key, **credentials.headers})
+        headers[self.params.idempotency_header] = header_value(key)
         answer, content = await self._exchange(until, self.params.method, self.params.url, headers, body, credentials)
         if not answer.is_success:
             raise _refusal(answer, content)
@@ -136,12 +142,11 @@ class Enrich(Step):
         if cancel is None:
             return
         credentials = self._credentials()
-        url, body = cancel.request(key)
+        url, body = cancel.request(header_value(key))
         headers = httpx.Headers({"Accept": "application/json"})
         if body is not None:
             headers["Content-Type"] = "application/json"
         headers.update(self.params.headers)
-        headers.update(credentials.headers)
         answer, content = await self._exchange(until, cancel.method, url, headers, body, credentials)
         if answer.is_success or answer.status_code in _NOTHING_TO_CANCEL:
             self._count("cancelled")
@@ -160,11 +165,16 @@ class Enrich(Step):
         """Send a request; return the answer and its body without secrets. Raises StepError for a lack of one."""
         if self._client is None:
             raise RuntimeError(f"step {self.name} was not opened")
+        at = Url.of(url)
+        headers.update(credentials.headers_for(at.origin))
         seconds = max(until - asyncio.get_running_loop().time(), 0.0)
         connect = min(self._limits.connect_timeout.total_seconds(), seconds)
         timeout = httpx.Timeout(seconds, connect=connect, pool=connect)
-        request = self._client.build_request(method, url, headers=headers, content=body, timeout=timeout)
-        host = request.url.host
+        target = {"target": at.target.encode("ascii")}
+        request = self._client.build_request(
+            method, at.for_httpx, headers=headers, content=body, timeout=timeout, extensions=target
+        )
+        host = at.host
         try:
             async with asyncio.timeout_at(until):
                 answer = await self._client.send(request, stream=True)
@@ -177,9 +187,13 @@ class Enrich(Step):
         except BodyTooLarge as error:
             raise StepFailed(f"{host}: {error}: raise max_bytes", effect_unknown=True) from error
         except (httpx.HTTPError, BodyGarbled, UnknownCoding) as error:
-            raise RetryLater(f"{host}: {describe_failure(error)}", effect_unknown=True) from error
+            # An answer that is no HTTP is quoted in the error, and may repeat what was sent.
+            said = credentials.redact_text(describe_failure(error))
+            raise RetryLater(f"{host}: {said}", effect_unknown=True) from error
         except TimeoutError as error:
             raise RetryLater(f"{host}: no answer within {seconds:.3g} s", effect_unknown=True) from error
+        if len(content) > _INLINE_BYTES:
+            return answer, await asyncio.to_thread(credentials.redact, content)
         return answer, credentials.redact(content)
 
     async def _content(self, answer: httpx.Response) -> bytes:
@@ -215,7 +229,8 @@ class Enrich(Step):
         )
 
     def _credentials(self) -> Credentials:
-        return Credentials({}, ()) if self.params.auth is None else self.params.auth.headers(self.host.secret)
+        auth = self.params.auth
+        return Credentials.none() if auth is None else auth.headers(self.host.secret, (self.params.url,))
 
     def _count(self, outcome: str) -> None:
         self.host.count("paid_calls", 1, step=self.name, outcome=outcome)
@@ -227,7 +242,7 @@ def _end_of(call: StepCall) -> float:
 
 def _refusal(answer: httpx.Response, content: bytes) -> StepError:
     text = content[:EXCERPT_BYTES].decode("utf-8", "replace")
-    reason = f"{answer.request.url.host} answered {describe_status(answer.status_code)}: {text}"
+    reason = f"{answer.request.url.raw_host.decode()} answered {describe_status(answer.status_code)}: {text}"
     if not is_transient(answer.status_code):
         return StepFailed(reason)
     after: timedelta | None = retry_after(answer.headers, datetime.now(UTC))

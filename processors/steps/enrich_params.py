@@ -80,10 +80,6 @@ def read_limits(params: EnrichParams) -> CallLimits:
     for name, value in params.headers.items():
         check_header("headers", name, value)
     check_header("idempotency_header", params.idempotency_header, "")
-    if params.auth is not None:
-        params.auth.check()
-        if params.auth.header is not None:
-            check_header("auth: header: name", params.auth.header.name, "")
     for name, amount in (("cost", params.cost), ("cap", params.cap)):
         if amount is not None and not (amount.is_finite() and amount >= 0):
             raise PipelineError(f"{name}: {amount} is no amount of money")
@@ -95,6 +91,9 @@ def read_limits(params: EnrichParams) -> CallLimits:
         check_url("cancel: url", params.cancel.url.replace(KEY, "key"))
         if KEY not in params.cancel.url and params.cancel.body == _filled(params.cancel.body, ""):
             raise PipelineError(f"cancel: neither url nor body says which call to cancel; put {KEY} where it goes")
+    if params.auth is not None:
+        cancels = () if params.cancel is None else (params.cancel.url.replace(KEY, "key"),)
+        params.auth.check((params.url, *cancels))
     try:
         limits = CallLimits(parse_duration(params.connect_timeout), parse_size(params.max_bytes))
         AddressPolicy.allowing(params.allow_addresses)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import ClassVar
@@ -20,6 +21,8 @@ from processors.errors import (
     StepError,
     StepFailed,
 )
+from processors.extraction.charset import decode
+from processors.extraction.meta_refresh import HEAD_CHARS, meta_refresh_target, refresh_target
 from processors.http.body import (
     ACCEPT_ENCODING,
     BodyGarbled,
@@ -29,11 +32,14 @@ from processors.http.body import (
 )
 from processors.http.classify import describe_failure, describe_status, is_transient
 from processors.http.client import open_client
+from processors.http.cookies import FetchCookies
 from processors.http.guard import AddressPolicy, BadAllowList, policy_of
 from processors.http.hosts import Hosts
-from processors.http.request import check_header, url_objection
+from processors.http.redirects import REDIRECTS, header_text, looks_like_key, redirect_target
+from processors.http.request import check_header
 from processors.http.retry_after import retry_after
 from processors.http.secrets import Auth, Credentials
+from processors.http.url import BadUrl, Url, origin_text
 from processors.redaction import sanitised_url
 from processors.step import Host, Step, StepCall, StepOutput, StepParams
 
@@ -42,11 +48,13 @@ PAGES = "pages"
 SHARE_OF_TIMEOUT = 0.95
 #: A larger page is compressed in a thread: 256 KiB take 1 to 2 ms, during which nothing else runs.
 COMPRESS_INLINE_BYTES = 256 * 1024
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+#: No header that is kept has a reason to be longer; servers may send some 90 KB.
+_LONGEST_HEADER = 1_000
 #: Statuses whose body is the page: OK, Non-Authoritative Information. 206 would be a part, 204 and 205 have none.
 _PAGE = frozenset({200, 203})
-#: Sent to the first origin only: a redirect must not carry a session or a key to another site.
-_FOR_ONE_ORIGIN = ("authorization", "cookie", "proxy-authorization")
+# With NULs between the letters where the page is UTF-16.
+_MENTIONS_REFRESH = re.compile(rb"r\0?e\0?f\0?r\0?e\0?s\0?h", re.IGNORECASE)
+_HTML = frozenset({"text/html", "application/xhtml+xml"})
 
 
 class FetchParams(StepParams, frozen=True):
@@ -56,7 +64,8 @@ class FetchParams(StepParams, frozen=True):
     without a type counts as text/html. `host_concurrency` and `host_delay` hold for each host and worker process.
     Private and other special addresses are refused, after redirects too: `allow_private` admits RFC 1918 networks,
     `allow_addresses` networks, addresses and host names; both add to the worker's SCRAPESAGA_ALLOW_ADDRESSES.
-    `auth` names secrets, which are sent to the page's own origin only.
+    `auth` names secrets, which go to its `origins` alone. Of `headers`, those that look like keys follow no redirect to
+    another origin. A page that sends its reader on (<meta http-equiv="refresh">) is followed like a redirect.
     """
 
     headers: dict[str, str] = msgspec.field(default_factory=dict)
@@ -92,9 +101,10 @@ class _Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
+    url: Url
     response: httpx.Response
     body: bytes
-    redirects: tuple[str, ...]
+    redirects: tuple[str, ...] = ()
 
 
 class Fetch(Step):
@@ -117,6 +127,8 @@ class Fetch(Step):
     async def open(self) -> None:
         """Open the client; refuse an unreadable allow-list and missing secrets before the first page."""
         self._credentials()
+        if self.params.auth is not None:
+            self.params.auth.warn_of_weak(self.name, self.host.secret)
         policy = policy_of(
             self.host.setting("ALLOW_ADDRESSES"), self.params.allow_addresses, private=self.params.allow_private
         )
@@ -134,122 +146,141 @@ class Fetch(Step):
         credentials = self._credentials()
         try:
             async with asyncio.timeout_at(until):
-                page = await self._fetch(_parsed(call.url), until, credentials)
+                page = await self._fetch(_parsed(call.address or call.url), until, credentials)
         except TimeoutError as error:
             raise RetryLater(f"{sanitised_url(call.url)}: not read within {seconds:.3g} s") from error
         except StepError as error:
             # A site may redirect to a URL that has what it was sent in its path.
             error.reason = credentials.redact_text(error.reason)
             raise
-        return await self._archive(call, page, credentials.redact_text)
+        return await self._archive(call, page, credentials)
 
     async def compensate(self, call: StepCall) -> None:
         """Delete the archived page, if there is one."""
         await self.host.publish(PAGES, call.key.encode(), None)
 
-    async def _fetch(self, url: httpx.URL, until: float, credentials: Credentials) -> _Page:
-        origin = url
-        cookies = httpx.Cookies()
+    async def _fetch(self, url: Url, until: float, credentials: Credentials) -> _Page:
+        first, cookies = url, FetchCookies()
         passed: list[str] = []
         # With the cookies: a site that sets one and redirects to the same page is no loop.
         seen: set[tuple[str, str]] = set()
         while True:
-            request = self._request(url, cookies, credentials, same_origin=_same_origin(origin, url))
-            state = (str(url), request.headers.get("cookie", ""))
+            headers = self._headers(url, first, cookies, credentials)
+            state = (url.address, headers.get("cookie", ""))
             if state in seen:
-                raise StepFailed(f"{sanitised_url(origin)}: redirects in a loop, by way of {sanitised_url(url)}")
+                raise StepFailed(f"{sanitised_url(first)}: redirects in a loop, by way of {sanitised_url(url)}")
             seen.add(state)
-            answer = await self._visit(request, until)
-            if isinstance(answer, tuple):
-                response, body = answer
-                return _Page(response, credentials.redact(body), tuple(passed))
-            passed.append(str(url))
+            answer = await self._visit(url, headers, until, credentials)
+            cookies.take(answer.response if isinstance(answer, _Page) else answer)
+            if isinstance(answer, _Page):
+                target = _refreshed(answer)
+                # A page that only renews itself is the page.
+                if target is None or (
+                    target.address == url.address
+                    and self._headers(url, first, cookies, credentials).get("cookie", "") == state[1]
+                ):
+                    return replace(answer, redirects=tuple(passed))
+            else:
+                target = redirect_target(url, answer)
+            passed.append(url.href)
             if len(passed) > self.params.max_redirects:
                 raise StepFailed(
-                    f"{sanitised_url(origin)}: more than {self.params.max_redirects} redirects; raise max_redirects"
+                    f"{sanitised_url(first)}: more than {self.params.max_redirects} redirects; raise max_redirects"
                 )
-            cookies.extract_cookies(answer)
-            url = _target(url, answer)
+            url = target
 
-    async def _visit(self, request: httpx.Request, until: float) -> tuple[httpx.Response, bytes] | httpx.Response:
+    async def _visit(
+        self, url: Url, headers: httpx.Headers, until: float, credentials: Credentials
+    ) -> _Page | httpx.Response:
         """Return the page, or the redirect that came instead of it."""
-        if self._client is None:
-            raise RuntimeError(f"step {self.name} was not opened")
         budget = timedelta(seconds=max(until - asyncio.get_running_loop().time(), 0.0))
-        async with self._hosts.turn(request.url.host, budget):
+        async with self._hosts.turn(url.host, budget):
             try:
-                response = await self._client.send(request, stream=True)
+                response = await self._send(url, headers)
                 try:
-                    if response.status_code in _REDIRECTS:
+                    if response.status_code in REDIRECTS:
                         return response
-                    self._refuse(response)
-                    return response, await read_body(response, self._limits.max_bytes)
+                    self._refuse(url, response, credentials)
+                    return _Page(url, response, await read_body(response, self._limits.max_bytes))
                 finally:
                     await response.aclose()
             except (BodyTooLarge, UnknownCoding) as error:
-                raise StepFailed(f"{sanitised_url(request.url)}: {error}") from error
+                raise StepFailed(f"{sanitised_url(url)}: {error}") from error
             except (httpx.HTTPError, BodyGarbled) as error:
-                raise RetryLater(f"{sanitised_url(request.url)}: {describe_failure(error)}") from error
+                raise RetryLater(f"{sanitised_url(url)}: {describe_failure(error)}") from error
 
-    def _request(
-        self, url: httpx.URL, cookies: httpx.Cookies, credentials: Credentials, *, same_origin: bool
-    ) -> httpx.Request:
+    async def _send(self, url: Url, headers: httpx.Headers) -> httpx.Response:
+        if self._client is None:
+            raise RuntimeError(f"step {self.name} was not opened")
+        limits = self._limits
+        timeout = httpx.Timeout(limits.read_timeout.total_seconds(), connect=limits.connect_timeout.total_seconds())
+        # httpx spells a few characters of a target in its own way; what is asked for is what was submitted.
+        target = {"target": url.target.encode("ascii")}
+        request = self._client.build_request("GET", url.for_httpx, headers=headers, timeout=timeout, extensions=target)
+        return await self._client.send(request, stream=True)
+
+    def _headers(self, url: Url, first: Url, cookies: FetchCookies, credentials: Credentials) -> httpx.Headers:
+        """Return the headers for one hop: what looks like a key goes to the first origin alone, `auth` to its own."""
         headers = httpx.Headers(
             {
                 "User-Agent": self.params.user_agent,
                 "Accept": ", ".join(self.params.accept),
                 "Accept-Encoding": ACCEPT_ENCODING,
-            }
+            },
+            encoding="iso-8859-1",
         )
-        headers.update(self.params.headers)
-        headers.update(credentials.headers)
-        if not same_origin:
-            for name in (*_FOR_ONE_ORIGIN, *credentials.headers):
-                headers.pop(name, None)
-        if self._client is None:
-            raise RuntimeError(f"step {self.name} was not opened")
-        timeout = httpx.Timeout(
-            self._limits.read_timeout.total_seconds(), connect=self._limits.connect_timeout.total_seconds()
-        )
-        request = self._client.build_request("GET", url, headers=headers, timeout=timeout)
-        cookies.set_cookie_header(request)
-        return request
+        configured = {
+            name: value
+            for name, value in self.params.headers.items()
+            if url.origin == first.origin or not looks_like_key(name)
+        }
+        headers.update(configured)
+        headers.update(credentials.headers_for(url.origin))
+        cookie = cookies.header(url.for_httpx, headers.get("cookie", ""))
+        if cookie:
+            headers["Cookie"] = cookie
+        return headers
 
-    def _refuse(self, response: httpx.Response) -> None:
+    def _refuse(self, url: Url, response: httpx.Response, credentials: Credentials) -> None:
         """Raise what an answer that is no page means; return for a page."""
         status = response.status_code
-        reason = f"{sanitised_url(response.request.url)} answered {describe_status(status)}"
+        reason = f"{sanitised_url(url)} answered {describe_status(status)}"
         # Accepted: what bot walls and slow renderers say while there is no page yet.
         if is_transient(status) or status == 202:
             raise RetryLater(reason, after=retry_after(response.headers, datetime.now(UTC)))
+        if status in (401, 403) and credentials and not credentials.headers_for(url.origin):
+            raise StepFailed(f"{reason}; `auth` was not sent: {origin_text(url.origin)} is none of its origins")
         if status not in _PAGE:
             raise StepFailed(reason)
         content_type = _media_type(response.headers)
         if not any(fnmatchcase(content_type, pattern.lower()) for pattern in self.params.accept):
-            raise StepFailed(
-                f"{sanitised_url(response.request.url)} is {content_type}; accepted: {', '.join(self.params.accept)}"
-            )
+            shown = credentials.redact_text(response.headers["content-type"])[:100]
+            raise StepFailed(f"{sanitised_url(url)} is {shown}; accepted: {', '.join(self.params.accept)}")
 
-    async def _archive(self, call: StepCall, page: _Page, redacted: Callable[[str], str]) -> StepOutput:
-        response, body = page.response, page.body
+    async def _archive(self, call: StepCall, page: _Page, credentials: Credentials) -> StepOutput:
+        response, redacted = page.response, credentials.redact_text
+
+        def header(name: str) -> str:
+            return redacted(response.headers.get(name, ""))[:_LONGEST_HEADER]
+
         fetched_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        final_url = redacted(str(response.request.url.copy_with(fragment=None)))
-        content_type = redacted(response.headers.get("content-type", ""))
+        final_url = redacted(page.url.address)
+        content_type = header("content-type")
         headers = {
             "content-type": content_type.encode("latin-1", "replace"),
-            "content-encoding": redacted(response.headers.get("content-encoding", "")).encode("latin-1", "replace"),
+            "content-encoding": header("content-encoding").encode("latin-1", "replace"),
             "url": call.url.encode(),
             "final-url": final_url.encode(),
             "status": str(response.status_code).encode(),
             "fetched-at": fetched_at.encode(),
             "job-id": call.job_id.encode(),
         }
-        if len(body) > COMPRESS_INLINE_BYTES:
-            packed = await asyncio.to_thread(_compress, body)
+        if len(page.body) > COMPRESS_INLINE_BYTES:
+            packed, size = await asyncio.to_thread(_pack, page.body, credentials)
         else:
-            packed = _compress(body)
+            packed, size = _pack(page.body, credentials)
         address = await self.host.publish(PAGES, call.key.encode(), packed, headers=headers)
-        self.host.count("page_bytes", len(body), step=self.name)
+        self.host.count("page_bytes", size, step=self.name)
         hops = f", {len(page.redirects)} redirects" if page.redirects else ""
         return StepOutput(
             data={
@@ -260,16 +291,16 @@ class Fetch(Step):
                 "status": response.status_code,
                 "content_type": content_type,
                 "redirects": [redacted(url) for url in page.redirects],
-                "size_bytes": len(body),
-                "etag": redacted(response.headers.get("etag", "")),
-                "last_modified": redacted(response.headers.get("last-modified", "")),
+                "size_bytes": size,
+                "etag": header("etag"),
+                "last_modified": header("last-modified"),
                 "fetched_at": fetched_at,
             },
-            note=f"{response.http_version} {response.status_code}, {len(body)} bytes{hops}",
+            note=f"{response.http_version} {response.status_code}, {size} bytes{hops}",
         )
 
     def _credentials(self) -> Credentials:
-        return Credentials({}, ()) if self.params.auth is None else self.params.auth.headers(self.host.secret)
+        return Credentials.none() if self.params.auth is None else self.params.auth.headers(self.host.secret)
 
 
 def _read(params: FetchParams) -> _Limits:
@@ -297,39 +328,31 @@ def _read(params: FetchParams) -> _Limits:
     return limits
 
 
-def _parsed(text: str) -> httpx.URL:
+def _parsed(text: str) -> Url:
     try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise StepFailed(f"{sanitised_url(text)!r} is no URL: {error}") from error
-    objection = url_objection(url)
-    if objection is not None:
-        raise StepFailed(f"{sanitised_url(url)}: the URL {objection}")
-    return url
+        return Url.of(text)
+    except BadUrl as error:
+        raise StepFailed(str(error)) from error
 
 
-def _target(url: httpx.URL, response: httpx.Response) -> httpx.URL:
-    location = response.headers.get("location", "")
-    if not location:
-        raise StepFailed(
-            f"{sanitised_url(url)} answered {describe_status(response.status_code)} without saying where to"
-        )
-    try:
-        return _parsed(str(url.join(location)))
-    except httpx.InvalidURL as error:
-        raise StepFailed(
-            f"{sanitised_url(url)} redirects to {sanitised_url(location)!r}, which is no URL: {error}"
-        ) from error
-
-
-def _same_origin(one: httpx.URL, other: httpx.URL) -> bool:
-    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
+def _refreshed(page: _Page) -> Url | None:
+    """Return where a page sends its reader by itself, by the header Refresh or by <meta>; None if it stays."""
+    target = None
+    if refresh := page.response.headers.get_list("refresh"):
+        target = refresh_target(header_text(refresh[0]), page.url.href)
+    head = page.body[:HEAD_CHARS]
+    if target is None and _media_type(page.response.headers) in _HTML and _MENTIONS_REFRESH.search(head):
+        text, _ = decode(head, page.response.headers.get("content-type"))
+        target = meta_refresh_target(text, page.url.href)
+    return None if target is None else _parsed(target)
 
 
 def _media_type(headers: Mapping[str, str]) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower() or "text/html"
 
 
-def _compress(body: bytes) -> bytes:
+def _pack(body: bytes, credentials: Credentials) -> tuple[bytes, int]:
+    """Return the page as it is archived, and the size that it has unpacked."""
+    page = credentials.redact(body)
     # A compressor of its own for each call: they can't be shared between threads. Level 3: 115 KB become 25 KB.
-    return zstandard.ZstdCompressor(level=3).compress(body)
+    return zstandard.ZstdCompressor(level=3).compress(page), len(page)

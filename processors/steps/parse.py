@@ -8,19 +8,20 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
-import zstandard
 
-from processors.errors import PipelineError, RecordGone, StepFailed
-from processors.extraction.charset import decode
-from processors.extraction.extract import FieldMissing, extract
+from processors.errors import PipelineError, RecordGone, RetryLater, StepFailed
 from processors.extraction.fields import FieldError, Fields, compile_fields
+from processors.extraction.readers import PageReaders, ReaderLost
+from processors.extraction.reading import PageValues, ReadPage, Unread, read_page, unpacked_at_most
+from processors.extraction.sources import Pattern
 from processors.redaction import sanitised_url
 from processors.step import NOTHING_TO_UNDO, Address, Host, Json, Step, StepCall, StepOutput, StepParams
 from processors.steps.record import record_schema_of
 from schemas.record import RecordMismatch, RecordSchema
 
-# A few kilobytes of zstd can claim to be gigabytes. The largest pages worth parsing have some ten megabytes.
-_MOST_PAGE_BYTES = 64 * 1024 * 1024
+# A page of up to this many bytes takes some milliseconds whatever is on it: it is read in a thread, which spares a worker
+# of small pages the 40 MiB of a reader.
+_SMALL_PAGE_BYTES = 32 * 1024
 
 
 class ParseParams(StepParams, frozen=True):
@@ -45,7 +46,18 @@ class Parse(Step):
 
     def __init__(self, name: str, params: ParseParams, host: Host) -> None:
         super().__init__(name, params, host)
-        self._fields = _compiled(params)
+        # Python's regular expressions can take for ever on a page of a hundred bytes.
+        self._is_bounded = not any(
+            isinstance(source, Pattern) for field in _compiled(params) for source in field.sources
+        )
+        self._fields = msgspec.json.encode(params.fields)
+        self._readers: PageReaders | None = None
+
+    async def close(self) -> None:
+        """End the processes that read pages, unless another parse step of this worker uses them."""
+        if self._readers is not None:
+            readers, self._readers = self._readers, None
+            await readers.leave()
 
     @classmethod
     def check(cls, params: ParseParams) -> None:
@@ -66,10 +78,34 @@ class Parse(Step):
         """Extract the record's fields from the page."""
         schema = record_schema_of(call)
         fetched = self._fetched(call)
-        body = await self._read(fetched)
-        # In a thread: a large page takes a second, during which the worker must go on telling Kafka that it lives.
-        record, encoding = await asyncio.to_thread(self._record, call, schema, fetched, body)
-        return StepOutput(data={"encoding": encoding}, record=record)
+        archived = await self._read(fetched)
+        address = fetched.get("url") or call.url
+        asked = ReadPage(
+            archived=archived,
+            content_type=fetched.get("content_type"),
+            url=address,
+            now=_moment(fetched.get("fetched_at")),
+            fields=self._fields,
+            preset=self.params.preset,
+        )
+        read = await self._values(asked)
+        if isinstance(read, Unread):
+            raise StepFailed(f"step {call.step}, page {sanitised_url(address)}: {read.reason}")
+        try:
+            record = _record(call, schema, address, read.values)
+        except RecordMismatch as error:
+            raise StepFailed(f"step {call.step}, page {sanitised_url(address)}: {error}") from error
+        return StepOutput(data={"encoding": read.encoding}, record=record)
+
+    async def _values(self, asked: ReadPage) -> PageValues | Unread:
+        if self._is_bounded and unpacked_at_most(asked.archived, _SMALL_PAGE_BYTES):
+            return await asyncio.to_thread(read_page, asked)
+        if self._readers is None:
+            self._readers = PageReaders.joined(int(self.host.setting("PARSE_PROCESSES", "1")))
+        try:
+            return await self._readers.read(asked)
+        except ReaderLost as lost:
+            raise RetryLater(str(lost)) from lost
 
     def _fetched(self, call: StepCall) -> Mapping[str, Json]:
         if self.params.page:
@@ -84,37 +120,17 @@ class Parse(Step):
 
     async def _read(self, fetched: Mapping[str, Json]) -> bytes:
         try:
-            archived = await self.host.read(Address.from_json(fetched["page"]), fetched["page_key"].encode())
+            return await self.host.read(Address.from_json(fetched["page"]), fetched["page_key"].encode())
         except RecordGone as gone:
             raise StepFailed(f"the archived page is gone, redrive from the step that fetches it: {gone}") from gone
-        return unpacked(archived)
-
-    def _record(
-        self, call: StepCall, schema: RecordSchema, fetched: Mapping[str, Json], body: bytes
-    ) -> tuple[dict[str, object], str]:
-        html, encoding = decode(body, fetched.get("content_type"))
-        address = fetched.get("url") or call.url
-        try:
-            found = extract(html, address, self._fields, _moment(fetched.get("fetched_at")))
-            if "url" in _names(schema) and "url" not in call.record:
-                found = {"url": address, **found}
-            record = schema.to_json(schema.conform({**call.record, **found}))
-        except (FieldMissing, RecordMismatch) as error:
-            raise StepFailed(f"step {call.step}, page {sanitised_url(address)}: {error}") from error
-        # Only what was found: a default here would hide what a step before this one has said.
-        return {name: record[name] for name in found}, encoding
 
 
-def unpacked(archived: bytes) -> bytes:
-    """Return a page as it was before it was archived. Raises StepFailed."""
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(archived) as pages:
-            body = pages.read(_MOST_PAGE_BYTES + 1)
-    except zstandard.ZstdError as error:
-        raise StepFailed(f"the archived page is not zstd: {error}") from error
-    if len(body) > _MOST_PAGE_BYTES:
-        raise StepFailed(f"the page is over {_MOST_PAGE_BYTES} bytes, more than a page worth parsing has")
-    return body
+def _record(call: StepCall, schema: RecordSchema, address: str, found: dict[str, Json]) -> dict[str, object]:
+    if "url" in _names(schema) and "url" not in call.record:
+        found = {"url": address, **found}
+    record = schema.to_json(schema.conform({**call.record, **found}))
+    # Only what was found: a default here would hide what a step before this one has said.
+    return {name: record[name] for name in found}
 
 
 def _compiled(params: ParseParams) -> Fields:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import faust
 from faust.types import TopicT
+from faust.types.auth import CredentialsT
 from faust.types.transports import TransportT
 from mode import CrashingSupervisor
 
@@ -22,6 +23,7 @@ __all__ = [
     "StreamApp",
     "alive",
     "create_faust_app",
+    "faust_credentials",
     "raw_topic",
     "ready",
     "run_apps",
@@ -33,18 +35,16 @@ _TALKATIVE = ("aiokafka", "faust", "mode")
 
 
 class StreamApp(faust.App):
-    """A Faust app whose transport is chosen by whoever makes it: Faust's own unless limits are given."""
+    """A Faust app on the consumer of consumer.py."""
 
     logger = logging.getLogger("faust.app")
     mundane_level = "debug"
 
-    def __init__(self, id: str, *, limits: Limits | None, **options: Any) -> None:
+    def __init__(self, id: str, *, limits: Limits, **options: Any) -> None:
         self._limits = limits
         super().__init__(id, **options)
 
     def _new_transport(self) -> TransportT:
-        if self._limits is None:
-            return super()._new_transport()
         return FastTransport(self.conf.broker_consumer, self, limits=self._limits)
 
 
@@ -53,7 +53,6 @@ def create_faust_app(
     *,
     bootstrap_servers: str,
     security: Security | None = None,
-    transport: Literal["fast", "faust"] = "fast",
     store: str = "memory://",
     data_dir: Path,
     client_id: str = "scrapesaga",
@@ -71,8 +70,6 @@ def create_faust_app(
     `settle` is how long records in flight may take to finish when their partition is revoked or the app stops.
     `max_undone` is how many records of a topic may be fetched and not acknowledged before fetching pauses.
     """
-    if transport not in ("fast", "faust"):
-        raise ConfigurationError(f"The transport is 'fast' or 'faust', not {transport!r}.")
     if not heartbeat * 2 < session_timeout <= rebalance_timeout:
         raise ConfigurationError(
             f"Heartbeat {heartbeat}, session timeout {session_timeout}, rebalance timeout {rebalance_timeout}: "
@@ -86,9 +83,9 @@ def create_faust_app(
         logging.getLogger(name).setLevel(logging.WARNING)
     return StreamApp(
         id,
-        limits=Limits(max_undone, settle) if transport == "fast" else None,
+        limits=Limits(max_undone, settle),
         broker=";".join(f"kafka://{server.strip()}" for server in bootstrap_servers.split(",")),
-        broker_credentials=(security or Security()).for_faust(),
+        broker_credentials=faust_credentials(security or Security()),
         broker_client_id=client_id,
         broker_session_timeout=session_timeout.total_seconds(),
         broker_heartbeat_interval=heartbeat.total_seconds(),
@@ -120,6 +117,16 @@ def create_faust_app(
         web_enabled=False,
         autodiscover=False,
     )
+
+
+def faust_credentials(security: Security) -> CredentialsT | None:
+    """The value of Faust's `broker_credentials`."""
+    context = security.tls_context()
+    if security.sasl:
+        return faust.SASLCredentials(
+            username=security.username, password=security.password, mechanism=security.mechanism, ssl_context=context
+        )
+    return faust.SSLCredentials(context=context) if security.tls else None
 
 
 def raw_topic(app: faust.App, name: str) -> TopicT:

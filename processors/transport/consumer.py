@@ -27,10 +27,10 @@ from mode import Service
 from mode.types import ServiceT
 
 from processors.kafka.closing import close_consumer
-from processors.saga_table.recovery import BulkTables
 from processors.transport.driver import LoopConsumer
 from processors.transport.offset_tracker import OffsetTracker
 from processors.transport.record_queue import RecordQueue
+from processors.transport.recovery import BulkTables
 
 # Bounds the time that one turn of the loop takes: ~5 ms.
 _RECORDS_A_TURN = 2_000

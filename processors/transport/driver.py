@@ -177,7 +177,7 @@ class LoopConsumer(Consumer):
         self.log.warning("Topic %s is not created here: provision the topics first.", topic)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        raise NotImplementedError("Records of the fast transport go to inboxes: iterate batches(stream).")
+        raise NotImplementedError("Records go to inboxes: iterate batches(stream).")
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         return ConsumerMessage(

@@ -27,7 +27,8 @@ def ready(app: faust.App) -> list[str]:
         return ["stopping"]
     if not app.started:
         return ["not started"]
-    reasons = _fast_reasons(app._consumer) if isinstance(app._consumer, FastConsumer) else []
+    consumer = cast("FastConsumer | None", app._consumer)
+    reasons = [] if consumer is None else _consumer_reasons(consumer)
     if app._assignment is None:
         reasons.append(f"waits for partitions of group {app.conf.id}")
     elif app.in_recovery:
@@ -42,8 +43,8 @@ def alive(app: faust.App) -> list[str]:
     if app.crashed:
         return [f"crashed: {app.crash_reason!r}"]
     reasons = dead_agents(app) if app.started and not app.should_stop else []
-    consumer = app._consumer
-    if isinstance(consumer, FastConsumer) and app._assignment is not None and not app.rebalancing:
+    consumer = cast("FastConsumer | None", app._consumer)
+    if consumer is not None and app._assignment is not None and not app.rebalancing:
         idle_s = monotonic() - consumer.turned_at
         if idle_s > _DEAD_S:
             reasons.append(f"has not fetched for {idle_s:.0f} s")
@@ -56,12 +57,12 @@ def dead_agents(app: faust.App) -> list[str]:
     """Agents whose task has ended."""
     return [
         f"agent {agent.name} has ended"
-        for agent in cast("dict[str, Agent]", app.agents).values()
+        for agent in cast(dict[str, Agent], app.agents).values()
         if any(actor.actor_task is None or actor.actor_task.done() for actor in agent._actors)
     ]
 
 
-def _fast_reasons(consumer: FastConsumer) -> list[str]:
+def _consumer_reasons(consumer: FastConsumer) -> list[str]:
     if consumer._kafka is None:
         return ["not connected to Kafka"]
     reasons = [f"topic {topic} doesn't exist: provision the topics" for topic in consumer.missing_topics()]

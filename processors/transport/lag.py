@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import cast
 
 import faust
 from aiokafka.errors import ConsumerStoppedError, KafkaError
@@ -22,8 +23,8 @@ async def lag_of(app: faust.App) -> dict[tuple[str, int], int]:
     a transaction that is still open don't. The end is asked of the broker: what the last fetch told of
     it is old when most needed, while back-pressure keeps the partition from being fetched. Changelogs are left out.
     """
-    consumer = app._consumer
-    if not isinstance(consumer, FastConsumer) or consumer._kafka is None:
+    consumer = cast("FastConsumer | None", app._consumer)
+    if consumer is None or consumer._kafka is None:
         return {}
     changelogs = app.tables.changelog_topics
     owned = [tp for tp in consumer.assignment() if tp.topic not in changelogs]

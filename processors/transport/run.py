@@ -1,4 +1,4 @@
-"""Runs apps in one event loop until a signal or a crash, and says by its exit code which."""
+"""Runs apps, and services beside them, in one event loop until a signal or a crash; the exit code says which."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datetime import timedelta
 import faust
 from aiokafka.errors import KafkaConnectionError
 
-from processors.errors import ScrapesagaError
+from processors.errors import ConfigurationError, ScrapesagaError
 
 try:
     import uvloop
@@ -23,6 +23,9 @@ except ImportError:  # Windows
 
 log = logging.getLogger(__name__)
 
+#: A name for log lines, and what runs until it is cancelled.
+Service = tuple[str, Callable[[], Awaitable[None]]]
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -30,22 +33,25 @@ def run_apps(
     apps: Sequence[faust.App],
     *,
     resources: Sequence[AbstractAsyncContextManager[object]] = (),
+    services: Sequence[Service] = (),
     on_ready: Callable[[], Awaitable[None]] | None = None,
     stop_within: timedelta = timedelta(seconds=30),
 ) -> int:
-    """Run until SIGTERM, SIGINT or a crash; return 0 if every app ended in order, else 1.
+    """Run until SIGTERM, SIGINT or a crash; return 0 if all ended in order, 3 if a service found a setting wrong, else 1.
 
-    `resources` (an Producer, a metrics server) are entered before the apps start and left after they have stopped.
+    `resources` (a Producer, a metrics server) are entered before the apps start and left after they have stopped.
+    `services` run until they are cancelled at the stop; one that ends or raises before stops the process.
     `on_ready` is awaited once all have started and recovered. A second signal ends the process at once.
     """
     factory = None if uvloop is None else uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(_with_signals(apps, resources, on_ready, stop_within))
+        return runner.run(_with_signals(apps, resources, services, on_ready, stop_within))
 
 
 async def _with_signals(
     apps: Sequence[faust.App],
     resources: Sequence[AbstractAsyncContextManager[object]],
+    services: Sequence[Service],
     on_ready: Callable[[], Awaitable[None]] | None,
     stop_within: timedelta,
 ) -> int:
@@ -65,7 +71,9 @@ async def _with_signals(
     for which in _SIGNALS:
         loop.add_signal_handler(which, hear, which)
     try:
-        return await serve(apps, stop, resources=resources, on_ready=on_ready, stop_within=stop_within)
+        return await serve(
+            apps, stop, resources=resources, services=services, on_ready=on_ready, stop_within=stop_within
+        )
     finally:
         for which in _SIGNALS:
             loop.remove_signal_handler(which)
@@ -76,6 +84,7 @@ async def serve(
     stop: asyncio.Event,
     *,
     resources: Sequence[AbstractAsyncContextManager[object]] = (),
+    services: Sequence[Service] = (),
     on_ready: Callable[[], Awaitable[None]] | None = None,
     stop_within: timedelta = timedelta(seconds=30),
 ) -> int:
@@ -88,7 +97,8 @@ async def serve(
             log.error("%s", error)
             return 1
         start = asyncio.create_task(_start(apps, on_ready), name="start")
-        ends = [asyncio.create_task(stop.wait()), *(asyncio.create_task(_crash_of(app)) for app in apps)]
+        running = [asyncio.create_task(_until_cancelled(service), name=service[0]) for service in services]
+        ends = [asyncio.create_task(stop.wait()), *(asyncio.create_task(_crash_of(app)) for app in apps), *running]
         try:
             await asyncio.wait([start, *ends], return_when=asyncio.FIRST_COMPLETED)
             in_order = not start.done() or _succeeded(start)
@@ -96,12 +106,15 @@ async def serve(
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for app in filter(_has_failed, apps):
                 log.error("%s crashed and stops: %r", app.conf.id, app.crash_reason)
-            in_order &= await _stop(apps, stop_within)
+            failures = [found for task in running if task.done() and (found := task.exception()) is not None]
+            in_order &= await _stop(apps, stop_within) and await _cancel(running, stop_within)
         finally:
             for task in (start, *ends):
                 task.cancel()
             await asyncio.gather(start, *ends, return_exceptions=True)
-        return 0 if in_order and not any(map(_has_failed, apps)) else 1
+        if any(isinstance(failure, ConfigurationError) for failure in failures):
+            return 3
+        return 0 if in_order and not failures and not any(map(_has_failed, apps)) else 1
 
 
 async def _start(apps: Sequence[faust.App], on_ready: Callable[[], Awaitable[None]] | None) -> None:
@@ -133,6 +146,27 @@ def _succeeded(start: asyncio.Task[None]) -> bool:
     expected = isinstance(first, ScrapesagaError | KafkaConnectionError)
     log.error("Could not start: %s", first, exc_info=None if expected else first)
     return False
+
+
+async def _until_cancelled(service: Service) -> None:
+    name, run = service
+    try:
+        await run()
+    except Exception as error:
+        log.error("%s stops: %s", name, error, exc_info=None if isinstance(error, ScrapesagaError) else error)
+        raise
+    log.error("%s has ended by itself.", name)
+    raise ScrapesagaError(f"{name} has ended by itself.")
+
+
+async def _cancel(running: Sequence[asyncio.Task[None]], within: timedelta) -> bool:
+    """Cancel services and wait; tell whether all ended in time."""
+    for task in running:
+        task.cancel()
+    _, late = await asyncio.wait(running, timeout=within.total_seconds()) if running else ((), ())
+    for task in late:
+        log.error("%s did not stop within %s.", task.get_name(), within)
+    return not late
 
 
 async def _crash_of(app: faust.App) -> bool:

@@ -9,7 +9,7 @@ from processors.errors import RetryLater, StepFailed
 from processors.step import Step, StepCall, StepOutput
 
 
-class Obedient(Step):
+class Logged(Step):
     """`{"second": "fail"}` in the payload makes the step named second fail; see the words below."""
 
     timeout = timedelta(minutes=10)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,14 +30,25 @@ CHECKOUT = Path(__file__).parents[2]
 _CHILD = "import sys; from processors.process.process import main; sys.exit(main(sys.argv[1:]))"
 _STEPS = """
 steps:
-  - {use: "tests.broker.observed_steps:Obedient", name: first}
-  - use: "tests.broker.observed_steps:Obedient"
+  - {use: "tests.broker.observed_steps:Logged", name: first}
+  - use: "tests.broker.observed_steps:Logged"
     name: second
 """
 PIPELINES = {
     "default": f"name: default\nrecord: product{_STEPS}",
     "brief": f"name: brief\nrecord: product\nretention: 1s{_STEPS}",
 }
+#: What the step `fetch` sends to the site of `FETCHING`, and what may be seen nowhere.
+SECRET = "s3cret-of-a-step"
+FETCHING = """
+name: fetching
+record: product
+steps:
+  - use: fetch
+    with: {auth: {bearer: PAGE_TOKEN, origins: ["ORIGIN"]}}
+  - {use: "tests.broker.observed_steps:Logged", name: first}
+  - {use: "tests.broker.observed_steps:Logged", name: second}
+"""
 # Two cores and many neighbours: a condition that holds at all holds long before.
 WITHIN_S = 150.0
 
@@ -164,13 +175,20 @@ class Engine:
         """Put a request on scrape.urls, as `kcat` would."""
         about = {"job_id": job_id, "pipeline": pipeline, "payload": payload}
         request = {"url": url or f"http://shop.test/{job_id}", **about}
-        headers = [("traceparent", traceparent.encode())] if traceparent else []
+        headers: list[tuple[str, str | bytes | None]] = []
+        if traceparent:
+            headers.append(("traceparent", traceparent.encode()))
         self._producer.produce(self.catalogue.urls.name, json.dumps(request).encode(), headers=headers)
         assert self._producer.flush(10) == 0
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Return the latest state of every job, as scrape.sagas has it."""
         return {state["job_id"]: state for state in all_states(self.reader, self.catalogue.sagas.name).all()}
+
+    def phases_of(self, jobs: Iterable[str]) -> dict[str, str]:
+        """Return the phases of those of the jobs that have a state."""
+        states = self.states()
+        return {job: states[job]["phase"] for job in jobs if job in states}
 
     def phases(self) -> dict[str, int]:
         """Count the latest states by phase."""

@@ -131,7 +131,7 @@ class Rig:
         """Produce (key, value) pairs; return where they lie."""
         producer = Producer(
             {
-                "bootstrap.servers": self.engine.bootstrap_servers,
+                **self.engine.client,
                 "acks": "all",
                 # As everybody else hashes keys: events lie in the partition of their job.
                 "partitioner": "murmur2_random",
@@ -161,8 +161,12 @@ class Rig:
     def poison(self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]) -> list[LogPosition]:
         """Produce what nobody can read, and remember it for the verdicts."""
         places = self.produce(f"{PREFIX}.{topic}", records)
-        self._poison.update(places)
+        self.expect_letters(places)
         return places
+
+    def expect_letters(self, places: Iterable[LogPosition]) -> None:
+        """Remember for the verdicts that what lies there is nobody's job."""
+        self._poison.update(places)
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line against this engine."""
@@ -178,7 +182,7 @@ class Rig:
     @property
     def reader(self) -> Reader:
         """A reader of the topics."""
-        return Reader({"bootstrap.servers": self.engine.bootstrap_servers})
+        return Reader(self.engine.client)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Return the latest state of every job; none at all while Kafka is away."""
@@ -251,7 +255,7 @@ class Rig:
     def warehouse(self) -> frozenset[str]:
         """Return the jobs that users see in ClickHouse."""
         views = (f"{pipeline}_live" for pipeline in (PATIENT, *map(hasty, STEPS)))
-        return frozenset().union(*(outside.warehouse_jobs(self.engine.clickhouse_url, view) for view in views))
+        return frozenset().union(*(outside.warehouse_jobs(self.engine.warehouse, view) for view in views))
 
     def lags(self) -> dict[str, int]:
         """Return how many records each role has not acknowledged."""

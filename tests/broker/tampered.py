@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from confluent_kafka import Producer
@@ -13,7 +13,6 @@ from processors.kafka.record import Record
 from topics.catalogue import Catalogue
 
 Topics = dict[str, list[Record]]
-Tamper = Callable[[Topics], None]
 
 
 def read(reader: Reader, catalogue: Catalogue) -> Topics:
@@ -29,7 +28,7 @@ def write(client: dict[str, str], catalogue: Catalogue, topics: Topics, prefix: 
         for topic in copied
     ]
     # Kept until all is made: it takes its unfinished requests with it.
-    admin = AdminClient(client)
+    admin = AdminClient({**client})
     for future in admin.create_topics(made).values():
         future.result(30)
     producer = Producer({**client, "acks": "all", "enable.idempotence": True, "message.max.bytes": 4_000_000})
@@ -48,9 +47,9 @@ def write(client: dict[str, str], catalogue: Catalogue, topics: Topics, prefix: 
     return copied
 
 
-def _moved(name: str, value: bytes, before: str, after: str) -> bytes:
+def _moved(name: str, value: bytes | None, before: str, after: str) -> bytes | None:
     """Return a header as it is in the copy: a dead letter names the topic that it lay on."""
-    if name != "dead-letter-topic":
+    if name != "dead-letter-topic" or value is None:
         return value
     return after.encode() + value.removeprefix(before.encode())
 

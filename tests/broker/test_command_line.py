@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from click.testing import Result
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # not in its __all__
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from processors.cli.app import app
 from processors.cli.errors import Exit
@@ -23,12 +22,10 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
 Run = Callable[..., Result]
 
 
-@pytest.fixture(scope="module")
-def engine(kafka_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine of two processes with steps that do as they are told, on topics of this module's own."""
-    folder = tmp_path_factory.mktemp("engine")
-    with Engine(kafka_servers, folder, f"cli{uuid.uuid4().hex[:8]}") as running:
-        yield running
+@pytest.fixture
+def engine(observed: Engine) -> Engine:
+    """An engine of two processes with steps that do as they are told."""
+    return observed
 
 
 def runner(env: dict[str, str]) -> Run:

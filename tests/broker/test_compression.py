@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not listed in its __all__
 
 pytestmark = pytest.mark.broker
 
@@ -27,7 +27,7 @@ async def first_value(servers: str, topic: str) -> bytes:
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
 async def test_a_record_is_read_however_its_client_compressed_it(kafka_servers: str, codec: str) -> None:
     """A batch in any of Kafka's codecs comes out as it went in."""
-    client = {"bootstrap.servers": kafka_servers}
+    client: dict[str, str | int | float | bool] = {"bootstrap.servers": kafka_servers}
     topic = f"compressed-{codec}-{uuid4().hex[:8]}"
     # Named, as its requests end with it.
     admin = AdminClient(client)

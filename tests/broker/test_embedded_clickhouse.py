@@ -41,17 +41,25 @@ def client(engine: EmbeddedClickHouse) -> Iterator[Client]:
 
 
 def connect(engine: EmbeddedClickHouse, **options: Any) -> Client:
-    return clickhouse_connect.get_client(host="127.0.0.1", port=engine.port, **options)
+    return clickhouse_connect.get_client(
+        host="127.0.0.1", port=engine.port, username=engine.user, password=engine.password, **options
+    )
+
+
+def ask(engine: EmbeddedClickHouse, path: str, body: bytes | None = None, **headers: str) -> urllib.request.Request:
+    """A request of somebody who knows the password."""
+    login = {"X-ClickHouse-User": engine.user, "X-ClickHouse-Key": engine.password}
+    return urllib.request.Request(f"{engine.url}{path}", data=body, headers={**login, **headers})
 
 
 def commit_fault(engine: EmbeddedClickHouse, mode: str, count: int | None = None) -> None:
     body = json.dumps({"mode": mode, "count": count}).encode()
-    with urllib.request.urlopen(f"{engine.url}/_faults", data=body, timeout=5) as answer:
+    with urllib.request.urlopen(ask(engine, "/_faults", body), timeout=5) as answer:
         assert answer.status == 200
 
 
 def hanging(engine: EmbeddedClickHouse) -> int:
-    with urllib.request.urlopen(f"{engine.url}/_faults", timeout=5) as answer:
+    with urllib.request.urlopen(ask(engine, "/_faults"), timeout=5) as answer:
         return int(json.load(answer)["hanging"])
 
 
@@ -115,10 +123,10 @@ def test_every_compression_carries_an_insert_and_a_result(
 
 def test_the_answer_is_compressed_as_asked(engine: EmbeddedClickHouse) -> None:
     """A client that accepts zstd gets zstd; one that accepts nothing gets plain bytes."""
-    url = f"{engine.url}/?enable_http_compression=1&query=SELECT+1"
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept-Encoding": "zstd"}), timeout=5) as answer:
+    path = "/?enable_http_compression=1&query=SELECT+1"
+    with urllib.request.urlopen(ask(engine, path, None, **{"Accept-Encoding": "zstd"}), timeout=5) as answer:
         assert answer.headers["Content-Encoding"] == "zstd"
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(ask(engine, path), timeout=5) as answer:
         assert (answer.headers["Content-Encoding"], answer.read()) == (None, b"1\n")
 
 
@@ -158,10 +166,10 @@ def test_settings_hold_for_one_request(engine: EmbeddedClickHouse, session: bool
     setting = "SELECT value FROM system.settings WHERE name = 'max_result_rows'"
     assert asking.command(setting, settings={"max_result_rows": 7}) == 7
     assert asking.command(setting) == 0
-    with urllib.request.urlopen(f"{engine.url}/?query=SELECT+1&max_threads=1", timeout=5) as answer:
+    with urllib.request.urlopen(ask(engine, "/?query=SELECT+1&max_threads=1"), timeout=5) as answer:
         assert answer.read() == b"1\n"
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"{engine.url}/?query=SELECT+1&no_such_setting=1", timeout=5)
+        urllib.request.urlopen(ask(engine, "/?query=SELECT+1&no_such_setting=1"), timeout=5)
 
 
 def test_a_session_keeps_what_it_set(engine: EmbeddedClickHouse) -> None:
@@ -195,7 +203,13 @@ def test_the_async_client_works(client: Client, engine: EmbeddedClickHouse) -> N
     """The asyncio client inserts, binds, and runs queries at once."""
 
     async def talk() -> tuple[bool, int, list[int]]:
-        asking = await clickhouse_connect.get_async_client(host="127.0.0.1", port=engine.port, database=client.database)
+        asking = await clickhouse_connect.get_async_client(
+            host="127.0.0.1",
+            port=engine.port,
+            username=engine.user,
+            password=engine.password,
+            database=client.database,
+        )
         await asking.command("CREATE TABLE words (w String) ENGINE = MergeTree ORDER BY w")
         await asking.insert("words", [["a"], ["b"]], column_names=["w"])
         count = await asking.query("SELECT count() FROM words WHERE w = {w:String}", parameters={"w": "a"})

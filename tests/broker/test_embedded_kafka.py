@@ -43,20 +43,20 @@ def is_alive(pid: int) -> bool:
 
 def produce(broker: EmbeddedKafka, topic: str, value: bytes) -> None:
     delivered: list[object] = []
-    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "acks": "all", "message.max.bytes": 10_485_760})
+    producer = Producer({**broker.client, "acks": "all", "message.max.bytes": 10_485_760})
     producer.produce(topic, value, on_delivery=lambda error, _message: delivered.append(error))
     producer.flush(20)
     assert delivered == [None]
 
 
 def create(broker: EmbeddedKafka, topic: str) -> None:
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    admin = AdminClient({**broker.client})
     admin.create_topics([NewTopic(topic, 2)])[topic].result(20)
 
 
 def read_all(broker: EmbeddedKafka, topic: str, count: int) -> list[bytes]:
     settings = {
-        "bootstrap.servers": broker.bootstrap_servers,
+        **broker.client,
         "group.id": f"reader-{time.monotonic_ns()}",
         "auto.offset.reset": "earliest",
         "fetch.message.max.bytes": 11_000_000,
@@ -113,11 +113,11 @@ def test_a_page_of_ten_megabytes_fits(broker: EmbeddedKafka) -> None:
 def test_a_mistyped_topic_is_not_created(broker: EmbeddedKafka) -> None:
     """Producing to an unknown topic fails instead of creating it."""
     errors: list[KafkaError | None] = []
-    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "topic.metadata.propagation.max.ms": 1000})
+    producer = Producer({**broker.client, "topic.metadata.propagation.max.ms": 1000})
     producer.produce("scrape.urlz", b"x", on_delivery=lambda error, _message: errors.append(error))
     producer.flush(20)
     assert [error and error.name() for error in errors] == ["UNKNOWN_TOPIC_OR_PART"]
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    admin = AdminClient({**broker.client})
     assert "scrape.urlz" not in admin.list_topics(timeout=10).topics
 
 

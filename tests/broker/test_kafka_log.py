@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 async def test_a_log_is_read_in_order_and_each_entry_once(kafka_servers: str) -> None:
     """Through an offset that was just appended, or through the end; tombstones are entries; nothing comes twice."""
-    with World(kafka_servers, "fast") as world:
+    with World(kafka_servers) as world:
         world.create(1)
         async with Producer(world.bootstrap) as producer:
             log = KafkaLog(world.source, producer, {"bootstrap.servers": world.bootstrap})
@@ -41,7 +41,7 @@ async def test_a_log_is_read_in_order_and_each_entry_once(kafka_servers: str) ->
 
 async def test_what_a_cancelled_reader_has_read_comes_with_the_next_call(kafka_servers: str) -> None:
     """A step that runs out of time in the middle of a read takes no entry of the ledger with it."""
-    with World(kafka_servers, "fast") as world:
+    with World(kafka_servers) as world:
         world.create(1)
         async with Producer(world.bootstrap) as producer:
             log = KafkaLog(world.source, producer, {"bootstrap.servers": world.bootstrap})
@@ -58,7 +58,7 @@ async def test_what_a_cancelled_reader_has_read_comes_with_the_next_call(kafka_s
 
 async def test_a_claim_check_is_redeemed_or_said_to_be_gone(kafka_servers: str) -> None:
     """The record at the offset, if it is the one that was archived; beyond the end, or of another key, it is gone."""
-    with World(kafka_servers, "fast") as world:
+    with World(kafka_servers) as world:
         world.create(1)
         async with Producer(world.bootstrap, max_record_bytes=3_000_000) as producer:
             pages = PageReader({"bootstrap.servers": world.bootstrap})
@@ -82,7 +82,7 @@ async def test_a_claim_check_is_redeemed_or_said_to_be_gone(kafka_servers: str) 
 async def test_readers_close_while_the_broker_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that stops because Kafka is gone ends in order; a page that can't be read meanwhile is asked for later."""
     monkeypatch.setattr(kafka_log, "READ_TIMEOUT", timedelta(seconds=2))
-    with EmbeddedKafka(tmp_path) as broker, World(broker.bootstrap_servers, "fast") as world:
+    with EmbeddedKafka(tmp_path, login=False) as broker, World(broker.bootstrap_servers) as world:
         world.create(1)
         async with Producer(world.bootstrap) as producer:
             await producer.send([Outgoing(world.source, 0, b"k", b"v")])

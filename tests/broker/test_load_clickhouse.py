@@ -64,15 +64,20 @@ class ClickHouse:
         """Answer a query."""
         return [tuple(row) for row in self.sql.query(query).result_rows]
 
+    @property
+    def _login(self) -> tuple[str, str]:
+        return self.address.user, self.address.password
+
     def misbehave(self, mode: str, count: int | None = None) -> None:
         """Commit a fault; a test that needs one is skipped where the engine can't be told to."""
         if not self.address.has_faults:
             pytest.skip("only the embedded engine misbehaves when told to")
-        httpx.post(f"{self.address.url}/_faults", json={"mode": mode, "count": count}).raise_for_status()
+        fault = {"mode": mode, "count": count}
+        httpx.post(f"{self.address.url}/_faults", json=fault, auth=self._login).raise_for_status()
 
     def hanging(self) -> int:
         """How many requests hang now."""
-        return int(httpx.get(f"{self.address.url}/_faults").json()["hanging"])
+        return int(httpx.get(f"{self.address.url}/_faults", auth=self._login).json()["hanging"])
 
 
 @pytest.fixture(scope="module")

@@ -4,38 +4,67 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
-from tests.broker.observed_world import Engine, until
+from tests.broker.observed_world import Engine, Role, Samples, until
 
 pytestmark = pytest.mark.broker
 
 
+class Before(NamedTuple):
+    """What the two processes had counted before this module's jobs."""
+
+    coordinator: Samples
+    worker: Samples
+
+
 @pytest.fixture(scope="module")
-def engine(kafka_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine with sagas in every phase: 3 completed, 2 compensated, 1 parked, 2 that hang, 2 forgotten."""
-    with Engine(kafka_servers, tmp_path_factory.mktemp("metrics"), "metrics") as engine:
-        for number in range(2):
-            engine.submit(f"brief-{number}", "brief")
-            engine.submit(f"done-{number}")
-            engine.submit(f"undone-{number}", second="fail")
-            engine.submit(f"hanging-{number}", second="hang")
-        engine.submit("retried", first="retry")
-        engine.submit("stuck", second="fail", undo="refuse")
-        engine.submit("nonsense", "no such pipeline")
-        wanted = {"COMPLETED": 3, "COMPENSATED": 2, "PARKED": 1, "RUNNING": 2}
-        until(lambda: engine.phases() == wanted, f"{wanted} in scrape.sagas")
-        yield engine
+def before(observed: Engine) -> Before:
+    """The counts before, and then sagas in every phase: 3 completed, 2 compensated, 1 parked, 2 that hang, 2 forgotten."""
+    counted = Before(observed.coordinator.metrics(), observed.worker.metrics())
+    for number in range(2):
+        observed.submit(f"brief-{number}", "brief")
+        observed.submit(f"done-{number}")
+        observed.submit(f"undone-{number}", second="fail")
+        observed.submit(f"hanging-{number}", second="hang")
+    observed.submit("retried", first="retry")
+    observed.submit("stuck", second="fail", undo="refuse")
+    observed.submit("nonsense", "no such pipeline")
+    wanted = {"stuck": "PARKED", "retried": "COMPLETED"}
+    for number in range(2):
+        wanted |= {f"done-{number}": "COMPLETED", f"undone-{number}": "COMPENSATED", f"hanging-{number}": "RUNNING"}
+    until(lambda: observed.phases_of(wanted) == wanted, f"{wanted} in scrape.sagas")
+    until(lambda: added(observed.coordinator, counted.coordinator, *FORGOTTEN) == 2, "both brief jobs forgotten")
+    # A saga is RUNNING from its first step on; both have to hang in their second before anything is counted.
+    in_flight = "scrapesaga_steps_in_flight", ("step", "second")
+    until(lambda: added(observed.worker, counted.worker, *in_flight) == 2, "both hanging steps in flight")
+    return counted
 
 
-def test_sagas_by_phase_and_timers_are_those_of_the_topic(engine: Engine) -> None:
+@pytest.fixture
+def engine(observed: Engine, before: Before) -> Engine:
+    """The engine, with this module's sagas."""
+    return observed
+
+
+FORGOTTEN = "scrapesaga_transitions_total", ("note", "forgotten")
+
+
+def added(role: Role, before: Samples, name: str, *labels: tuple[str, str]) -> float:
+    """Return how much a sample has grown."""
+    key = name, frozenset(labels)
+    return role.metrics().get(key, 0.0) - before.get(key, 0.0)
+
+
+def test_sagas_by_phase_and_timers_are_those_of_the_topic(engine: Engine, before: Before) -> None:
     """The gauges agree with the compacted view of scrape.sagas; forgotten sagas are in neither."""
     until(lambda: engine.shown() == engine.phases(), "gauges as the topic")
     armed = sum(1 for state in engine.states().values() if state["due_ms"])
     assert engine.coordinator.value("scrapesaga_armed_timers") == armed
-    assert engine.coordinator.value("scrapesaga_transitions_total", note="forgotten") == 2
+    assert not {"brief-0", "brief-1"} & engine.states().keys()
+    assert added(engine.coordinator, before.coordinator, *FORGOTTEN) == 2
 
 
 def test_the_age_of_the_oldest_is_told_by_phase(engine: Engine) -> None:
@@ -49,22 +78,23 @@ def test_the_age_of_the_oldest_is_told_by_phase(engine: Engine) -> None:
     assert engine.coordinator.value("scrapesaga_oldest_unfinished_seconds", phase="COMPENSATING") == 0
 
 
-def test_what_happened_is_counted_by_step(engine: Engine) -> None:
+def test_what_happened_is_counted_by_step(engine: Engine, before: Before) -> None:
     """Retries, parked sagas, compensations, step latencies and requests set aside carry their step or topic."""
-    coordinator, worker = engine.coordinator.metrics(), engine.worker.metrics()
 
-    def of(samples: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, **labels: str) -> float:
-        return samples.get((name, frozenset(labels.items())), 0.0)
+    def coordinator(name: str, **labels: str) -> float:
+        return added(engine.coordinator, before.coordinator, name, *labels.items())
 
-    assert of(coordinator, "scrapesaga_retries_total", step="first") == 1
-    assert of(coordinator, "scrapesaga_parked_total", step="first") == 1
-    assert of(coordinator, "scrapesaga_commands_total", step="first", action="COMPENSATE") == 3
-    assert of(coordinator, "scrapesaga_saga_seconds_count", phase="COMPLETED") == 5
-    done = {"step": "first", "action": "COMPENSATE", "outcome": "succeeded"}
-    assert of(worker, "scrapesaga_step_seconds_count", **done) == 2
-    assert of(worker, "scrapesaga_steps_in_flight", step="second") == 2
-    assert of(worker, "scrapesaga_accepted_total", pipeline="default") == 8
-    assert of(worker, "scrapesaga_dead_letters_total", topic=engine.catalogue.urls.name) == 1
+    def worker(name: str, **labels: str) -> float:
+        return added(engine.worker, before.worker, name, *labels.items())
+
+    assert coordinator("scrapesaga_retries_total", step="first") == 1
+    assert coordinator("scrapesaga_parked_total", step="first") == 1
+    assert coordinator("scrapesaga_commands_total", step="first", action="COMPENSATE") == 3
+    assert coordinator("scrapesaga_saga_seconds_count", phase="COMPLETED") == 5
+    assert worker("scrapesaga_step_seconds_count", step="first", action="COMPENSATE", outcome="succeeded") == 2
+    assert worker("scrapesaga_steps_in_flight", step="second") == 2
+    assert worker("scrapesaga_accepted_total", pipeline="default") == 8
+    assert worker("scrapesaga_dead_letters_total", topic=engine.catalogue.urls.name) == 1
 
 
 def test_the_lag_is_what_is_not_done(engine: Engine) -> None:
@@ -123,4 +153,4 @@ def test_the_version_that_runs_is_shown(engine: Engine) -> None:
         for (name, labels), value in role.metrics().items()
         if name == "scrapesaga_build_info" and value == 1
     ]
-    assert roles == ["coordinator", "intake,first,second"]
+    assert roles == ["coordinator", "intake,first,second,fetch"]

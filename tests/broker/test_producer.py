@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
 
 @pytest.fixture
 def world(kafka_servers: str) -> Iterator[World]:
-    with World(kafka_servers, "fast") as made:
+    with World(kafka_servers) as made:
         yield made
 
 
@@ -121,7 +121,7 @@ async def test_a_record_over_the_limit_stops_its_call_and_nothing_else(world: Wo
         assert await producer.send([Outgoing(world.sink, 0, b"k", b"b")]) == [0]
 
 
-async def test_a_refusal_by_the_broker_fails_the_call_and_the_outbox(world: World) -> None:
+async def test_a_refusal_by_the_broker_fails_the_call_and_the_producer(world: World) -> None:
     """A topic that takes less than the limit here: the error names topic, size and cause, and nothing follows it."""
     world.create(1, **{"max.message.bytes": "1000"})
     async with Producer(world.bootstrap) as producer:
@@ -145,8 +145,8 @@ async def test_partitions_and_topics_that_are_not_there_are_named(world: World) 
 
 async def test_a_broker_that_comes_back_in_time_gets_the_records_once(tmp_path: Path) -> None:
     """A restart of the broker is waited for; what was sent meanwhile arrives in order, without repeats."""
-    with EmbeddedKafka(tmp_path) as broker:
-        world = World(broker.bootstrap_servers, "fast")
+    with EmbeddedKafka(tmp_path, login=False) as broker:
+        world = World(broker.bootstrap_servers)
         world.create(1)
         async with Producer(broker.bootstrap_servers) as producer:
             assert await producer.send([Outgoing(world.sink, 0, b"k", b"0")]) == [0]
@@ -161,8 +161,8 @@ async def test_a_broker_that_comes_back_in_time_gets_the_records_once(tmp_path: 
 
 async def test_a_broker_that_is_gone_fails_the_delivery_within_the_bound(tmp_path: Path) -> None:
     """No acknowledgement, no success: the call raises, so do later ones, and the producer still closes."""
-    with EmbeddedKafka(tmp_path) as broker:
-        world = World(broker.bootstrap_servers, "fast")
+    with EmbeddedKafka(tmp_path, login=False) as broker:
+        world = World(broker.bootstrap_servers)
         world.create(1)
         producer = Producer(broker.bootstrap_servers, within=timedelta(seconds=2))
         await producer.start()
@@ -180,8 +180,8 @@ async def test_a_broker_that_is_gone_fails_the_delivery_within_the_bound(tmp_pat
 
 async def test_stopping_fails_calls_that_still_wait(tmp_path: Path) -> None:
     """A caller is told, not left hanging, when the producer is stopped over a broker that is gone."""
-    with EmbeddedKafka(tmp_path) as broker:
-        world = World(broker.bootstrap_servers, "fast")
+    with EmbeddedKafka(tmp_path, login=False) as broker:
+        world = World(broker.bootstrap_servers)
         world.create(1)
         producer = Producer(broker.bootstrap_servers)
         await producer.start()

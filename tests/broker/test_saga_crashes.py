@@ -13,7 +13,7 @@ import pytest
 
 from processors.demo.demo import STEPS
 from processors.demo.kills import running
-from processors.process.process import COORDINATOR, INTAKE
+from processors.process.roles import COORDINATOR, INTAKE
 from tests.broker import failpoints, unruly_steps
 from tests.broker.saga_rig import Rig
 
@@ -97,7 +97,7 @@ def test_two_workers_of_a_role_share_its_partitions_under_load(rig: Rig) -> None
     jobs = [f"shared-{number}" for number in range(40)]
     rig.submit({job: {} for job in jobs[:15]})
     for role, name in seconds.items():
-        rig.engine.start_process(role, name)
+        rig.engine.start_process(role, name=name)
     try:
         rig.wait_for(lambda: not rig.engine.not_ready(), "both workers' readiness")
         rig.submit({job: {} for job in jobs[15:30]})
@@ -136,7 +136,7 @@ def test_a_success_that_comes_after_the_compensation_is_undone_again(rig: Rig) -
     """
     late = {f"late-{step}": step for step in ("fetch", "enrich", "load", "notify")}
     for step in late.values():
-        rig.engine.start_process(step, f"{step}-2")
+        rig.engine.start_process(step, name=f"{step}-2")
     try:
         rig.wait_for(lambda: not rig.engine.not_ready(), "the second workers' readiness")
         rig.submit({job: {step: "freeze-after"} for job, step in late.items()})

@@ -98,7 +98,7 @@ def test_replay_produces_a_topic_again_elsewhere(rig: Rig) -> None:
     """Records come as they were, key, value and headers, to a topic of one's own; the engine's are refused."""
     rig.submit({"replayed": {}})
     rig.ended(["replayed"])
-    admin = AdminClient({"bootstrap.servers": rig.engine.bootstrap_servers, "log_level": 0})
+    admin = AdminClient({**rig.engine.client, "log_level": 0})
     for made in admin.create_topics([NewTopic("elsewhere", 3)]).values():
         made.result(30)
     ask(rig, "replay", "--from", "0", "--topic", "records", "--job", "replayed", "--to-topic", "elsewhere")

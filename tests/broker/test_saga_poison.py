@@ -8,8 +8,9 @@ from processors.demo import observations as outside
 from processors.demo.demo import STEPS
 from processors.demo.kills import kill
 from processors.messages.wire import encode_event
-from processors.process.process import COORDINATOR, INTAKE
+from processors.process.roles import COORDINATOR, INTAKE
 from processors.saga.events import Cancelled
+from processors.saga.invariants import LogPosition
 from schemas.codec import codec
 from tests.broker.saga_rig import PREFIX, Rig
 
@@ -45,11 +46,15 @@ INPUTS = {
 LOGS = ("sagas", "plans", "pages", "records", *(f"{step}.results" for step in STEPS))
 
 
+#: Where the poison of each input lies.
+LAID: dict[str, set[LogPosition]] = {}
+
+
 @pytest.fixture(scope="module")
 def poisoned(rig: Rig) -> Rig:
     """The engine with poison on every topic, and a few jobs behind it."""
     for topic, records in INPUTS.items():
-        rig.poison(topic, records)
+        LAID[topic] = set(rig.poison(topic, records))
     for topic in LOGS:
         # A compacted topic takes no record without a key.
         rig.poison(topic, [(key or b"no key", value) for key, value in GARBAGE])
@@ -67,10 +72,10 @@ def test_partitions_go_on_behind_poison(poisoned: Rig) -> None:
 @pytest.mark.parametrize("topic", INPUTS)
 def test_poison_is_set_aside_with_where_it_lay_and_why(poisoned: Rig, topic: str) -> None:
     """Each unreadable record of an input is found in the dead-letter topic, by topic, partition and offset."""
-    mine = {place for place in poisoned.poisoned if place.topic == f"{PREFIX}.{topic}"}
+    mine = LAID[topic]
     assert len(mine) == len(INPUTS[topic])
 
-    def letters() -> dict[outside.LogPosition, str]:
+    def letters() -> dict[LogPosition, str]:
         found = outside.dead_letters(poisoned.reader, f"{PREFIX}.dead-letters")
         return {place: reason for place, reason in found.items() if place in mine}
 

@@ -69,7 +69,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         "listener.name.secure.sasl.enabled.mechanisms": ",".join(MECHANISMS),
         **{f"listener.name.secure.{name.lower()}.sasl.jaas.config": jaas for name in MECHANISMS},
     }
-    with EmbeddedKafka(folder / "kafka", port=port, heap_mb=384, properties=properties) as broker:
+    with EmbeddedKafka(folder / "kafka", port=port, heap_mb=384, properties=properties, login=False) as broker:
         admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
         for mechanism in MECHANISMS.values():
             info = ScramCredentialInfo(mechanism, 4096)

@@ -29,10 +29,10 @@ LONG_AGO = datetime.now(UTC) - timedelta(days=400)
 def entry(job: str, at: datetime, state: SpendState = SpendState.PAID) -> SpendEntry:
     """A call of pipeline p that cost 0.5."""
     key = f"{job}:1:enrich"
-    about = {"pipeline": "p", "step": "enrich", "content": job, "cost": Decimal("0.5"), "cap": Decimal(10)}
     return SpendEntry(
-        key=key, version=1, state=state, seq=1, written_by=key, at=at.isoformat(), response=b"{}", known=True, **about
-    )
+        key=key, version=1, pipeline="p", step="enrich", content_hash=job, state=state, seq=1, written_by=key,
+        at=at.isoformat(), cost=Decimal("0.5"), cap=Decimal(10), response=b"{}", known=True,
+    )  # fmt: skip
 
 
 @pytest.fixture

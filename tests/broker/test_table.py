@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -25,23 +25,25 @@ from processors.kafka.producer import Outgoing, Producer
 from processors.local.kafka import EmbeddedKafka
 from processors.saga_table.changelog_reader import ChangelogReader, LogRecord
 from processors.saga_table.fencing import OwnershipLost
-from processors.saga_table.recovery import BulkTables, add_saga_table
-from processors.saga_table.table import PartitionNotHeld, SagaTable
+from processors.saga_table.store import PartitionNotHeld
+from processors.saga_table.table import SagaTable
 from processors.transport.app import StreamApp, create_faust_app, raw_topic, serve
+from processors.transport.batches import batches
 from processors.transport.consumer import FastConsumer
+from processors.transport.recovery import BulkTables, add_saga_table
+from processors.transport.saga_table import FaustSagaTable
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
 PARTITIONS = 2
-MODES = [("fast", "memory"), ("fast", "rocksdb"), ("faust", "memory"), ("faust", "rocksdb")]
-in_each_mode = pytest.mark.parametrize(("transport", "store"), MODES)
+in_each_store = pytest.mark.parametrize("store", ["memory", "rocksdb"])
 
 
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """One broker for all tests; its cleaner looks often enough for a test to wait for it."""
     folder = tmp_path_factory.mktemp("kafka")
-    with EmbeddedKafka(folder, properties={"log.cleaner.backoff.ms": "100"}) as broker:
+    with EmbeddedKafka(folder, properties={"log.cleaner.backoff.ms": "100"}, login=False) as broker:
         yield broker
 
 
@@ -129,7 +131,6 @@ class Running:
 
 def new_app(
     world: World,
-    transport: str = "fast",
     store: str = "memory",
     *,
     folder: str = "data",
@@ -144,7 +145,6 @@ def new_app(
     app = create_faust_app(
         group or f"group-{uuid4().hex[:8]}",
         bootstrap_servers=world.servers,
-        transport="fast" if transport == "fast" else "faust",
         store=f"{store}://",
         data_dir=world.folder / folder,
         session_timeout=timedelta(seconds=4),
@@ -162,18 +162,17 @@ def new_app(
         producer=producer,
         client=world.client,
         topic=world.sagas,
-        bulk=transport == "fast",
         on_restored=on_restored,
         on_revoked=revoked.append,
         **settings,
     )
-    if isinstance(app.tables, BulkTables):
-        app.tables.recovery.follow_every = timedelta(seconds=0.2)
+    assert isinstance(app.tables, BulkTables)
+    app.tables.recovery.follow_every = timedelta(seconds=0.2)
 
     @app.agent(raw_topic(app, world.events))
     async def coordinate(stream: Any) -> None:
-        async for _ in stream.noack().events():
-            pass
+        async for batch in batches(stream):
+            batch.done()
 
     return Running(app, table, producer, restored=restored, revoked=revoked)
 
@@ -215,12 +214,12 @@ def run_async(body: Coroutine[Any, Any, None]) -> None:
     asyncio.run(body)
 
 
-@in_each_mode
-def test_what_was_saved_is_restored(world: World, transport: str, store: str) -> None:
+@in_each_store
+def test_what_was_saved_is_restored(world: World, store: str) -> None:
     """Saved states and forgotten sagas are the same after a restart, and the hooks tell them by partition."""
 
     async def body() -> None:
-        async with running(world, transport, store) as run:
+        async with running(world, store) as run:
             await run.table.save(0, [(b"a", state(1)), (b"b", state(1)), (b"a", state(2)), (b"c", state(1))])
             await run.table.save(0, [(b"b", None), (b"c", state(2))])
             await run.table.save(1, [(b"d", state(1))])
@@ -228,40 +227,40 @@ def test_what_was_saved_is_restored(world: World, transport: str, store: str) ->
             assert run.table.get(b"b", 0) is None
             assert run.table.get(b"a", 1) is None
             assert len(run.table) == 3
-        async with running(world, transport, store) as run:
+        async with running(world, store) as run:
             assert dict(run.restored) == {0: {b"a": state(2), b"c": state(2)}, 1: {b"d": state(1)}}
             assert len(run.table) == 3
-            assert dict(run.table) == run.states
+            assert dict(cast(Any, run.app.tables["sagas"])) == run.states
 
     run_async(body())
 
 
-@in_each_mode
-def test_restoring_takes_the_highest_seq_and_heals_the_log(world: World, transport: str, store: str) -> None:
+@in_each_store
+def test_restoring_takes_the_highest_seq_and_heals_the_log(world: World, store: str) -> None:
     """Stale records in the log are not restored, and the ones that hold are published after them."""
 
     async def body() -> None:
         await world.write((b"a", state(1)), (b"a", state(3)), (b"b", state(5)), (b"c", state(2)), (b"c", None, 2))
         await world.write((b"a", state(2)), (b"b", None, 4), (b"c", state(1)), (b"d", state(1)), (b"d", None))
         expected = {b"a": state(3), b"b": state(5), b"d": state(1)}
-        async with running(world, transport, store) as run:
+        async with running(world, store) as run:
             assert run.states == expected
         assert world.compacted() == expected
         healed = len(world.log())
         assert healed == 14
-        async with running(world, transport, store, folder="another") as run:
+        async with running(world, store, folder="another") as run:
             assert run.states == expected
         assert len(world.log()) == healed
 
     run_async(body())
 
 
-@in_each_mode
-def test_a_zombies_write_between_own_writes_is_healed(world: World, transport: str, store: str) -> None:
+@in_each_store
+def test_a_zombies_write_between_own_writes_is_healed(world: World, store: str) -> None:
     """A gap in the offsets of own writes is read at once; what lost there is published again."""
 
     async def body() -> None:
-        async with running(world, transport, store) as run:
+        async with running(world, store) as run:
             await run.table.save(0, [(b"a", state(1)), (b"a", state(2)), (b"gone", state(1))])
             await run.table.save(0, [(b"gone", None)])
             await world.write((b"a", state(1)), (b"gone", state(1)))
@@ -272,7 +271,7 @@ def test_a_zombies_write_between_own_writes_is_healed(world: World, transport: s
             await run.table.save(0, [(b"b", state(2))])
             assert len(world.log()) == before + 1
             assert run.table.known_offset(0) == before
-        async with running(world, transport, store) as run:
+        async with running(world, store) as run:
             assert run.states == {b"a": state(2), b"b": state(2)}
 
     run_async(body())
@@ -358,18 +357,18 @@ class DiesAfterAcknowledgement(Producer):
         raise DeliveryFailed("the process died here")
 
 
-@in_each_mode
-def test_a_crash_before_the_table_was_written_loses_nothing(world: World, transport: str, store: str) -> None:
+@in_each_store
+def test_a_crash_before_the_table_was_written_loses_nothing(world: World, store: str) -> None:
     """What Kafka has acknowledged is restored, though the table never saw it."""
 
     async def body() -> None:
-        async with running(world, transport, store) as run:
+        async with running(world, store) as run:
             await run.table.save(0, [(b"a", state(1))])
-        async with running(world, transport, store, producer=DiesAfterAcknowledgement(world.servers)) as run:
+        async with running(world, store, producer=DiesAfterAcknowledgement(world.servers)) as run:
             with pytest.raises(DeliveryFailed):
                 await run.table.save(0, [(b"a", state(2)), (b"b", state(1))])
             assert run.states == {b"a": state(1)}
-        async with running(world, transport, store) as run:
+        async with running(world, store) as run:
             assert run.states == {b"a": state(2), b"b": state(1)}
 
     run_async(body())
@@ -422,7 +421,7 @@ from pathlib import Path
 
 async def main():
     world = World({servers!r}, Path({data!r}), {sagas!r}, {events!r})
-    async with running(world, "fast", {store!r}) as run:
+    async with running(world, {store!r}) as run:
         for seq in range(1, 60):
             items = [(b"job-%d" % number, state(seq)) for number in range(200)]
             await run.table.save(0, items)
@@ -432,7 +431,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+@in_each_store
 def test_a_killed_process_continues(world: World, store: str) -> None:
     """After kill -9 every saved state is there; RocksDB goes on from its offset without the log before it."""
     script = CHILD.format(
@@ -452,7 +451,7 @@ def test_a_killed_process_continues(world: World, store: str) -> None:
         world.delete_before(offset + 1)
 
     async def body() -> None:
-        async with running(world, "fast", store) as run:
+        async with running(world, store) as run:
             assert len(run.states) == 200
             assert all(value >= state(seq) for value in run.states.values())
             assert {record.key: record.value for record in world.log()}.items() <= run.states.items()
@@ -464,11 +463,11 @@ def test_a_store_ahead_of_its_topic_is_refused(world: World) -> None:
     """A topic that was made anew under an old database stops the app, and the message says what to delete."""
 
     async def body() -> None:
-        async with running(world, "fast", "rocksdb") as run:
+        async with running(world, "rocksdb") as run:
             await run.table.save(0, [(b"a", state(1)), (b"b", state(1))])
         anew = World(world.servers, world.folder)
         anew.create()
-        async with serving(new_app(anew, "fast", "rocksdb")) as run:
+        async with serving(new_app(anew, "rocksdb")) as run:
             assert await run.end() == 1
             assert isinstance(run.app.crash_reason, ConfigurationError)
             assert f"Delete the folder {run.app.conf.tabledir}" in str(run.app.crash_reason)
@@ -476,14 +475,14 @@ def test_a_store_ahead_of_its_topic_is_refused(world: World) -> None:
     run_async(body())
 
 
-@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+@in_each_store
 def test_compaction_leaves_what_is_restored(kafka: EmbeddedKafka, tmp_path: Path, store: str) -> None:
     """Holes in the offsets, before the start and in between, change nothing."""
     world = World(kafka.bootstrap_servers, tmp_path)
     world.create(**{"min.cleanable.dirty.ratio": "0.01", "segment.ms": "50", "delete.retention.ms": "0"})
 
     async def body() -> None:
-        async with running(world, "fast", store) as run:
+        async with running(world, store) as run:
             for seq in range(1, 60):
                 await run.table.save(0, [(b"job-%d" % number, state(seq)) for number in range(5)])
             await run.table.save(0, [(b"job-4", None)])
@@ -498,7 +497,7 @@ def test_compaction_leaves_what_is_restored(kafka: EmbeddedKafka, tmp_path: Path
             expected = run.states
         assert set(expected) == {b"job-0", b"job-1", b"job-2", b"job-3", b"clock"}
         for folder in ("data", "another"):
-            async with running(world, "fast", store, folder=folder) as run:
+            async with running(world, store, folder=folder) as run:
                 assert run.states == expected
 
     run_async(body())
@@ -548,8 +547,9 @@ def test_a_rebalance_interrupts_the_restoring(world: World) -> None:
         async with serving(one):
             await until(reached.is_set, "reading")
             async with serving(new_app(world, group="shared", folder="two")) as two:
-                assert isinstance(one.app.tables, BulkTables)
-                await until(one.app.tables.recovery._restored._stop.is_set, "the rebalance")
+                seen = one.app.tables["sagas"]
+                assert isinstance(seen, FaustSagaTable)
+                await until(seen.recovery._restored._stop.is_set, "the rebalance")
                 go_on.set()
                 await until(lambda: len(one.states) == len(two.states) == 100, "restoring")
                 assert len(one.states | two.states) == 200
@@ -558,16 +558,16 @@ def test_a_rebalance_interrupts_the_restoring(world: World) -> None:
     run_async(body())
 
 
-@in_each_mode
-def test_a_standby_takes_over(world: World, transport: str, store: str) -> None:
-    """With standby replicas a takeover holds what was saved last; without Faust's own recovery it needs no log for it."""
+@in_each_store
+def test_a_standby_takes_over(world: World, store: str) -> None:
+    """With standby replicas a takeover holds what was saved last, and needs no log for it."""
 
     async def body() -> None:
         options: dict[str, Any] = {"group": "shared", "standbys": 1}
-        async with running(world, transport, store, folder="one", **options) as one:
+        async with running(world, store, folder="one", **options) as one:
             await one.table.save(0, [(b"a", state(1))])
             await one.table.save(1, [(b"b", state(1))])
-            async with running(world, transport, store, folder="two", **options) as two:
+            async with running(world, store, folder="two", **options) as two:
                 await until(lambda: len(one.states) == len(two.states) == 1, "taking over")
                 for run in (one, two):
                     partition = next(p for p in range(PARTITIONS) if run.has(p))
@@ -575,11 +575,10 @@ def test_a_standby_takes_over(world: World, transport: str, store: str) -> None:
                     await run.table.save(
                         partition, [(key, state(2)), (key, state(3)), (b"new-%d" % partition, state(1))]
                     )
-                if transport == "fast":
-                    ends = [world.log(partition)[-1].offset for partition in range(PARTITIONS)]
-                    await until(lambda: known(one) == known(two) == ends, "following")
-                    for partition, end in enumerate(ends):
-                        world.delete_before(end + 1, partition)
+                ends = [world.log(partition)[-1].offset for partition in range(PARTITIONS)]
+                await until(lambda: known(one) == known(two) == ends, "following")
+                for partition, end in enumerate(ends):
+                    world.delete_before(end + 1, partition)
             expected = {b"a": state(3), b"b": state(3), b"new-0": state(1), b"new-1": state(1)}
             await until(lambda: len(one.states) == 4, "taking back")
             assert one.states == expected

@@ -61,7 +61,7 @@ class Broker:
     def __init__(self, data_dir: Path) -> None:
         port, self.controller, self.sasl_port = free_ports(3)
         properties = listening(port, self.controller, self.sasl_port)
-        self.kafka = EmbeddedKafka(data_dir, port=port, heap_mb=256, properties=properties)
+        self.kafka = EmbeddedKafka(data_dir, port=port, heap_mb=256, properties=properties, login=False)
 
     @property
     def settings(self) -> Settings:
@@ -275,7 +275,7 @@ def second_broker(first: Broker, data_dir: Path) -> Iterator[EmbeddedKafka]:
         "listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "controller.quorum.voters": f"1@127.0.0.1:{first.controller}",
     }
-    with EmbeddedKafka(data_dir, port=port, heap_mb=256, properties=properties) as kafka:
+    with EmbeddedKafka(data_dir, port=port, heap_mb=256, properties=properties, login=False) as kafka:
         yield kafka
 
 

@@ -51,7 +51,7 @@ def transact(producer: Producer, topic: str, records: Iterable[Record], *, commi
 @pytest.fixture
 def world(kafka_servers: str) -> Iterator[World]:
     """A topic of one partition: two committed records, two aborted ones, a committed one, and aborted ones last."""
-    with World(kafka_servers, "fast") as made:
+    with World(kafka_servers) as made:
         made.create(1)
         producer = transactional(kafka_servers)
         transact(producer, made.source, [(b"a", b"1", 0), (b"b", b"2", 0)], commit=True)

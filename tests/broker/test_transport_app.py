@@ -30,7 +30,7 @@ def no_second_chance(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def world(kafka_servers: str) -> Iterator[World]:
-    with World(kafka_servers, "fast") as made:
+    with World(kafka_servers) as made:
         yield made
 
 
@@ -76,6 +76,11 @@ def keep(app: StreamApp, topic: str, kept: list[Batch], max_records: int = 10) -
             kept.append(batch)
 
 
+def consumer_of(app: StreamApp) -> Any:
+    """The app's consumer; Any, as Faust's interface does not name what ours adds."""
+    return app.consumer
+
+
 def handed(kept: list[Batch]) -> list[int]:
     return [record.offset for batch in kept for record in batch.records]
 
@@ -91,10 +96,10 @@ async def test_records_may_be_finished_in_any_order(world: World, tmp_path: Path
         by_offset = {record.offset: (batch, record) for batch in kept for record in batch.records}
         for offset in (9, 1, 2, 5):
             by_offset[offset][0].done_one(by_offset[offset][1])
-        await app.consumer.commit()
+        await consumer_of(app).commit()
         assert world.committed(1) == [-1001]
         by_offset[0][0].done_one(by_offset[0][1])
-        await app.consumer.commit()
+        await consumer_of(app).commit()
         assert world.committed(1) == [3]
         for batch in kept:
             batch.done()
@@ -110,7 +115,7 @@ async def test_fetching_pauses_while_too_much_is_undone(world: World, tmp_path: 
     keep(app, world.source, kept, max_records=100)
     keep(app, world.sink, others)
     async with running(app):
-        consumer = app.consumer
+        consumer = consumer_of(app)
         await until(lambda: consumer._held_back and not consumer.record_queue(world.source).queued)
         in_hand = len(handed(kept))
         # One fetch may exceed the limit, not two.
@@ -140,12 +145,12 @@ async def test_an_acknowledgement_from_before_a_rebalance_is_ignored(world: Worl
     async with running(app):
         await until(lambda: len(handed(kept)) == 2)
         early, kept[:] = list(kept), []
-        app.consumer.kafka._coordinator.request_rejoin()
+        consumer_of(app).kafka._coordinator.request_rejoin()
         await until(lambda: len(handed(kept)) == 2)
         for batch in early:
             assert not any(batch.owns(record) for record in batch.records)
             batch.done()
-        await app.consumer.commit()
+        await consumer_of(app).commit()
         assert world.committed(2) == [-1001, -1001]
         assert all(batch.owns(record) for batch in kept for record in batch.records)
         for batch in kept:
@@ -161,7 +166,7 @@ async def test_a_rebalance_waits_for_records_in_work(world: World, tmp_path: Pat
     keep(app, world.source, kept)
     async with running(app):
         await until(lambda: len(handed(kept)) == 5)
-        app.consumer.kafka._coordinator.request_rejoin()
+        consumer_of(app).kafka._coordinator.request_rejoin()
         await until(lambda: app.rebalancing)
         for batch in kept:
             batch.done()
@@ -173,11 +178,10 @@ async def test_a_rebalance_waits_for_records_in_work(world: World, tmp_path: Pat
         kept[-1].done()
 
 
-@pytest.mark.parametrize("transport", ["fast", "faust"])
-async def test_readiness_follows_the_app(world: World, tmp_path: Path, transport: str) -> None:
+async def test_readiness_follows_the_app(world: World, tmp_path: Path) -> None:
     """Not ready before the start and after the stop, ready in between, alive throughout."""
     world.create(1)
-    app = app_of(world, tmp_path, transport=transport)
+    app = app_of(world, tmp_path)
     keep(app, world.source, [])
     assert ready(app) == ["not started"]
     async with running(app):
@@ -215,21 +219,21 @@ async def test_a_group_that_joined_while_the_broker_knew_no_topics_gets_its_part
     keep(app, world.source, kept)
     async with running(app):
         await until(lambda: ready(app) == [])
-        kafka = app.consumer.kafka
+        kafka = consumer_of(app).kafka
         cluster = kafka._client.cluster
         cluster.partitions_for_topic = lambda topic: None
         kafka._coordinator.request_rejoin()
-        await until(lambda: not app.consumer.assignment())
+        await until(lambda: not consumer_of(app).assignment())
         # As the metadata of that moment left it.
         cluster._partitions = {}
         del cluster.partitions_for_topic
-        await until(lambda: len(app.consumer.assignment()) == 2, seconds=30)
+        await until(lambda: len(consumer_of(app).assignment()) == 2, seconds=30)
         await asyncio.to_thread(world.produce, [(0, b"x"), (1, b"x")])
         await until(lambda: len(handed(kept)) == 2, seconds=30)
 
 
 async def test_a_faust_table_is_recovered_before_the_agents_get_records(world: World, tmp_path: Path) -> None:
-    """Faust's own tables restore from their changelog over the fast transport, and only then does work begin."""
+    """Faust's own tables restore from their changelog over our consumer, and only then does work begin."""
     world.create(2)
     world.produce([(0, b"x")])
     app, found = app_of(world, tmp_path), list[bytes | None]()
@@ -292,7 +296,7 @@ async def test_an_agent_that_returns_is_told(world: World, tmp_path: Path) -> No
 
 
 async def test_an_agent_of_two_topics_is_refused(world: World, tmp_path: Path) -> None:
-    """The fast transport has an inbox a topic; the error says to declare two agents."""
+    """There is an inbox a topic; the error says to declare two agents."""
     world.create(1)
     app = app_of(world, tmp_path)
 
@@ -309,12 +313,11 @@ async def test_an_agent_of_two_topics_is_refused(world: World, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"transport": "slow"}, "'fast' or 'faust'"),
         ({"heartbeat": timedelta(seconds=2)}, "a session must outlast two heartbeats"),
         ({"settle": timedelta(seconds=40)}, "shorter than a rebalance"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(tmp_path: Path, wrong: dict[str, Any], told: str) -> None:
     """A wrong combination stops the process before it joins a group."""
-    with World("127.0.0.1:9", "fast") as world, pytest.raises(ConfigurationError, match=told):
+    with World("127.0.0.1:9") as world, pytest.raises(ConfigurationError, match=told):
         app_of(world, tmp_path, **wrong)

@@ -1,4 +1,4 @@
-"""Copier processes that are killed, crash, stop and share partitions: nothing is lost, with both transports."""
+"""Copier processes that are killed, crash, stop and share partitions: nothing is lost."""
 
 from __future__ import annotations
 
@@ -14,17 +14,9 @@ from tests.broker.transport_world import Copy, World, wait_for
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
 
-@pytest.fixture(params=["fast", "faust"])
-def world(kafka_servers: str, request: pytest.FixtureRequest) -> Iterator[World]:
-    with World(kafka_servers, request.param) as made:
-        yield made
-
-
 @pytest.fixture
-def fast_world(kafka_servers: str) -> Iterator[World]:
-    # Order and the amount of repeats are promises of the fast transport alone: on a loaded machine Faust's own was seen to
-    # hand out a partition's later records before its first ones, and to repeat a hundred after a graceful hand-over.
-    with World(kafka_servers, "fast") as made:
+def world(kafka_servers: str) -> Iterator[World]:
+    with World(kafka_servers) as made:
         yield made
 
 
@@ -48,9 +40,8 @@ def values(copies: list[Copy]) -> set[int]:
     return {int(copy.value) for copy in copies}
 
 
-def test_records_are_copied_in_order_and_committed(fast_world: World) -> None:
+def test_records_are_copied_in_order_and_committed(world: World) -> None:
     """Each partition is handled in order, once, and its end is committed by the stop at the latest."""
-    world = fast_world
     world.create(4)
     world.produce(numbered(2_000, 4))
     copier = world.copier()
@@ -108,7 +99,7 @@ def test_repeated_kills_under_load_lose_nothing(world: World) -> None:
     assert last.stop() == 0
     copies = world.copies(4)
     assert values(copies) == set(range(produced))
-    assert in_order(copies) or world.transport == "faust"
+    assert in_order(copies)
 
 
 def test_an_exception_commits_nothing_past_it_and_ends_the_process(world: World) -> None:
@@ -136,9 +127,8 @@ def test_an_exception_in_another_partition_holds_back_only_its_own(world: World)
     assert world.committed(2)[0] in (-1001, 1)
 
 
-def test_processes_that_come_and_go_under_load_lose_nothing_and_never_share_a_partition(fast_world: World) -> None:
+def test_processes_that_come_and_go_under_load_lose_nothing_and_never_share_a_partition(world: World) -> None:
     """1 -> 2 -> 1 processes: every record is copied, and each partition passes from one process to the next."""
-    world = fast_world
     world.create(4)
     first = world.copier("--max-records=20", "--pause-ms=5")
     first.until("ready")
@@ -161,10 +151,9 @@ def test_processes_that_come_and_go_under_load_lose_nothing_and_never_share_a_pa
     assert len(copies) - 4_400 <= 4 * 20
 
 
-@pytest.mark.parametrize("transport", ["fast", "faust"])
-def test_a_restart_of_the_broker_under_load_loses_nothing(tmp_path: Path, transport: str) -> None:
+def test_a_restart_of_the_broker_under_load_loses_nothing(tmp_path: Path) -> None:
     """The broker is killed amid copying and comes back: the same process goes on to the end."""
-    with EmbeddedKafka(tmp_path) as broker, World(broker.bootstrap_servers, transport) as world:
+    with EmbeddedKafka(tmp_path, login=False) as broker, World(broker.bootstrap_servers) as world:
         world.create(4)
         world.produce(numbered(4_000, 4))
         copier = world.copier("--max-records=20", "--pause-ms=10", "--commit-ms=100", "--tell")
@@ -177,12 +166,12 @@ def test_a_restart_of_the_broker_under_load_loses_nothing(tmp_path: Path, transp
         assert copier.stop() == 0, "".join(copier.errors)
         copies = world.copies(4)
     assert values(copies) == set(range(4_000))
-    assert in_order(copies) or transport == "faust"
+    assert in_order(copies)
 
 
 def test_what_does_not_finish_within_the_bound_is_delivered_again(kafka_servers: str) -> None:
     """A stop waits for records in work only so long; their offsets stay uncommitted and the exit is in order."""
-    with World(kafka_servers, "fast") as world:
+    with World(kafka_servers) as world:
         world.create(1)
         world.produce(numbered(10, 1))
         copier = world.copier("--hang-at=7", "--settle-ms=300")
@@ -195,7 +184,7 @@ def test_what_does_not_finish_within_the_bound_is_delivered_again(kafka_servers:
 
 def test_a_broker_that_is_not_there_ends_the_process_with_a_plain_message() -> None:
     """Without Kafka the process ends with code 1 and says where it looked for it."""
-    with World("127.0.0.1:9", "fast") as world:
+    with World("127.0.0.1:9") as world:
         copier = world.copier()
         assert copier.wait() == 1
         assert "Kafka at 127.0.0.1:9 can't be reached" in "".join(copier.errors)

@@ -25,7 +25,7 @@ def main() -> int:
     """Copy until stopped."""
     logging.basicConfig(level="INFO", stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     parser = argparse.ArgumentParser()
-    for name in ("--transport", "--bootstrap", "--group", "--source", "--sink"):
+    for name in ("--bootstrap", "--group", "--source", "--sink"):
         parser.add_argument(name, required=True)
     parser.add_argument("--fail-at", help="the value whose record makes the agent fail")
     parser.add_argument("--hang-at", help="the value whose record the agent never finishes")
@@ -43,7 +43,6 @@ def copy(options: argparse.Namespace) -> int:
     app = create_faust_app(
         options.group,
         bootstrap_servers=options.bootstrap,
-        transport=options.transport,
         data_dir=Path(tempfile.mkdtemp(prefix="transport-child-")),
         session_timeout=timedelta(seconds=3),
         heartbeat=timedelta(seconds=0.5),

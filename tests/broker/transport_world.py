@@ -39,9 +39,8 @@ class Copy:
 class World:
     """Names and clients of one test."""
 
-    def __init__(self, bootstrap: str, transport: str) -> None:
+    def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        self.transport = transport
         unique = uuid.uuid4().hex[:8]
         self.source, self.sink, self.group = f"source-{unique}", f"sink-{unique}", f"group-{unique}"
         self._copiers: list[Copier] = []
@@ -109,13 +108,13 @@ class World:
             while ends:
                 for message in consumer.consume(1_000, timeout=0.2):
                     assert message.error() is None, message.error()
-                    partition, offset = message.partition(), message.offset()
-                    assert partition is not None
+                    where, offset = message.partition(), message.offset()
+                    assert where is not None
                     assert offset is not None
                     headers = dict(message.headers() or [])
-                    found.append(Copy(partition, offset, message.value() or b"", int(headers["pid"] or b"0")))
-                    if offset + 1 >= ends.get(partition, 0):
-                        ends.pop(partition, None)
+                    found.append(Copy(where, offset, message.value() or b"", int(headers["pid"] or b"0")))
+                    if offset + 1 >= ends.get(where, 0):
+                        ends.pop(where, None)
         finally:
             consumer.close()
         return found
@@ -125,7 +124,7 @@ class Copier:
     """A copier process."""
 
     def __init__(self, world: World, options: Sequence[str]) -> None:
-        names = {"transport": world.transport, "bootstrap": world.bootstrap, "group": world.group}
+        names = {"bootstrap": world.bootstrap, "group": world.group}
         names |= {"source": world.source, "sink": world.sink}
         command = [sys.executable, "-m", "tests.broker.transport_child"]
         command += [f"--{name}={value}" for name, value in names.items()]

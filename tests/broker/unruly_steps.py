@@ -76,11 +76,11 @@ class Unruly(Step):
 class UnrulyUndo(Unruly):
     """With "undo-fails", compensations fail for good until the job is mended: somebody has to look at it."""
 
-    async def compensate(self, call: StepCall) -> None:  # type: ignore[override]  # a class attribute of Step
+    async def compensate(self, call: StepCall) -> None:
         """Refuse, or do what the real step does."""
         if _unruly(call) == "undo-fails" and not mended(Path(os.environ[FOLDER]), call.job_id).exists():
             raise StepFailed("told not to undo")
-        undo: Any = super().compensate  # type: ignore[misc]  # see above
+        undo: Any = super().compensate
         await undo(call)
 
 

@@ -20,13 +20,20 @@ def main() -> int:
     parser.add_argument("--in-flight", type=int, default=40, help="jobs under way at a time")
     parser.add_argument("--least-kills", type=int, default=0, help="fail if fewer processes were killed")
     parser.add_argument("--data-dir", type=Path, default=Path(".scrapesaga/chaos"), help="folder of all runs")
+    parser.add_argument(
+        "--late-charges", action="store_true", help="the paid API charges some calls after their cancellation"
+    )
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if given.seed is None else given.seed
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for noisy in ("httpx", "processors.local.supervisor"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     folder = given.data_dir / f"{seed}-{time.strftime('%Y%m%d%H%M%S')}"
-    return run(Options(given.minutes, seed, folder, given.in_flight, least_kills=given.least_kills))
+    return run(
+        Options(
+            given.minutes, seed, folder, given.in_flight, least_kills=given.least_kills, late_charges=given.late_charges
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processors.local.engine import LocalEngine
 from processors.process.apps import group_of
-from processors.process.process import COORDINATOR, INTAKE
+from processors.process.roles import COORDINATOR, INTAKE
 from processors.saga.invariants import LogPosition
 
 _CLI = "import sys; from processors.cli import main; sys.exit(main())"
@@ -25,7 +25,7 @@ def lags(engine: LocalEngine, steps: Sequence[str]) -> dict[str, int]:
     for role, short in topics.items():
         topic = f"{settings.topic_prefix}.{short}"
         group = group_of(settings, role)
-        consumer = Consumer({"bootstrap.servers": engine.bootstrap_servers, "group.id": group, "log_level": 0})
+        consumer = Consumer({**engine.client, "group.id": group, "log_level": 0})
         try:
             count = len(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
             lag = 0

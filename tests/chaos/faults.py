@@ -163,7 +163,7 @@ class Committer:
                 pid = self._frozen[fault.target] = running(self._engine, fault.target)
                 os.kill(pid, signal.SIGSTOP)
             case Kind.SECOND:
-                self._engine.start_process(fault.target, f"{fault.target}-2")
+                self._engine.start_process(fault.target, name=f"{fault.target}-2")
                 self._seconds.add(f"{fault.target}-2")
             case Kind.API_HANG | Kind.API_DOWN | Kind.API_ERRORS:
                 self._set_api(_API[fault.kind])
@@ -192,7 +192,9 @@ class Committer:
         httpx.post(f"{self._world.api_url}/_faults", json=faults, timeout=20).raise_for_status()
 
     def _set_warehouse(self, mode: str) -> None:
-        httpx.post(f"{self._engine.clickhouse_url}/_faults", json={"mode": mode}, timeout=20).raise_for_status()
+        warehouse = self._engine.warehouse
+        login = (warehouse.user, warehouse.password)
+        httpx.post(f"{warehouse.url}/_faults", json={"mode": mode}, auth=login, timeout=20).raise_for_status()
 
     # A full disk can't be had for one topic, and a broker whose disk is full stops: the broker's kill stands for that.
     # A topic whose limit is a byte refuses every write, at once and for all producers, and takes them again later.
@@ -218,12 +220,12 @@ class Committer:
 
     def _admin(self) -> AdminClient:
         # Not kept: the client may crash when its broker restarts.
-        return AdminClient({"bootstrap.servers": self._engine.bootstrap_servers, "log_level": 0})
+        return AdminClient({**self._engine.client, "log_level": 0})
 
     def _produce_poison(self, topic: str) -> None:
         producer = Producer(
             {
-                "bootstrap.servers": self._engine.bootstrap_servers,
+                **self._engine.client,
                 "acks": "all",
                 "enable.idempotence": True,
                 "log_level": 0,

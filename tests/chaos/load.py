@@ -38,7 +38,7 @@ class Load:
         self._rng = Random(seed)
         self._in_flight = in_flight
         self._prefix = engine.settings().topic_prefix
-        self._servers = engine.bootstrap_servers
+        self._client = engine.client
         self._failed: list[object] = []
         self._submitting = threading.Event()
         self._closing = threading.Event()
@@ -71,7 +71,7 @@ class Load:
     def _run(self) -> None:
         producer = Producer(
             {
-                "bootstrap.servers": self._servers,
+                **self._client,
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": 5,
@@ -94,10 +94,10 @@ class Load:
 
     def _follower(self) -> Consumer:
         topic = f"{self._prefix}.sagas"
-        self._partitions = Reader({"bootstrap.servers": self._servers}).partitions(topic)
+        self._partitions = Reader(self._client).partitions(topic)
         consumer = Consumer(
             {
-                "bootstrap.servers": self._servers,
+                **self._client,
                 "group.id": "chaos-load",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",

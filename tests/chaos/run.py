@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from processors.demo import observations as outside
-from processors.demo.demo import PIPELINE, STEPS, demo_pipeline
+from processors.demo.demo import LATE_CHARGE_RATE, LATE_CHARGE_SECONDS, PIPELINE, STEPS, demo_pipeline, hasty
 from processors.demo.sample_servers import SampleServers
 from processors.kafka.reader import Reader
 from processors.local.engine import LocalEngine
-from processors.process.process import COORDINATOR, INTAKE
+from processors.process.roles import COORDINATOR, INTAKE
 from tests.chaos.asking import divergences, lags, scrapesaga
 from tests.chaos.faults import Committer
 from tests.chaos.load import Load
@@ -48,6 +48,8 @@ class Options:
     # Two cores that start eight processes again need a minute; what is lost would be lost after an hour, too.
     drain_s: float = 240.0
     least_kills: int = 0
+    # The paid API charges some calls after they were cancelled in vain.
+    late_charges: bool = False
 
 
 def run(options: Options) -> int:
@@ -63,9 +65,12 @@ def run(options: Options) -> int:
         products=1_000_000,
         fault_rate=FAULT_RATE,
         permanent_rate=PERMANENT_RATE,
+        late_charge_rate=LATE_CHARGE_RATE if options.late_charges else 0.0,
+        late_charge_seconds=LATE_CHARGE_SECONDS,
     ) as world:
         pipeline = folder / "demo.yaml"
-        pipeline.write_text(yaml.safe_dump(_impatient(demo_pipeline(world)), sort_keys=False), "utf-8")
+        plan = hasty(demo_pipeline(world)) if options.late_charges else demo_pipeline(world)
+        pipeline.write_text(yaml.safe_dump(_impatient(plan), sort_keys=False), "utf-8")
         engine = LocalEngine(
             folder / "engine",
             [pipeline],
@@ -76,6 +81,7 @@ def run(options: Options) -> int:
                 "SCRAPESAGA_CLICKHOUSE_DATABASE": "default",
             },
             extra={"DEMO_API_TOKEN": world.api_token},
+            clickhouse_faults=True,
         )
         with engine:
             report = _under_chaos(console, engine, world, options)
@@ -154,12 +160,12 @@ def _drain(engine: LocalEngine, load: Load, within_s: float) -> int:
 
 
 def _look(engine: LocalEngine, world: SampleServers, load: Load, committer: Committer) -> Seen:
-    reader = Reader({"bootstrap.servers": engine.bootstrap_servers})
+    reader = Reader(engine.client)
     prefix = engine.settings().topic_prefix
     return Seen(
         accepted=load.accepted,
         states=outside.saga_states(reader, f"{prefix}.sagas"),
-        warehouse=outside.warehouse_jobs(engine.clickhouse_url, f"{PIPELINE}_live"),
+        warehouse=outside.warehouse_jobs(engine.warehouse, f"{PIPELINE}_live"),
         records=outside.live_keys(reader, f"{prefix}.records"),
         pages=outside.live_keys(reader, f"{prefix}.pages"),
         invoices=outside.invoices(world.api_url),

@@ -46,7 +46,7 @@ class Ground:
     def jobs(self, numbers: range) -> dict[str, str]:
         """Return the jobs over some products, each with the outcome that shop and API give it."""
         faults = PaidFaults.spread(FAULT_RATE, permanent_rate=PERMANENT_RATE)
-        found = {}
+        found: dict[str, str] = {}
         for number in numbers:
             url = SHOP + self.catalogue.product(number).path
             scraped = self.catalogue.expected(number).outcome

@@ -100,8 +100,9 @@ def containers(pod: Object) -> list[Object]:
 
 def main_container(pod: Object) -> Object:
     """Return the engine's container."""
-    (found,) = [one for one in pod["spec"]["containers"] if one["name"] == "scrapesaga"]
-    return found
+    found: list[Object] = [one for one in pod["spec"]["containers"] if one["name"] == "scrapesaga"]
+    (main,) = found
+    return main
 
 
 def environment(container: Object) -> dict[str, str]:

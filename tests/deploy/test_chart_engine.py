@@ -20,8 +20,8 @@ from processors.cli.app import app
 from processors.observability import metrics
 from processors.pipeline.pipeline import read_pipelines
 from processors.process.apps import group_of
-from processors.process.process import COORDINATOR, INTAKE
 from processors.process.provisioning import steps_served
+from processors.process.roles import COORDINATOR, INTAKE
 from processors.saga.plan import Plan
 from processors.settings.settings import SETTINGS, Settings, Store
 from tests.deploy.helm import CHART, CI, Object, Rendered, containers, environment, main_container, template

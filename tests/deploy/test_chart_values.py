@@ -185,16 +185,16 @@ def test_secrets_are_only_named(values: str) -> None:
                     assert value.startswith("/etc/scrapesaga/"), (where, name)
 
 
-def test_only_steps_get_what_steps_need() -> None:
-    """Credentials of ClickHouse, the registry and paid APIs are in no other pod than the steps'."""
+def test_only_who_needs_credentials_gets_them() -> None:
+    """Those of ClickHouse and paid APIs are in no other pod than the steps'; the registry's are with intake besides."""
     for where, pod in template("production").pods():
         mounted = {
             name
             for name in ("clickhouse", "registry", "enrich-api")
             if f"'name': '{name}'" in str(pod["spec"]["volumes"])
         }
-        is_step = pod["metadata"]["labels"].get("scrapesaga/kind") == "step"
-        assert mounted == ({"clickhouse", "registry", "enrich-api"} if is_step else set()), where
+        needed = {"step": {"clickhouse", "registry", "enrich-api"}, "intake": {"registry"}}
+        assert mounted == needed.get(pod["metadata"]["labels"].get("scrapesaga/kind", ""), set()), where
 
 
 def test_extra_objects_are_templates() -> None:

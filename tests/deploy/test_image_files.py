@@ -21,7 +21,7 @@ RUN_MAKE_LOCKS = "run `make locks`"
 def locked(file: str) -> dict[tuple[str, str], frozenset[str]]:
     """Return the hashes of each pinned name and version."""
     text = (ROOT / file).read_text("utf-8")
-    found = {}
+    found: dict[tuple[str, str], frozenset[str]] = {}
     for block in re.split(r"\n(?=\S)", text):
         pin = re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*])?==([^\s;\\]+)", block)
         if pin:

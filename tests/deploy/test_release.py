@@ -53,8 +53,8 @@ class Release:
             for name, value in given.items()
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SCRAPESAGA_")}
-        path = f"{BIN}:{kept.get('PATH', '')}"
-        return {**kept, **moved, "PATH": path, "SCRAPESAGA_BOOTSTRAP_SERVERS": self._servers, **more}
+        programs = f"{BIN}:{kept.get('PATH', '')}"
+        return {**kept, **moved, "PATH": programs, "SCRAPESAGA_BOOTSTRAP_SERVERS": self._servers, **more}
 
     def run(self, pod: Object, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a pod that ends, as its container says."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.errors import BadRecord, PipelineError, StepFailed
+from processors.errors import BadRecord, PipelineError
+from processors.extraction.reading import BadArchive, unpacked
 from processors.messages.scrape_request import ScrapeRequest, canonical_url, encode_request, read_request
 from processors.messages.wire import (
     decode_command,
@@ -47,7 +49,6 @@ from processors.saga.plan import Plan, decode_plan, encode_plan
 from processors.saga.state import Origin
 from processors.saga_table.changelog import peek, seq_of
 from processors.spend.book import SpendBook, SpendEntry, SpendState
-from processors.steps.parse import unpacked
 from schemas.codec import HEADER_BYTES, UndecodableMessage, codec
 from schemas.record import RecordSchema, RecordSchemaError, UnreadableRecord
 from tests.fuzz.bytes import MOST_BYTES, MOST_YAML_CPU_S, bounded, damaged, peak_bytes
@@ -140,7 +141,7 @@ def test_a_length_that_lies_costs_no_memory(name: str) -> None:
         for at in range(HEADER_BYTES, len(good)):
             for lie in (b"\xfe\xff\xff\xff\x0f", b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"):
                 bad = good[:at] + lie + good[at:]
-                assert peak_bytes(lambda bad=bad: survives(decode, bad, BadRecord)) < MOST_BYTES
+                assert peak_bytes(partial(survives, decode, bad, BadRecord)) < MOST_BYTES
 
 
 @given(data=damaged(st.sampled_from([codec("saga_state").header, codec("submitted").header]), keep=2))
@@ -342,4 +343,4 @@ def test_records_are_read_or_refused(data: bytes) -> None:
 @FUZZ
 def test_pages_are_read_or_refused(data: bytes) -> None:
     """An archived page that was damaged, or is a bomb, is given up with a reason."""
-    survives(unpacked, data, StepFailed)
+    survives(unpacked, data, BadArchive)

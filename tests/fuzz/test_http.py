@@ -270,7 +270,7 @@ def test_enrich_bears_any_answer(answer: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [b"[" * 200_000, b'{"a":' * 20_000, b"\xff\xfe", b'{"category": ' + b"9" * 5_000 + b"}"]
 )
-def test_hostile_json_is_no_surprise(body: bytes) -> None:
+def test_hostile_json_ends_in_a_documented_error(body: bytes) -> None:
     """A paid answer that nests without end, or is no text, leaves the outcome unknown and says why."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     asyncio.run(answered(answer, enriched))
@@ -307,7 +307,7 @@ def test_hostile_json_is_no_surprise(body: bytes) -> None:
         "continue",
     ],
 )
-def test_hostile_heads_are_no_surprise(head: bytes) -> None:
+def test_hostile_heads_end_in_a_documented_error(head: bytes) -> None:
     """Headers without end, redirects to nowhere and lengths that lie end as an error of the step."""
     with bounded():
         asyncio.run(answered(head + b"\r\n", fetched))

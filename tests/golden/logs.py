@@ -15,8 +15,8 @@ import zstandard
 
 from processors.auditor.scope import Scope
 from processors.kafka.record import Record
+from processors.operations.queries import plan_book
 from processors.operations.verification import Verification, verify_records
-from processors.pipeline.plan_store import PlanBook
 from topics.catalogue import Catalogue
 
 SUFFIX = ".jsonl.zst"
@@ -63,7 +63,7 @@ def replay(folder: Path) -> Verification:
     catalogue = Catalogue(partitions=partitions, steps=tuple(one.removesuffix(COMMANDS) for one in commands))
     # Nothing was removed by the time that it was recorded.
     scope = Scope(catalogue, dict.fromkeys(range(partitions), 0))
-    return verify_records(scope, PlanBook.of(read(folder, PLANS)), events, others)
+    return verify_records(scope, plan_book(read(folder, PLANS)), events, others)
 
 
 def _named(record: Record) -> Record:

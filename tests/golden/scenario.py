@@ -91,7 +91,7 @@ class Run:
     @property
     def client(self) -> dict[str, str]:
         """Settings of a confluent client."""
-        return {"bootstrap.servers": self.engine.bootstrap_servers}
+        return self.engine.client
 
     def beginning(self, since_ms: int = 0) -> Beginning:
         """Return what an audit of this run reads."""
@@ -162,7 +162,7 @@ def started(folder: Path) -> Iterator[Run]:
             extra={TOKEN: world.api_token},
         )
         with engine:
-            reader = Reader({"bootstrap.servers": engine.bootstrap_servers})
+            reader = Reader(engine.client)
             settings = engine.settings()
             yield Run(engine, world, reader, settings, settings.catalogue(reader.steps(PREFIX)))
 

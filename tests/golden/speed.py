@@ -70,7 +70,7 @@ def on_kafka(engine: Engine, jobs: int, folder: Path) -> int:
     engine.append("scrape.plans", b"plan:" + engine.plan.hash.encode(), encode_plan(engine.plan), partition=0)
     topics = {name.removeprefix(f"{CATALOGUE.prefix}."): records for name, records in engine.topics.items()}
     with EmbeddedKafka(folder) as kafka:
-        client = {"bootstrap.servers": kafka.bootstrap_servers}
+        client = kafka.client
         catalogue = write(client, CATALOGUE, topics, "speed")
         topics.clear()
         engine.topics.clear()

@@ -8,7 +8,7 @@ import pytest
 
 from processors.errors import BadRecord
 from processors.messages.wire import decode_event
-from processors.pipeline.plan_store import PlanBook
+from processors.operations.queries import plan_book
 from processors.saga import handlers, moves
 from processors.saga.commands import Note
 from processors.saga.protocol import advance
@@ -43,7 +43,7 @@ def test_a_released_log_is_decided_as_it_was(version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_released_log_has_seen_everything(version: str) -> None:
     """Retries, aborts, a late answer, a parked job, an operator's acts, an end that is forgotten: a rule of each is held."""
-    plans = PlanBook.of(logs.read(folder(version), logs.PLANS))
+    plans = plan_book(logs.read(folder(version), logs.PLANS))
     sagas: dict[str, Saga | None] = {}
     notes = set()
     for record in logs.read(folder(version), logs.EVENTS):

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from processors.saga import events as ev
 from processors.saga import handlers, moves, protocol
-from processors.saga.commands import Note
+from processors.saga.commands import Note, outstanding
 from processors.saga.handlers import Transition
 from processors.saga.state import Action, InFlight, Phase, Saga, StepStatus, Undo
 from tests.sim.planting import Bug, everywhere, handler, swapped
@@ -20,7 +20,7 @@ issue, abort, end, park = moves.issue, moves.abort, moves.end, moves.park
 maybe_happened, undo_next, retry = moves.maybe_happened, moves.undo_next, moves.retry
 with_step, proceed = moves.with_step, moves.proceed
 first_due, flight_of = moves.first_due, moves.flight_of
-outstanding, misaddressed = protocol.outstanding, protocol._misaddressed
+misaddressed = protocol._misaddressed
 
 
 def key_per_attempt(saga: Saga) -> Any:
@@ -306,7 +306,7 @@ IN_THE_RULES = [
     ),
     Bug("a timeout taken for a failure without effect", handler(TIMERS, harmless_timeout)),
     Bug("only what succeeded is compensated", everywhere("maybe_happened", lambda s: s.status is StepStatus.SUCCEEDED)),
-    Bug("only what is unsure is compensated", everywhere("maybe_happened", lambda s: s.outcome_unknown)),
+    Bug("only what has an unknown outcome is compensated", everywhere("maybe_happened", lambda s: s.outcome_unknown)),
     Bug(
         "compensation of the unanswered skipped",
         everywhere("maybe_happened", lambda s: maybe_happened(replace(s, unanswered=()))),
@@ -322,7 +322,7 @@ IN_THE_RULES = [
     Bug(
         "late unknown outcome ignored", handler([(COMPENSATED, ev.Failed), (COMPENSATING, ev.Failed)], handlers.ignore)
     ),
-    Bug("an Compensated of an earlier round counts", handler([(COMPENSATING, ev.Compensated)], any_compensated)),
+    Bug("a Compensated of an earlier round counts", handler([(COMPENSATING, ev.Compensated)], any_compensated)),
     Bug("a duplicate starts a second run", swapped(handlers, "seen", lambda saga, event: False)),
     Bug("a duplicate restarts the running saga", handler([(RUNNING, ev.Submitted)], restarts)),
     Bug("a submission is decided twice", swapped(handlers, "remembered", forgetful)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -10,10 +10,10 @@ from processors.saga import events as ev
 from processors.saga import protocol
 from processors.saga.replies import failed
 from processors.saga.state import Action, Saga
-from processors.simulation import effects as outside
-from processors.simulation.effects import EffectKind, Paid
+from processors.simulation.rules import effects as outside
 from processors.simulation.rules import moves as choices
 from processors.simulation.rules import world
+from processors.simulation.rules.effects import EffectKind, Paid
 from processors.simulation.rules.faults import RuleFault
 from processors.simulation.rules.values import succeeded
 from tests.sim.planting import Bug, swapped
@@ -71,8 +71,8 @@ def unversioned(things: Any, step: str, row: Any) -> Any:
 def pays_each_time(things: Any, kind: EffectKind, key: str, step: str, run: int, seq: int, confirms: bool) -> Any:
     after = outside.execute(things, kind, key, step, run, seq, confirms)
     if kind is EffectKind.PAID:
-        paid, before = after[key], things.get(key, Paid())
-        return {**after, key: paid._replace(charged=before.charged + 1)}
+        before = things.get(key, Paid())
+        return {**after, key: cast(Paid, after[key])._replace(charged=before.charged + 1)}
     return after
 
 

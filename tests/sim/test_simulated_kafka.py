@@ -12,7 +12,7 @@ import pytest
 
 from processors.errors import DeliveryFailed, RecordGone, StepFailed
 from processors.kafka.producer import Outgoing
-from processors.simulation.engine.event_loop import Process, VirtualLoop
+from processors.simulation.engine.event_loop import SimulatedProcess, VirtualLoop
 from processors.simulation.engine.faults import EngineFault
 from processors.simulation.engine.kafka import Broker, SimulatedHost, SimulatedLog, Wire
 from processors.simulation.engine.records import sample_record
@@ -27,7 +27,7 @@ class Surroundings:
         self.loop = VirtualLoop()
         self.broker = Broker(self.loop, random.Random(1))
         self.meets: dict[int, EngineFault] = {}
-        self.wire = Wire(self.broker, Process(self.loop, "p"), lambda number: self.meets.get(number))
+        self.wire = Wire(self.broker, SimulatedProcess(self.loop, "p"), lambda number: self.meets.get(number))
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run something to its end."""

@@ -9,7 +9,7 @@ import pytest
 
 from processors.saga.invariants import Violation
 from processors.saga.plan import Resubmit
-from processors.simulation.engine.event_loop import Process, Stalled, VirtualLoop
+from processors.simulation.engine.event_loop import SimulatedProcess, Stalled, VirtualLoop
 from processors.simulation.engine.faults import NOTICED, WEIGHTS, EngineFault, Planned, drawn
 from processors.simulation.engine.history import shortened, whole_history
 from processors.simulation.engine.report import accusation, circumstances, run_whole, shrunk_whole, silence
@@ -130,7 +130,7 @@ def test_a_killed_process_does_nothing_more() -> None:
         finally:
             done.append("cleaned up")
 
-    process = Process(loop, "p")
+    process = SimulatedProcess(loop, "p")
     process.spawn(work())
     loop.call_later(1, process.kill)
     loop.run_until_complete(asyncio.sleep(10))
@@ -149,7 +149,7 @@ def test_a_halted_process_goes_on_where_it_was() -> None:
         except TimeoutError:
             done.append(loop.time())
 
-    process = Process(loop, "p")
+    process = SimulatedProcess(loop, "p")
     process.spawn(work())
     loop.call_later(1, process.halt)
     loop.call_later(8, process.wake)
@@ -169,7 +169,7 @@ def test_a_crash_can_hit_every_await() -> None:
                 done.append(number)
                 await asyncio.sleep(1)
 
-        process = Process(loop, "p")
+        process = SimulatedProcess(loop, "p")
         process.at_turn[turn] = process.kill
         process.spawn(work())
         loop.run_until_complete(asyncio.sleep(10))

@@ -22,7 +22,7 @@ from processors.saga.events import Event, Failed, Submitted
 from processors.saga.invariants import Violation
 from processors.saga.plan import Plan
 from processors.saga.state import InFlight, Saga
-from processors.simulation.effects import EffectRow, Paid
+from processors.simulation.rules.effects import EffectRow, Paid
 from processors.simulation.rules.faults import Limit
 from processors.simulation.rules.moves import Move, choices, perform
 from processors.simulation.rules.values import Applied, Delivery

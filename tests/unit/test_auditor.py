@@ -214,7 +214,7 @@ def test_a_wrong_record_breaks_its_promise_alone(
     plant(engine)
     auditor = audit(engine, order)
     assert dict(auditor.violations) == {promise: 1}, auditor.examples
-    assert auditor.examples[0].position.topic.startswith("scrape.")
+    assert [one.position.topic.startswith("scrape.") for one in auditor.examples if one.position] == [True]
 
 
 # --- money --------------------------------------------------------------------------------------------------------------

@@ -24,11 +24,11 @@ from processors.messages.scrape_request import derived_job_id
 from processors.messages.wire import decode_saga, encode_command, encode_event, encode_saga
 from processors.operations.job_history import decode
 from processors.operations.operator_requests import RequestPosition, not_reusable, refusal, state_after
-from processors.operations.queries import Newest
+from processors.operations.queries import Newest, plan_book
 from processors.operations.replays import read_start
 from processors.operations.submissions import RequestDefaults, identity, read_line, read_lines
 from processors.operations.verification import Verification, verify_records
-from processors.pipeline.plan_store import PlanBook, UnknownPlan
+from processors.pipeline.plan_store import UnknownPlan
 from processors.process.apps import role_app
 from processors.saga.commands import StepCommand
 from processors.saga.events import Cancelled, Submitted, Succeeded
@@ -194,7 +194,7 @@ def test_forgotten_job_has_no_state(log: Log) -> None:
 
 def test_plan_book_knows_plans_and_the_current_one() -> None:
     """Plans are found by hash, the current one by the pipeline's name; an unknown hash is a bad record."""
-    book = PlanBook.of(
+    book = plan_book(
         [
             record("plans", 0, encode_plan(PLAN), key=b"plan:" + PLAN.hash.encode()),
             record("plans", 1, PLAN.hash.encode(), key=b"pipeline:shop"),
@@ -258,7 +258,7 @@ def test_job_id_is_told_where_the_pipeline_is_known() -> None:
     """The id that intake will derive is printed: by the named pipeline, else by the only one; else none can be."""
     request = read_line("URL 1", "https://a.example/?b=1&a=2", RequestDefaults()).request
     assert request is not None
-    assert identity(request, "shop") == derived_job_id("shop", "https://a.example/?a=2&b=1")
+    assert identity(request, "shop") == derived_job_id("shop", "https://a.example/?b=1&a=2")
     assert identity(request, None) is None
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from processors.errors import ConfigurationError
 from processors.messages.wire import encode_saga
 from processors.pipeline.plan_store import Plans
 from processors.roles.coordinator import Coordinator
 from processors.saga.events import Submitted
+from processors.saga.plan import encode_plan
 from processors.saga.protocol import advance
 from processors.saga.state import Origin
+from processors.saga_table.changelog import plan_hash_of
 from schemas.codec import MARKER
 from tests.fakes import MemoryHost
-from tests.sagas import START_MS, plan
+from tests.sagas import START_MS, plan, running
 from tests.unit.test_coordinator_gauges import MemoryTable, Nowhere
 from topics.catalogue import Catalogue
 
@@ -30,3 +33,31 @@ async def test_what_is_no_state_of_ours_stops_no_restore(key: bytes) -> None:
     assert saga is not None
     coordinator.restored(0, [(key, FOREIGN), (b"ours", encode_saga(saga))])
     assert [timer for timer, _ in coordinator._timers[0].due(2**60)] == [b"ours"]
+
+
+async def restored_with(steps: tuple[str, ...]) -> Coordinator:
+    """A coordinator whose catalogue has these steps, and whose table has one saga in flight of the steps a and b."""
+    log = MemoryHost().log("plans")
+    flown = plan("ab")
+    await log.append(b"plan:" + flown.hash.encode(), encode_plan(flown))
+    plans = Plans(log)
+    await plans.refresh()
+    coordinator = Coordinator(MemoryTable(), Nowhere(), plans, Catalogue(steps=steps))
+    saga = advance(None, 0, Submitted("ours", flown, "http://x/", b"", "c", Origin(0, 0), "", ""), START_MS).saga
+    assert saga is not None
+    coordinator.restored(0, [(b"ours", encode_saga(saga))])
+    return coordinator
+
+
+async def test_a_step_that_sagas_in_flight_need_is_not_given_up() -> None:
+    """A coordinator refuses a catalogue without it, and names the setting that helps; with the setting it goes on."""
+    with pytest.raises(ConfigurationError, match="1 sagas in flight .* Set SCRAPESAGA_RETIRED_STEPS=b"):
+        await restored_with(("a",))
+    await restored_with(("a", "b"))
+
+
+def test_the_plan_of_a_state_is_read_without_decoding_it() -> None:
+    """The fifth field of a state is its plan's hash."""
+    saga = running().state
+    assert plan_hash_of(encode_saga(saga)) == saga.plan.hash
+    assert plan_hash_of(MARKER) == ""

@@ -536,3 +536,41 @@ async def test_chaos_leaves_the_books_of_both_sides_right(seed: int, cancels: bo
         assert {invoice.key for invoice in charged} <= {f"{name}:1:enrich" for name in done}
         assert len(charged) == len(done)
         assert total == len(done) * Decimal("0.002")
+
+
+@pytest.mark.parametrize(
+    ("job", "sent"),
+    [
+        ("j1", "j1:1:enrich"),
+        ("a b%c", "a b%c:1:enrich"),
+        ("Bücher-7", "UTF-8''B%C3%BCcher-7%3A1%3Aenrich"),
+        (" j1", "UTF-8''%20j1%3A1%3Aenrich"),
+        ("UTF-8''j1", "UTF-8''UTF-8%27%27j1%3A1%3Aenrich"),
+    ],
+)
+async def test_a_key_that_no_header_can_carry_is_sent_encoded(job: str, sent: str) -> None:
+    """Plain ASCII as it is, all else by RFC 8187, so that no two jobs have one key; a cancellation says the same."""
+    got: list[tuple[str | None, str]] = []
+
+    async def api(request: web.Request) -> web.Response:
+        got.append((request.headers.get("Idempotency-Key"), await request.text()))
+        return web.json_response({"category": "tents"})
+
+    async with endpoint(api) as url, opened(url, worker(), cancel={"url": url, **CANCEL}) as step:
+        await step.run(call(job))
+        await step.compensate(call(job, seq=5))
+    assert got[0][0] == sent
+    assert msgspec.json.decode(got[1][1]) == {"key": sent}
+
+
+async def test_credentials_of_enrich_go_where_the_pipeline_says() -> None:
+    """The URL's own origin gets them; a cancel endpoint elsewhere only if it is listed."""
+    away = {"url": "https://api.example/x", "auth": {"bearer": "API_TOKEN"}, "cost": 1,
+            "cancel": {"url": "https://other.example/{key}"}}  # fmt: skip
+    with pytest.raises(PipelineError, match="https://other.example is another origin"):
+        Enrich.check(msgspec.convert(away, EnrichParams, strict=False))
+    listed = {**away, "auth": {"bearer": "API_TOKEN", "origins": ["other.example"]}}
+    Enrich.check(msgspec.convert(listed, EnrichParams, strict=False))
+    Enrich.check(
+        msgspec.convert({**away, "cancel": {"url": "https://API.example:443/{key}"}}, EnrichParams, strict=False)
+    )

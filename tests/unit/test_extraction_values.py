@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from encodings.aliases import aliases
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -18,7 +19,7 @@ from processors.extraction.fields import compile_fields
 from processors.extraction.money import Money, PriceContext, read_money
 
 
-def read(text: str, kind: str, *, lang: str = "en", url: str = "https://shop.example/", **hints: object) -> object:
+def read(text: str, kind: str, *, lang: str = "en", url: str = "https://shop.example/", **hints: Any) -> object:
     """What a field of that type makes of the text; None if it is missing."""
     fields = compile_fields({"f": {"css": "p", "type": kind, "required": False, **hints}})
     return extract(f"<html lang={lang}><p>{text}", url, fields).get("f")
@@ -158,7 +159,7 @@ def test_an_integer_is_whole() -> None:
         ("soon", "en", {}, None),
     ],
 )
-def test_dates_are_complete_or_absent(text: str, lang: str, hints: dict[str, object], iso: str | None) -> None:
+def test_dates_are_complete_or_absent(text: str, lang: str, hints: dict[str, Any], iso: str | None) -> None:
     """ISO 8601 in the page's language or the hinted one; no day, month or year is ever filled in from today."""
     assert read(text, "date", lang=lang, **hints) == iso
 

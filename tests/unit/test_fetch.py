@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -27,10 +27,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def site(address: str = "127.0.0.1", port: int = 0, **handlers: Handler) -> AsyncIterator[str]:
-    """Serve each handler under its name; yields the URL up to the last slash."""
+async def site(
+    address: str = "127.0.0.1", port: int = 0, *, paths: Mapping[str, Handler] | None = None, **handlers: Handler
+) -> AsyncIterator[str]:
+    """Serve each handler under its name, or under a path that is no name; yields the URL up to the last slash."""
     app = web.Application()
-    for name, handler in handlers.items():
+    for name, handler in {**handlers, **(paths or {})}.items():
         app.router.add_get(f"/{name}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
@@ -101,11 +103,11 @@ async def test_a_site_that_repeats_a_secret_puts_it_nowhere() -> None:
 
     echo = says(f"<p>{token}</p>", headers={"ETag": f'"{token}"'})
     failing = says("", status=404)
-    async with site(**{"go": redirect, "page/{rest:.*}": echo}) as url:
-        output = await fetch(url + "go", host, auth={"bearer": "SITE"})
-    async with site(**{"go": redirect, "page/{rest:.*}": failing}) as url:
+    async with site(go=redirect, paths={"page/{rest:.*}": echo}) as url:
+        output = await fetch(url + "go", host, auth={"bearer": "SITE", "origins": [url.rstrip("/")]})
+    async with site(go=redirect, paths={"page/{rest:.*}": failing}) as url:
         with pytest.raises(StepFailed) as caught:
-            await fetch(url + "go", host, auth={"bearer": "SITE"})
+            await fetch(url + "go", host, auth={"bearer": "SITE", "origins": [url.rstrip("/")]})
     record = host.records("pages")[0]
     page = zstandard.decompress(record.value or b"")
     for text in (page.decode(), str(output), str(record.headers), caught.value.reason):
@@ -277,9 +279,9 @@ async def test_secrets_go_to_the_first_origin_only() -> None:
         site("127.0.0.2", other=other) as away,
         site(go=says(status=302, headers={"Location": away + "other"}), echo=echo) as url,
     ):
-        output = await fetch(url + "echo", host, auth={"bearer": "SITE"})
+        output = await fetch(url + "echo", host, auth={"bearer": "SITE", "origins": [url.rstrip("/")]})
         assert got["own"] == "Bearer pa55word"
-        await fetch(url + "go", host, auth={"bearer": "SITE"})
+        await fetch(url + "go", host, auth={"bearer": "SITE", "origins": [url.rstrip("/")]})
         assert got["other"] is None
     page = await host.read(Address.from_json(output.data["page"]), b"j:1:fetch")
     assert b"pa55word" not in zstandard.decompress(page)
@@ -385,7 +387,7 @@ async def test_no_connection_is_tried_again() -> None:
         ("http:///x", "names no host"),
         ("http://user:hunter2@shop.example/", "user name"),
         ("http://shop.example:99999/", "port 99999"),
-        ("http://[::1/", "no URL"),
+        ("http://[::1/", "not a URL.*IPv6"),
         ("", "must begin with http"),
     ],
 )
@@ -433,6 +435,11 @@ async def test_headers_and_user_agent_are_sent() -> None:
         ({"headers": {"X-Y": "a\r\nb"}}, "X-Y"),
         ({"headers": {"X Y": "a"}}, "X Y"),
         ({"auth": {}}, "exactly one"),
+        ({"auth": {"bearer": "X"}}, "origins"),
+        ({"auth": {"bearer": "X", "origins": ["https://shop.example/in"]}}, "more than scheme, host and port"),
+        ({"auth": {"bearer": "X", "origins": ["ftp://shop.example"]}}, "begin with http"),
+        ({"auth": {"bearer": "X", "origins": ["https://*.shop.example:99999"]}}, "no port 99999"),
+        ({"auth": {"header": {"name": "a b", "secret": "X"}, "origins": ["shop.example"]}}, "no header name"),
         ({"accept": []}, "accept"),
     ],
 )
@@ -447,4 +454,4 @@ async def test_an_unreadable_setting_stops_the_worker() -> None:
     with pytest.raises(ConfigurationError, match="SCRAPESAGA_ALLOW_ADDRESSES"):
         await fetch("http://x/", MemoryHost(settings={"ALLOW_ADDRESSES": "10.0.0.0/99"}))
     with pytest.raises(ConfigurationError, match="NO_SUCH"):
-        await fetch("http://x/", auth={"bearer": "NO_SUCH"})
+        await fetch("http://x/", auth={"bearer": "NO_SUCH", "origins": ["http://x"]})

@@ -8,7 +8,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 
-import brotli  # type: ignore[import-untyped]  # ships neither types nor stubs
+import brotli
 import pytest
 import zstandard
 

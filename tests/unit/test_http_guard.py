@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from ipaddress import IPv6Address, ip_address
 
 import httpcore
 import httpx
@@ -11,7 +12,9 @@ import pytest
 
 from processors.errors import StepFailed
 from processors.http.client import GuardedBackend, open_client
-from processors.http.guard import AddressPolicy, BadAllowList
+from processors.http.guard import AddressPolicy, BadAllowList, policy_of
+from processors.http.url import Url
+from processors.settings.settings import Settings
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
@@ -102,6 +105,93 @@ async def test_an_allowed_name_opens_no_metadata_service() -> None:
     assert policy.objection("api.internal", "::ffff:169.254.169.254")
     assert policy.objection("api.internal", "64:ff9b::a9fe:a9fe")
     assert policy.objection("api.internal", "100.100.100.200") is None
+
+
+NEVER = ["169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::23", "fd00:ec2::254", "fd00:ec2:1::1",
+         "100.100.100.200", "168.63.129.16", "192.0.0.192", "fd20:ce::254", "fe80::a9fe:a9fe", "169.254.1.2", "fe80::1%eth0"]  # fmt: skip
+
+
+def wrapped(address: str) -> list[str]:
+    """Every IPv6 address that stands for an IPv4 address, and what comes out of it where somebody unpacks it."""
+    v4 = int(ip_address(address))
+    high, low = v4 >> 16, v4 & 0xFFFF
+    return [
+        f"::ffff:{address}", f"::{address}", f"::ffff:0:{high:x}:{low:x}", f"64:ff9b::{high:x}:{low:x}",
+        f"64:ff9b:1::{high:x}:{low:x}", str(IPv6Address(0x0064FF9B0001 << 80 | high << 64 | low << 40)),
+        str(IPv6Address(0x0064FF9B0001 << 80 | (v4 >> 24) << 64 | (v4 & 0xFFFFFF) << 32)),
+        str(IPv6Address(0x0064FF9B0001 << 80 | v4 << 24)),
+        f"2002:{high:x}:{low:x}::1", f"2001:0:{high:x}:{low:x}::1", f"2001::8000:0:{high ^ 0xFFFF:x}:{low ^ 0xFFFF:x}",
+        f"2606:2800:21f::5efe:{high:x}:{low:x}", f"2606:2800:21f::200:5efe:{high:x}:{low:x}",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("never", NEVER)
+async def test_no_name_and_no_wide_network_opens_credentials(never: str) -> None:
+    """Whoever controls the name's DNS would get the machine's credentials; only the address itself is meant by itself."""
+    wide = AddressPolicy.allowing(["api.internal", "0.0.0.0/0", "::/0"], private=True)
+    forms = [never] + (wrapped(never) if "." in never and "%" not in never else [])
+    for form in forms:
+        assert wide.objection("api.internal", form), form
+        assert wide.objection("x", form), form
+        assert AddressPolicy().objection("shop.example", form), form
+    itself = AddressPolicy.allowing([never.partition("%")[0]])
+    assert itself.objection("x", never) is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "192.168.0.1", "100.64.0.1", "0.0.0.0"])
+async def test_no_embedding_hides_an_address(address: str) -> None:
+    """Mapped, translated, compatible, NAT64, 6to4, Teredo, ISATAP: judged as what is inside."""
+    for form in wrapped(address)[:-2]:
+        assert AddressPolicy().objection("shop.example", form), form
+
+
+@pytest.mark.parametrize("name", ["metadata.google.internal", "METADATA.google.internal.", "metadata", "instance-data"])
+async def test_names_of_metadata_services_are_never_opened_by_name(name: str) -> None:
+    """Whatever they resolve to: an entry for the address is needed."""
+    assert AddressPolicy.allowing([name], private=True).objection(name, "10.0.0.1")
+    assert AddressPolicy().objection(name, "93.184.215.14")
+    assert AddressPolicy.allowing(["10.0.0.0/8"]).objection(name, "10.0.0.1") is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "host"),
+    [
+        ("Api.Internal", "api.internal"),
+        ("api.internal.", "api.internal"),
+        ("api.internal", "API.internal."),
+        ("straße.example", "xn--strae-oqa.example"),
+        ("xn--strae-oqa.example", "xn--strae-oqa.example"),
+        ("api_1.internal", "api_1.internal"),
+        ("localhost", "localhost"),
+    ],
+)
+async def test_an_allowed_name_is_known_in_every_spelling(entry: str, host: str) -> None:
+    """Names are compared as addresses have them after parsing."""
+    assert AddressPolicy.allowing([entry]).objection(host, "10.0.0.1") is None
+
+
+async def test_an_allowed_name_is_connected_to() -> None:
+    """The worker's setting takes names of hosts, and a request for such a name arrives."""
+    settings = Settings.from_env({"SCRAPESAGA_ALLOW_ADDRESSES": "straße.example, 10.9.0.0/16"})
+    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async def resolve(_host: str, _port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    policy = policy_of(settings.text("ALLOW_ADDRESSES"), [])
+    async with server:
+        stream = await GuardedBackend(policy, resolve).connect_tcp(Url.of("http://straße.example/").host, port, 5.0)
+        await stream.aclose()
+        with pytest.raises(StepFailed, match="loopback"):
+            await GuardedBackend(policy, resolve).connect_tcp("other.example", port, 5.0)
+
+
+@pytest.mark.parametrize("entry", ["a/b", "a?b", "a#b", "*.internal", "a@b", "-", "a b", "http://x", "x:80"])
+async def test_what_is_no_host_name_is_refused(entry: str) -> None:
+    """An entry is taken for what it says, or not at all."""
+    with pytest.raises(BadAllowList, match="write for example"):
+        AddressPolicy.allowing([entry])
 
 
 @pytest.mark.parametrize("entry", ["10.0.0.0/33", "10.1.2.3/8", "300.1.1.1", "a b", "http://x", "::zz"])

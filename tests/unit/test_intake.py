@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from processors.errors import BadRecord, ConfigurationError
 from processors.kafka.producer import Outgoing
 from processors.kafka.record import Record
 from processors.process.provisioning import steps_served
 from processors.roles.intake import Intake
+from processors.saga.commands import outstanding
+from processors.saga.plan import Identity
+from processors.saga.protocol import advance
 from processors.settings.settings import Settings
 from tests.sagas import plan
 from topics.catalogue import Catalogue
@@ -52,6 +56,23 @@ def test_request_that_names_a_pipeline_gets_it() -> None:
     asked = request('{"url": "https://a.example/", "pipeline": "shop"}')
     submitted = intake("shop", "news", default="news").accept(asked)
     assert submitted.plan.pipeline == "shop"
+
+
+def test_identity_and_address_travel_side_by_side() -> None:
+    """The canonical URL names the job; the address is what was submitted, less the fragment, and empty if it is the same."""
+    taken = intake("shop").accept(request("https://A.example/p?utm_source=m&id=2&id=1#reviews"))
+    assert (taken.url, taken.address) == ("https://a.example/p?utm_source=m&id=2&id=1", "")
+    shop = replace(plan("ab", pipeline="shop"), identity=Identity(ignore=("utm_*",)))
+    accepts = Intake(NoSender(), {"shop": shop}, Catalogue())
+    taken = accepts.accept(request("https://A.example/p?utm_source=m&id=2&id=1#reviews"))
+    assert taken.url == "https://a.example/p?id=2&id=1"
+    assert taken.address == "https://a.example/p?utm_source=m&id=2&id=1"
+    saga = advance(None, 0, taken, 1_000_000).saga
+    assert saga is not None
+    (command,) = outstanding(saga)
+    assert (command.url, command.address) == (taken.url, taken.address)
+    other = accepts.accept(request("https://a.example/p?id=2&id=1&utm_id=7"))
+    assert (other.job_id, other.content_hash) == (taken.job_id, taken.content_hash)
 
 
 def test_without_a_default_the_request_is_set_aside() -> None:

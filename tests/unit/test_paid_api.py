@@ -1,6 +1,7 @@
 """The paid API charges a key at most once, refunds it for good, and fails as told, over real HTTP."""
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -69,7 +70,13 @@ def api(world: SampleServers) -> Iterator[Api]:
     opened = Api(world)
     calm = {fault.value: 0.0 for fault in PaidFault}
     calmed = opened.faults(
-        mode="normal", permanent_rate=0, faulty_attempts=2, cancels_fail=True, hang_seconds=60, **calm
+        mode="normal",
+        permanent_rate=0,
+        late_charge_rate=0,
+        faulty_attempts=2,
+        cancels_fail=True,
+        hang_seconds=60,
+        **calm,
     )
     assert calmed.status_code == 200
     yield opened
@@ -244,6 +251,85 @@ def test_late_effect_loses_against_an_earlier_cancel(api: Api) -> None:
     assert "late-cancelled" not in api.invoices()
 
 
+def charged_late(api: Api, key: str, seconds: float) -> None:
+    """Ask once for a call that is charged late, and give it up."""
+    assert api.faults(late_charge_rate=1, late_charge_seconds=seconds).status_code == 200
+    with pytest.raises(httpx.ReadTimeout):
+        api.enrich(key, timeout=0.2)
+    assert key not in api.invoices()
+
+
+def test_a_cancellation_before_a_late_charge_finds_nothing(api: Api) -> None:
+    """It is answered 404 and forgotten: the charge comes all the same; a cancellation after it takes the money back."""
+    charged_late(api, "charge-cancelled", 2)
+    for _ in range(2):
+        refused = api.cancel("charge-cancelled")
+        assert (refused.status_code, refused.json()["error"]) == (404, "nothing_to_cancel")
+    until(lambda: "charge-cancelled" in api.invoices())
+    assert api.invoices()["charge-cancelled"]["status"] == InvoiceStatus.CHARGED
+    assert api.cancel("charge-cancelled").json()["status"] == Refund.CANCELLED
+    assert api.invoices()["charge-cancelled"]["status"] == InvoiceStatus.CANCELLED
+    assert api.enrich("charge-cancelled").status_code == 409
+
+
+def test_a_late_charge_is_one_charge_for_all_attempts(api: Api) -> None:
+    """No attempt is answered before it; whoever waits long enough is answered as if the call had been quick."""
+    charged_late(api, "charge-patient", 1.5)
+    with pytest.raises(httpx.ReadTimeout):
+        api.enrich("charge-patient", timeout=0.2)
+    answer = api.enrich("charge-patient")
+    assert answer.status_code == 200 and answer.json()["category"]
+    assert api.enrich("charge-patient", timeout=0.5).json() == answer.json()
+    assert api.invoices()["charge-patient"]["charged_times"] == 1
+    assert api.stats()["charged_late"] >= 1
+
+
+def test_what_is_settled_is_not_charged_late(api: Api) -> None:
+    """A key that was paid or cancelled before, and a product that is refused, are answered at once."""
+    assert api.enrich("late-paid").status_code == 200
+    assert api.cancel("late-blocked").json()["status"] == Refund.NOTHING_TO_CANCEL
+    assert api.faults(late_charge_rate=1, late_charge_seconds=60).status_code == 200
+    assert api.enrich("late-paid", timeout=2).status_code == 200
+    assert api.enrich("late-blocked", timeout=2).status_code == 409
+    assert api.faults(permanent_rate=1).status_code == 200
+    assert api.enrich("late-refused", timeout=2).status_code == 422
+
+
+def test_late_charges_are_those_expected(tmp_path: Path) -> None:
+    """By product and endpoint, the same in every process; none unless asked for."""
+    asked = SampleServers(tmp_path / "late", seed=SEED, products=60, late_charge_rate=0.2)
+    late = [number for number in range(1, 61) if asked.expected(number).outcome == "either"]
+    assert 8 < len(late) < 40
+    without = SampleServers(tmp_path / "never", seed=SEED, products=60)
+    assert all(without.expected(number).outcome != "either" for number in range(1, 61))
+    assert {asked.expected(number).reason for number in late} == {"charged late"}
+    faults = PaidFaults(late_charge_rate=0.2)
+    for number in late:
+        url = f"https://elsewhere.example/{asked.catalogue.product(number).path}"
+        assert any(faults.charges_late(SEED, path, url) for path in ("/enrich", "/classify"))
+    with pytest.raises(msgspec.ValidationError, match="late_charge_rate"):
+        PaidFaults().changed({"late_charge_rate": 2})
+
+
+def test_a_stop_books_no_late_charge(tmp_path: Path) -> None:
+    """It ends at once; what was not booked is nobody's debt after the next start."""
+    world = SampleServers(tmp_path, seed=SEED, products=1, late_charge_rate=1, late_charge_seconds=1)
+    with world:
+        with (
+            httpx.Client(headers={"Authorization": f"Bearer {world.api_token}"}) as http,
+            pytest.raises(httpx.ReadTimeout),
+        ):
+            http.post(f"{world.api_url}/enrich", json=RECORD, headers={"Idempotency-Key": "k"}, timeout=0.2)
+        began = time.monotonic()
+        world.stop()
+        assert time.monotonic() - began < 5
+        world.start()
+        time.sleep(1.2)
+        assert httpx.get(f"{world.api_url}/_invoices").json() == []
+        if sys.platform == "linux":
+            assert world.api_token not in Path(f"/proc/{world.pid}/cmdline").read_text()
+
+
 def test_cancel_fails_too(api: Api) -> None:
     """Cancellations meet the same faults, attempt by attempt, and hold all the same."""
     api.enrich("cancel-fault")
@@ -314,6 +400,14 @@ def test_wrong_faults_are_refused(api: Api, changes: dict[str, object], named: s
     assert answer.status_code == 400
     assert named in answer.json()["detail"]
     assert api.http.get("/_faults").json() == before
+
+
+def test_a_web_page_has_no_access(api: Api) -> None:
+    """What a browser sends for a page changes nothing, though the control pages ask for no token."""
+    page = {"Origin": "https://evil.example"}
+    assert api.http.post("/_faults", json={"mode": "down"}, headers=page).status_code == 403
+    assert api.enrich("page", timeout=2).status_code == 200
+    assert api.http.get("/_invoices", headers=page).status_code == 403
 
 
 def test_stats_count_money(api: Api) -> None:

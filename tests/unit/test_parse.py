@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import zstandard
+from msgspec.structs import replace
 
 from processors.errors import PipelineError, StepFailed
+from processors.extraction.readers import PageReaders
 from processors.step import NOTHING_TO_UNDO, StepCall, StepOutput
 from processors.steps.parse import Parse, ParseParams
 from schemas.record import RecordSchema
@@ -63,7 +65,10 @@ def parsed(
     async def scenario() -> StepOutput:
         host = MemoryHost()
         step = Parse("parse", ParseParams(**params), host)
-        return await step.run(call({"fetch": await archive(host, html)}, schema, **(record or {})))
+        try:
+            return await step.run(call({"fetch": await archive(host, html)}, schema, **(record or {})))
+        finally:
+            await step.close()
 
     return asyncio.run(scenario())
 
@@ -146,9 +151,7 @@ def test_a_page_of_an_earlier_run_is_read_by_its_own_key() -> None:
         host = MemoryHost()
         fetched = await archive(host, key="a:1:fetch")
         again = call({"fetch": fetched})
-        return await Parse("parse", ParseParams(fields=FIELDS), host).run(
-            StepCall(**{**{name: getattr(again, name) for name in again.__slots__}, "run": 2, "key": "a:2:parse"})
-        )
+        return await Parse("parse", ParseParams(fields=FIELDS), host).run(replace(again, run=2, key="a:2:parse"))
 
     assert asyncio.run(scenario()).record["title"] == "Copper Lamp"
 
@@ -243,3 +246,44 @@ def test_lint_compares_the_fields_with_the_record_schema() -> None:
     Parse.check_record(ParseParams(fields=FIELDS, preset="product"), product)
     with pytest.raises(PipelineError, match="colour not in the record .*availability"):
         Parse.check_record(ParseParams(fields={**FIELDS, "colour": ".c"}), product)
+
+
+async def test_a_large_page_is_read_by_a_process_that_ends_with_the_step() -> None:
+    """Two steps of a worker share it; the last one to close ends it."""
+    host = MemoryHost()
+    html = PAGE.replace("<img", "<p>" + "x" * 100_000 + "</p><img")
+    steps = [Parse(name, ParseParams(fields=FIELDS), host) for name in ("parse", "again")]
+    outputs = [await step.run(call({"fetch": await archive(host, html)})) for step in steps]
+    assert [output.record["title"] for output in outputs] == ["Copper Lamp"] * 2
+    shared = PageReaders.joined(1)
+    (process,) = shared.idle
+    await shared.leave()
+    await steps[0].close()
+    assert process.returncode is None
+    await steps[1].close()
+    assert process.returncode == 0
+
+
+async def test_an_expression_of_the_pipeline_that_takes_for_ever_fails_its_job() -> None:
+    """However small the page is; the reason says what may be slow, and the next page is read."""
+    host = MemoryHost()
+    step = Parse("parse", ParseParams(fields={"title": {"regex": "(a+)+$", "default": "none"}}), host)
+    with pytest.raises(StepFailed, match=r"page https://shop\.example/p/1: the page takes over 2 s of computing"):
+        await step.run(call({"fetch": await archive(host, "a" * 40 + "b")}))
+    assert (await step.run(call({"fetch": await archive(host, "<p>b")}))).record["title"] == "none"
+    await step.close()
+
+
+def test_a_page_that_only_sends_browsers_on_is_no_record() -> None:
+    """Its title would be "Redirecting"; the reason names the address to submit."""
+    with pytest.raises(StepFailed, match=r"only sends browsers on to https://shop\.example/real: submit that address"):
+        parsed('<title>Redirecting...</title><meta http-equiv="refresh" content="0;url=/real">', fields=FIELDS)
+
+
+async def test_a_page_over_the_budget_fails_its_job_with_the_limit() -> None:
+    """The reason says of what there is too much."""
+    host = MemoryHost()
+    step = Parse("parse", ParseParams(fields=FIELDS), host)
+    with pytest.raises(StepFailed, match=r"has some 160,002 tags, over the 150,000 that are read"):
+        await step.run(call({"fetch": await archive(host, "<p><b>x" * 80_001)}))
+    await step.close()

@@ -11,7 +11,7 @@ import yaml
 
 from processors.errors import PipelineError
 from processors.pipeline.pipeline import find_step, load_params, read_pipeline, read_pipelines
-from processors.saga.plan import Plan, Resubmit, decode_plan, encode_plan, pin
+from processors.saga.plan import Identity, Plan, Resubmit, decode_plan, encode_plan, pin
 from processors.step import NOTHING_TO_UNDO, Step, StepCall, StepOutput, StepParams
 
 
@@ -35,10 +35,15 @@ class Undoable(Step):
         """Undo nothing."""
 
 
-class Pure(Undoable):
+class Pure(Step):
     """Declares that there is nothing to undo."""
 
+    Params = Params
     compensate = NOTHING_TO_UNDO
+
+    async def run(self, call: StepCall) -> StepOutput:
+        """Do nothing."""
+        return StepOutput()
 
 
 class Silent(Step):
@@ -258,6 +263,27 @@ def test_the_same_pipeline_is_the_same_plan(tmp_path: Path) -> None:
         read(tmp_path, use("Pure", name="undoable")).hash,
     }
     assert len(others | hashes) == 5
+
+
+def test_identity_is_pinned_where_it_is_said(tmp_path: Path) -> None:
+    """A plan without it has the hash that it always had; one with it is another plan, and comes back."""
+    bare = read(tmp_path, use("Undoable"))
+    assert b"identity" not in encode_plan(bare)
+    assert read(tmp_path, use("Undoable"), identity={"sort_query": False}) == bare
+    plan = read(tmp_path, use("Undoable"), identity={"sort_query": True, "ignore": ["utm_*"]})
+    assert plan.identity == Identity(sort_query=True, ignore=("utm_*",))
+    assert plan.hash != bare.hash
+    assert decode_plan(encode_plan(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    ("identity", "says"),
+    [({"ignore": [""]}, "identity.ignore"), ({"sort": True}, "sort"), ({"ignore": "utm_*"}, "array"), ([], "identity")],
+)
+def test_an_identity_that_says_nothing_is_refused(tmp_path: Path, identity: Any, says: str) -> None:
+    """A misspelt rule would make one job of nothing."""
+    with pytest.raises(PipelineError, match=says):
+        read(tmp_path, use("Undoable"), identity=identity)
 
 
 def test_a_plan_comes_back(tmp_path: Path) -> None:

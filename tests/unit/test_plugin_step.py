@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.plugins import install
 
 PLUGIN = Path(__file__).parents[2] / "examples" / "plugin_step"
 # What a worker does with a pipeline that names the step, as another process with the plugin installed.
@@ -52,19 +52,8 @@ print(json.dumps({"module": step_class.__module__, "undoable": planned.undoable,
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """A folder as an installer leaves it: the modules that pyproject.toml lists, and its entry points."""
-    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text("utf-8"))
-    name, version = project["project"]["name"].replace("-", "_"), project["project"]["version"]
-    target = tmp_path / "site"
-    about = target / f"{name}-{version}.dist-info"
-    about.mkdir(parents=True)
-    for module in project["tool"]["setuptools"]["py-modules"]:
-        shutil.copy(PLUGIN / f"{module}.py", target)
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    groups = project["project"]["entry-points"].items()
-    lines = [line for group, points in groups for line in (f"[{group}]", *(f"{k} = {v}" for k, v in points.items()))]
-    (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    return target
+    """A folder as an installer leaves it."""
+    return install(PLUGIN, tmp_path / "site")
 
 
 def at_work(pipeline: Path, folder: Path, *path: Path) -> subprocess.CompletedProcess[str]:

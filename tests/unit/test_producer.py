@@ -45,13 +45,15 @@ async def test_sending_nothing_is_done_at_once() -> None:
 async def test_a_record_over_the_limit_is_refused_by_name() -> None:
     """The error names topic, partition, key, size and limit; headers count too."""
     producer = Producer("127.0.0.1:9", max_record_bytes=1_000)
-    with pytest.raises(RecordTooLarge, match=r"1\d{3} bytes for pages-3 \(key b'k'\) exceeds the limit of 1000"):
+    with pytest.raises(
+        RecordTooLarge, match=r"1\d{3} bytes for pages-3 \(key b'k'\) exceeds the topic's limit of 1000"
+    ):
         await producer.send([Outgoing("pages", 3, b"k", b"x" * 1_000)])
     with pytest.raises(RecordTooLarge):
         await producer.send([Outgoing("pages", 3, b"k", None, (("h", b"x" * 1_000),))])
 
 
-async def test_an_outbox_that_is_not_started_says_so() -> None:
+async def test_a_producer_that_is_not_started_says_so() -> None:
     """Forgetting start() is told, not waited for."""
     with pytest.raises(DeliveryFailed, match="not started"):
         await Producer("127.0.0.1:9").send([Outgoing("t", 0, b"k", b"v")])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from processors.saga import diagram, handlers
+from processors.saga import handlers
 from processors.saga.diagram import mermaid, render, table, transitions
 from processors.saga.events import Succeeded
 from processors.saga.protocol import PROTOCOL, ProtocolRow
@@ -34,5 +34,5 @@ def test_the_diagram_follows_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "    COMPLETED --> RUNNING: Submitted, Redriven" in mermaid()
     assert (Phase.COMPENSATED, Phase.COMPENSATING) in transitions()
     row = ProtocolRow(handlers.ignore, frozenset({Phase.COMPENSATED}))
-    monkeypatch.setitem(diagram.PROTOCOL, (Phase.COMPENSATED, Succeeded), row)
+    monkeypatch.setitem(PROTOCOL, (Phase.COMPENSATED, Succeeded), row)
     assert "    COMPENSATED --> COMPENSATING: Failed" in mermaid()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from processors.saga.commands import Note
 from processors.saga.events import ResumeMode
 from processors.saga.state import Action, Phase, StepStatus, Undo
@@ -282,12 +284,13 @@ def test_unknown_failure_of_a_forgotten_job_is_visible() -> None:
 def test_replies_to_commands_that_were_never_sent_are_refused() -> None:
     """A reply that names a later state, an unknown step or a run to come is no reply of ours: it is set aside."""
     job = running()
-    for reply in (
+    replies: list[Callable[[], object]] = [
         lambda: job.succeed("a", job.state.seq + 1),
         lambda: job.succeed("z"),
         lambda: job.succeed("b"),
         lambda: job.succeed("a", run=RUN + 1),
-    ):
+    ]
+    for reply in replies:
         reply()
         assert (job.note, bool(job.refusal), job.flight.command_seq) == (Note.REFUSED, True, 2)
 

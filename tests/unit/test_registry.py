@@ -98,7 +98,7 @@ def taken(url: str, *values: bytes) -> list[Outgoing]:
 def reason(record: Outgoing) -> str:
     """Why it is a dead letter."""
     assert record.topic == "scrape.dead-letters"
-    return dict(record.headers)["dead-letter-reason"].decode()
+    return (dict(record.headers)["dead-letter-reason"] or b"").decode()
 
 
 def test_our_own_schema_in_confluents_format_is_a_request(url: str) -> None:

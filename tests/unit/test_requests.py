@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.errors import BadRecord
+from processors.http.url import MAX_URL_CHARS
 from processors.messages.scrape_request import (
     MAX_JOB_ID_CHARS,
-    MAX_URL_CHARS,
     ScrapeRequest,
     canonical_url,
     check_job_id,
@@ -19,6 +19,7 @@ from processors.messages.scrape_request import (
     encode_request,
     read_request,
 )
+from processors.saga.plan import Identity
 from schemas.codec import codec
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -146,17 +147,109 @@ def test_a_refusal_shows_no_password_and_no_query(url: str) -> None:
         ("http://x:/", "http://x/"),
         ("http://[::1]:80/", "http://[::1]/"),
         ("http://[::1]/", "http://[::1]/"),
-        ("http://x/?b=2&a=1", "http://x/?a=1&b=2"),
+        ("http://x/?b=2&a=1", "http://x/?b=2&a=1"),
         ("http://x/?a=", "http://x/?a="),
         ("http://x/#part", "http://x/"),
         (" http://x/ ", "http://x/"),
         ("http://x/ä b", "http://x/%C3%A4%20b"),
-        ("http://x/%7euser", "http://x/~user"),
+        ("http://x/%7euser", "http://x/%7euser"),
     ],
 )
 def test_one_form_of_a_url(url: str, canonical: str) -> None:
     """Spellings of one URL are one job. These forms are frozen: changing one makes known pages look new."""
     assert canonical_url(url) == canonical
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://x/p?id=2&id=1", "http://x/p?id=1&id=2"),
+        ("http://x/p?z=1&a=2&sig=H", "http://x/p?a=2&sig=H&z=1"),
+        ("http://x/index.pl?Action=Zoom;TicketID=7", "http://x/index.pl?Action=Zoom%3BTicketID%3D7"),
+        ("http://x/x%2By", "http://x/x+y"),
+        ("http://x/s?1800", "http://x/s?1800="),
+        ("http://x/s?", "http://x/s"),
+        ("http://x/a%2fb", "http://x/a%2Fb"),
+        ("http://x/a%2Fb", "http://x/a/b"),
+        ("http://x/~user", "http://x/%7Euser"),
+        ("http://x/a//b", "http://x/a/b"),
+        ("http://x/A", "http://x/a"),
+        ("http://x/a/", "http://x/a"),
+        ("http://x/?q=a+b", "http://x/?q=a%20b"),
+        ("http://x/?a=1&&b=2", "http://x/?a=1&b=2"),
+        ("http://x/?a=1&amp;b=2", "http://x/?a=1&b=2"),
+        ("http://straße.example/", "http://strasse.example/"),
+        ("http://x./", "http://x/"),
+        ("http://x:8080/", "http://x/"),
+        ("http://x/", "https://x/"),
+    ],
+)
+def test_what_a_server_may_tell_apart_is_two_jobs(one: str, other: str) -> None:
+    """Order, escapes, empty values: each is a request of its own, and what is requested is what was submitted."""
+    assert canonical_url(one) != canonical_url(other)
+
+
+@pytest.mark.parametrize(
+    ("submitted", "requested"),
+    [
+        ("http://straße.example/", "http://xn--strae-oqa.example/"),
+        ("http://MÜNCHEN.example/", "http://xn--mnchen-3ya.example/"),
+        ("http://日本語。jp/", "http://xn--wgv71a119e.jp/"),
+        ("http://☃.net/", "http://xn--n3h.net/"),
+        ("http://ex%41mple.com/", "http://example.com/"),
+        ("http://0x7f.1/", "http://127.0.0.1/"),
+        ("http://x/a/../b/./%2e%2e/c", "http://x/c"),
+        ("http://x\\a", "http://x/a"),
+        ("http://x/?q=ä&r='|^", "http://x/?q=%C3%A4&r=%27|^"),
+    ],
+)
+def test_addresses_are_read_as_browsers_read_them(submitted: str, requested: str) -> None:
+    """The WHATWG's URL standard, host names by IDNA 2008, not transitional."""
+    assert canonical_url(submitted) == requested
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://xn--a.example/", "host name"),
+        ("http://a b/", "host name"),
+        ("http://256.1.1.1/", "host name"),
+        ("http://x:4294967376/", "no port 4294967376"),
+        ("http://x:" + "9" * 5000 + "/", "no port"),
+        ("http://x:0/", "no port 0"),
+        ("http://x:٨٠/", "no number"),
+        ("http://" + "a" * 64 + ".example/", "longer than DNS"),
+        ("http://" + "ab." * 90 + "example/", "longer than DNS"),
+        ("http://a..b/", "empty label"),
+        ("http://x/\ud800", "UTF-8"),
+        ("http://x/" + "日" * 2000, "once it is encoded"),
+    ],
+)
+def test_addresses_that_no_resolver_takes_are_refused(url: str, says: str) -> None:
+    """IDNA errors, ports beyond 16 bits and names beyond DNS are bad input with a reason, not an unexpected error later."""
+    with pytest.raises(BadRecord, match=says):
+        canonical_url(url)
+
+
+def test_the_user_says_what_else_is_one_job() -> None:
+    """`identity` names arguments that don't count and lets go of their order; the same name twice keeps its order."""
+    rule = Identity(sort_query=True, ignore=("utm_*", "gclid"))
+    form = "http://x/p?a=2&id=2&id=1"
+    for url in (
+        "http://x/p?id=2&id=1&a=2",
+        "http://x/p?a=2&utm_source=m&id=2&gclid=9&id=1",
+        "http://x/p?utm%5Fid=1&" + form[11:],
+    ):
+        assert canonical_url(url, rule) == form
+    assert canonical_url("http://x/p?id=1&id=2&a=2", rule) != form
+    assert canonical_url("http://x/p?utm_source=m", rule) == "http://x/p"
+    assert canonical_url("http://x/p?b=1&a=2", Identity(ignore=("gclid",))) == "http://x/p?b=1&a=2"
+    assert canonical_url(form, rule) == form
+
+
+def test_a_scheme_in_capitals_is_a_url() -> None:
+    """A bare URL is known by its scheme, in any case."""
+    assert read_request(b"HTTPS://Shop.example/1", None).url == "HTTPS://Shop.example/1"
 
 
 URLS = st.builds(

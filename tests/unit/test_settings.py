@@ -50,7 +50,7 @@ def test_each_kind_is_read_from_its_text() -> None:
         SESSION_TIMEOUT="1m30s",
         MAX_PAGE_SIZE="20MB",
         MAX_IN_FLIGHT="7",
-        ALLOW_ADDRESSES="10.1.0.0/16, ::1",
+        ALLOW_ADDRESSES="10.1.0.0/16, ::1, Api.internal, straße.example",
         CLICKHOUSE_URL="http://clickhouse:8123/",
         DATA_DIR="/var/lib/scrapesaga",
     )
@@ -60,7 +60,12 @@ def test_each_kind_is_read_from_its_text() -> None:
     assert settings.session_timeout == timedelta(seconds=90)
     assert settings.max_page_size == 20_000_000
     assert settings.max_in_flight == 7
-    assert settings.allow_addresses == (ip_network("10.1.0.0/16"), ip_network("::1"))
+    assert settings.allow_addresses == (
+        ip_network("10.1.0.0/16"),
+        ip_network("::1"),
+        "Api.internal",
+        "straße.example",
+    )
     assert settings.clickhouse_url == "http://clickhouse:8123"
     assert settings.data_dir == Path("/var/lib/scrapesaga")
 
@@ -113,6 +118,12 @@ def test_an_unknown_variable_is_an_error_that_suggests_the_nearest() -> None:
     assert "did you mean SCRAPESAGA_BOOTSTRAP_SERVERS?" in problem_with(BOOTSTRAP_SERVER="kafka:9092")
     assert "did you mean SCRAPESAGA_SASL_PASSWORD_FILE?" in problem_with(SASL_PASSWORD_FIL="/run/x")
     assert "docs/settings.md" in problem_with(QQQ="1")
+
+
+def test_a_setting_that_is_gone_says_what_to_do() -> None:
+    """Whoever still sets it learns that it has no successor, instead of a guess at a name alike."""
+    problem = problem_with(TRANSPORT="fast")
+    assert problem == "SCRAPESAGA_TRANSPORT: there is one transport now, the one that was `fast`: unset it."
 
 
 def test_variables_of_others_are_left_alone() -> None:

@@ -100,13 +100,48 @@ def test_a_crash_loop_is_reported_once_with_the_end_of_the_log(tmp_path: Path) -
     assert reports[0].last_log_lines.splitlines()[-1] == "no such broker"
 
 
+def test_each_loss_and_return_is_told_at_once(tmp_path: Path) -> None:
+    """Whoever listens hears how a child ended, when it is started again, and that it runs; and may ask back."""
+    told: list[str] = []
+    listening: Supervisor = Supervisor(tell=lambda sentence: told.append(f"{sentence} [{len(listening.states())}]"))
+    supervisor = listening
+    try:
+        supervisor.start(python("one", SLEEPER, tmp_path))
+        os.kill(supervisor.pids()["one"], signal.SIGKILL)
+        wait_for(lambda: len(told) == 2, seconds=5, what="the news")
+    finally:
+        supervisor.stop_all()
+    assert told[0].startswith("one ended by SIGKILL after") and told[0].endswith("started again in 0.5 s [1]")
+    assert told[1].startswith("one runs again, pid ") and len(told) == 2
+
+
+def test_a_restart_brings_what_was_set_meanwhile(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A new environment holds from the next start on, whoever causes it; an unknown name is told what there is."""
+    code = f"import os, time; print(os.environ['ROLE'], flush=True); {SLEEPER}"
+    supervisor.start(python("one", code, tmp_path, ROLE="first"))
+    log = tmp_path / "one.log"
+    wait_for(lambda: log.read_text().split() == ["first"], what="the first start")
+    supervisor.replace_env("one", {"ROLE": "second"})
+    supervisor.restart("one")
+    wait_for(lambda: log.read_text().split() == ["first", "second"], what="the restart")
+    supervisor.replace_env("one", {"ROLE": "third"})
+    os.kill(supervisor.pids()["one"], signal.SIGKILL)
+    wait_for(lambda: log.read_text().split() == ["first", "second", "third"], what="the return")
+    for act in (supervisor.restart, lambda name: supervisor.replace_env(name, {})):
+        with pytest.raises(LocalError, match="no process named two; there are: one"):
+            act("two")
+
+
 def test_a_failing_callback_does_not_end_the_watch(tmp_path: Path) -> None:
     """An error in the report leaves the children watched."""
 
     def report(_state: ProcessState) -> None:
         raise ValueError("the terminal is gone")
 
-    supervisor = Supervisor(on_crash_loop=report, crash_loop_after=1)
+    def tell(_sentence: str) -> None:
+        raise BrokenPipeError
+
+    supervisor = Supervisor(on_crash_loop=report, tell=tell, crash_loop_after=1)
     try:
         supervisor.start(python("broken", "raise SystemExit(3)", tmp_path))
         wait_for(lambda: supervisor.states()["broken"].restarts >= 2, what="the second exit")

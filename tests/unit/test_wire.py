@@ -58,6 +58,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         origin=st.builds(Origin, st.integers(0, 10_000), COUNT),
         label=TEXT,
         trace=TEXT,
+        address=TEXT,
     ),
     st.builds(Succeeded, **WHERE, output=BYTES),
     st.builds(Failed, **WHERE, **WHY, retryable=st.booleans(), outcome_unknown=st.booleans()),
@@ -86,6 +87,7 @@ COMMAND_FIELDS = {
     "inputs": st.dictionaries(NAMES, BYTES),
     "output": BYTES,
     "trace": TEXT,
+    "address": TEXT,
 }
 COMMANDS = st.builds(StepCommand, **COMMAND_FIELDS)
 FLIGHTS = st.builds(InFlight, st.sampled_from(Action), st.integers(0, 1_000), COUNT, COUNT, COUNT)
@@ -124,6 +126,7 @@ SAGA_FIELDS = {
     "withdraws": st.booleans(),
     "operator_actions": st.lists(TEXT, max_size=3).map(tuple),
     "trace": TEXT,
+    "address": TEXT,
 }
 SAGAS = st.builds(Saga, **SAGA_FIELDS)
 

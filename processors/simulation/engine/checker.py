@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from processors.errors import BadRecord, ProtocolViolation
 from processors.kafka.producer import partition_for
+from processors.messages.dead_letters import source_of
 from processors.messages.wire import decode_command, decode_event, encode_command, encode_saga
 from processors.saga.commands import Note, StepCommand
 from processors.saga.events import Event, Failed, Reply, Resumed, ResumeMode, Succeeded
@@ -15,11 +16,11 @@ from processors.saga.plan import Plan
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Phase, Saga, idempotency_key
 from processors.saga_table.changelog import seq_of
-from processors.simulation.effects import EffectKind
 from processors.simulation.engine.environment import SimulatedEnvironment
 from processors.simulation.engine.kafka import Stored
 from processors.simulation.engine.step_models import Modelled
 from processors.simulation.engine.view import View
+from processors.simulation.rules.effects import EffectKind
 from processors.step_model import StepModel
 from topics.catalogue import Catalogue
 
@@ -57,7 +58,7 @@ class Checker:
         self._set_aside: dict[tuple[int, int], str] = {}
 
     def judge(self, jobs: tuple[str, ...]) -> None:
-        """Note every broken promise in the town."""
+        """Note every broken promise in the simulated environment."""
         self._read_states()
         self._read_commands()
         self._read_dead_letters()
@@ -117,10 +118,9 @@ class Checker:
         topic = self._catalogue.dead_letters
         for partition in range(topic.partitions):
             for letter in self._environment.broker.logs[topic.name, partition]:
-                about = dict(letter.headers)
-                if about["dead-letter-topic"].decode() == self._catalogue.events.name:
-                    place = int(about["dead-letter-partition"]), int(about["dead-letter-offset"])
-                    self._set_aside[place] = about["dead-letter-reason"].decode(errors="replace")
+                source = source_of(letter.headers)
+                if source is not None and source.topic == self._catalogue.events.name:
+                    self._set_aside[source.partition, source.offset] = source.reason
 
     def _decoded(self, record: Stored) -> Event | None:
         try:

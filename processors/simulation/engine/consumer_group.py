@@ -11,7 +11,7 @@ from processors.kafka.record import Batch
 from processors.saga_table.fencing import OwnershipLost
 from processors.saga_table.store import PartitionNotHeld
 from processors.simulation.engine.environment import SimulatedEnvironment
-from processors.simulation.engine.event_loop import Process
+from processors.simulation.engine.event_loop import SimulatedProcess
 from processors.simulation.engine.faults import EngineFault, Planned
 from processors.simulation.engine.kafka import START_S, Stored, Wire
 from processors.transport.offset_tracker import OffsetTracker
@@ -27,7 +27,7 @@ FEW_MEMBERS = 3
 STOPS = (DeliveryFailed, PartitionNotHeld, OwnershipLost)
 
 
-class Role(Protocol):
+class SimulatedRole(Protocol):
     """What a process does: the production code, given its simulated surroundings."""
 
     async def open(self) -> None:
@@ -43,7 +43,7 @@ class Role(Protocol):
         """What else runs for ever."""
 
 
-class Member(Process):
+class Member(SimulatedProcess):
     """One process of a group, with its way to Kafka and its clock."""
 
     def __init__(self, group: Group, name: str) -> None:
@@ -192,7 +192,7 @@ class Group:
     """The processes of one role, and which of them owns which partition."""
 
     def __init__(
-        self, environment: SimulatedEnvironment, name: str, topic: str, make_role: Callable[[Member], Role]
+        self, environment: SimulatedEnvironment, name: str, topic: str, make_role: Callable[[Member], SimulatedRole]
     ) -> None:
         self.environment = environment
         self.name = name
@@ -239,11 +239,6 @@ class Group:
             self._latest = max(self._latest, record.order)
 
     # --- processes come and go ------------------------------------------------------------------------------------
-
-    def working(self) -> Member | None:
-        """Return the process that owns the most, if one lives and isn't halted."""
-        able = [one for one in self.members if one.alive and not one.halted]
-        return max(able, key=lambda one: len(one.wanted), default=None)
 
     def lost(self, member: Member) -> None:
         """A process is dead: after a while somebody else gets its partitions."""

@@ -14,10 +14,10 @@ from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
-_process: ContextVar[Process | None] = ContextVar("process", default=None)
+_process: ContextVar[SimulatedProcess | None] = ContextVar("process", default=None)
 
 
-def current_process() -> Process:
+def current_process() -> SimulatedProcess:
     """Return the process that the running code belongs to."""
     process = _process.get()
     if process is None:
@@ -112,7 +112,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 @types.coroutine
 def _turns(
-    coroutine: Coroutine[Any, Any, Any], process: Process | None, running: dict[int, Coroutine[Any, Any, Any]]
+    coroutine: Coroutine[Any, Any, Any], process: SimulatedProcess | None, running: dict[int, Coroutine[Any, Any, Any]]
 ) -> Generator[Any, Any, Any]:
     """Run a coroutine, taking a turn of its process before each step."""
     error: BaseException | None = None
@@ -143,7 +143,7 @@ def _turns(
             error = thrown
 
 
-class Process:
+class SimulatedProcess:
     """Tasks that live, stand still and die together."""
 
     def __init__(self, loop: VirtualLoop, name: str) -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from processors.errors import BadRecord
 from processors.kafka.producer import Outgoing
+from processors.messages.dead_letters import source_of
 from processors.messages.wire import decode_command, decode_event, decode_saga_fields
 from processors.pipeline.pipeline import find_step, load_params
 from processors.pipeline.plan_store import PIPELINE_KEY, PLAN_KEY
@@ -229,8 +230,8 @@ def traced_record(record: Stored, catalogue: Catalogue, plan: Plan) -> str:
             at = [f", {flight['action'].lower()} {planned.name}" for planned, flight in flights if flight]
             return f"{where}  {job}: {state['phase']}, run {state['run']}, seq {state['seq']}{''.join(at)}"
         if record.topic == catalogue.dead_letters.name:
-            reason = dict(record.headers).get("dead-letter-reason", b"").decode(errors="replace")
-            return f"{where}  {job}: set aside: {reason}"
+            source = source_of(record.headers)
+            return f"{where}  {job}: set aside: {source.reason if source else ''}"
         if record.topic.endswith(".commands"):
             command = decode_command(record.value)
             return (

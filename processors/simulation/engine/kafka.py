@@ -12,7 +12,8 @@ from typing import NamedTuple
 from processors.errors import DeliveryFailed, RecordGone
 from processors.kafka.producer import Outgoing
 from processors.kafka.publish import publish
-from processors.simulation.engine.event_loop import Process, VirtualLoop
+from processors.kafka.record import Headers
+from processors.simulation.engine.event_loop import SimulatedProcess, VirtualLoop
 from processors.simulation.engine.faults import EngineFault
 from processors.step import Address
 from topics.catalogue import Catalogue
@@ -35,7 +36,7 @@ class Stored(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: Headers
     order: int
 
 
@@ -96,7 +97,7 @@ class Wire:
     real one is: it has to stop.
     """
 
-    def __init__(self, broker: Broker, process: Process, fault: Callable[[int], EngineFault | None]) -> None:
+    def __init__(self, broker: Broker, process: SimulatedProcess, fault: Callable[[int], EngineFault | None]) -> None:
         self._broker = broker
         self._process = process
         self._fault = fault

@@ -15,11 +15,11 @@ from processors.errors import PipelineError, RetryLater, StepFailed
 from processors.pipeline.pipeline import find_step
 from processors.saga.invariants import Effect
 from processors.saga.plan import Plan, StepPlan
-from processors.simulation import effects as kinds
-from processors.simulation.effects import EffectKind, EffectRefused, kind_of
-from processors.simulation.engine.event_loop import Process, current_process
+from processors.simulation.engine.event_loop import SimulatedProcess, current_process
 from processors.simulation.engine.faults import EngineFault, Planned
 from processors.simulation.engine.records import sample_record
+from processors.simulation.rules import effects as kinds
+from processors.simulation.rules.effects import EffectKind, EffectRefused, kind_of
 from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
 from processors.step_model import Network, StepModel
 
@@ -60,7 +60,7 @@ class SimulatedNetwork:
         self._latency = latency
         self._meets = meets
         self._strikes = strikes
-        self._acting: list[Process] = []
+        self._acting: list[SimulatedProcess] = []
 
     def under_way(self) -> bool:
         """Whether an attempt is at work in a process that lives."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from processors.saga.events import Event, Failed, Redriven, Reply, ResumeMode, Submitted, TimedOut
 from processors.saga.replies import failed
 from processors.saga.state import ENDED, Action, Phase
-from processors.simulation.effects import EffectKind, kind_of
+from processors.simulation.rules.effects import EffectKind, kind_of
 from processors.simulation.rules.faults import LIMIT_OF, RuleFault
 from processors.simulation.rules.values import Delivery, succeeded
 from processors.simulation.rules.world import RETRY_AFTER_MS, World
@@ -27,7 +27,7 @@ class Move(NamedTuple):
 SUBMIT = Move("submit")
 APPLY = Move("apply")
 WAKE_ZOMBIE = Move("wake_zombie")
-FIRE = Move("ring")
+FIRE = Move("fire_timer")
 
 
 def choices(world: World, *, ordinary: bool = False) -> list[Move]:
@@ -108,17 +108,17 @@ def _time(world: World, moves: list[Move], ordinary: bool) -> None:
         return
     if saga.phase in ENDED:
         if not ordinary and not world.pending and _left(world, RuleFault.FORGET):
-            moves.append(Move("ring", 0, RuleFault.FORGET))
+            moves.append(Move("fire_timer", 0, RuleFault.FORGET))
             if _left(world, RuleFault.EARLY_TIMER):
-                moves.append(Move("ring_early", 0, RuleFault.EARLY_TIMER))
+                moves.append(Move("fire_timer_early", 0, RuleFault.EARLY_TIMER))
         return
     if not world.pending:
         moves.append(FIRE)
     elif not ordinary and _left(world, RuleFault.TIMEOUT):
-        moves.append(Move("ring", 0, RuleFault.TIMEOUT))
+        moves.append(Move("fire_timer", 0, RuleFault.TIMEOUT))
     if not ordinary and _left(world, RuleFault.EARLY_TIMER):
         if world.now < saga.due_ms:
-            moves.append(Move("ring_early", 0, RuleFault.EARLY_TIMER))
+            moves.append(Move("fire_timer_early", 0, RuleFault.EARLY_TIMER))
         if saga.phase is Phase.RUNNING and world.now < saga.deadline_ms:
             moves.append(Move("run_out_of_time", 0, RuleFault.DEADLINE))
 

@@ -28,7 +28,7 @@ from processors.saga.invariants import Effect, EventRecord, Violation, check_dec
 from processors.saga.plan import Plan
 from processors.saga.protocol import Decision, advance, poisoned
 from processors.saga.state import ENDED, Action, Origin, Phase, Saga
-from processors.simulation.effects import (
+from processors.simulation.rules.effects import (
     EffectKind,
     EffectRefused,
     Effects,

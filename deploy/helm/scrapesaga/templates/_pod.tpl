@@ -60,6 +60,8 @@
 - secret: {name: {{ .existingSecret | quote }}, items: [{key: {{ .passwordKey | quote }}, path: clickhouse-password}]}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- if has .kind (list "intake" "step") }}
 {{- with .root.Values.schemaRegistry }}
 {{- if and .url .existingSecret }}
 - secret: {name: {{ .existingSecret | quote }}, items: [{key: {{ .passwordKey | quote }}, path: registry-password}]}

@@ -103,6 +103,8 @@
     {{- $_ := set $plain "CLICKHOUSE_DATABASE" $values.clickhouse.database -}}
     {{- if $values.clickhouse.existingSecret -}}{{- $_ := set $plain "CLICKHOUSE_PASSWORD_FILE" "/etc/scrapesaga/credentials/clickhouse-password" -}}{{- end -}}
   {{- end -}}
+{{- end -}}
+{{- if has .kind (list "intake" "step") -}}
   {{- $_ := set $plain "SCHEMA_REGISTRY_URL" $values.schemaRegistry.url -}}
   {{- if $values.schemaRegistry.url -}}
     {{- $_ := set $plain "SCHEMA_REGISTRY_USER" $values.schemaRegistry.user -}}
