@@ -17,9 +17,11 @@ URLS ?= 500
 SEEDS ?= 20000
 HISTORIES ?= 100000
 WALK ?= ci
+CASES ?= ../shared/cases
+CORPUS ?= ../shared/corpus
 KILLED ?= intake coordinator fetch parse enrich classify load notify broker
 
-.PHONY: docs tidy kafka-jars structure bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks test-cluster sim planted walk
+.PHONY: docs picture tidy kafka-jars structure bench chaos demo demo-kills test test-deploy test-broker test-all lint types imports check release-schemas chart clean image sbom locks test-cluster sim planted walk
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -41,7 +43,7 @@ chaos: $(STAMP)  ## break a whole engine under load, then judge it from outside:
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--least-kills $(KILLS))
 
 test: $(STAMP)  ## the fast tests: pure rules, simulated engines, damaged bytes, steps against real HTTP
-	$(BIN)/pytest -q -n auto tests/unit tests/sim tests/chaos tests/fuzz tests/golden
+	$(BIN)/pytest -q -n auto tests/unit tests/cases tests/sim tests/chaos tests/fuzz tests/golden
 
 sim: $(STAMP)  ## histories in which everything goes wrong, by seed; millions likewise: make sim SEEDS=2000000
 	$(BIN)/scrapesaga simulate examples/pipelines/shop-prices.yaml --seeds $(SEEDS) --every-fault
@@ -57,6 +59,9 @@ SITE ?= build/docs
 docs: $(STAMP)  ## the site of all pages, in build/docs/index.html: a broken link, anchor or diagram fails
 	$(BIN)/sphinx-build -q -E -W --keep-going -b html -c docs/site . $(SITE)
 
+picture: $(STAMP)  ## the README's picture of the demo, docs/images/demo.svg: runs the demo and draws what it printed
+	$(BIN)/python docs/site/picture.py
+
 test-deploy: $(STAMP)  ## chart and image: rendered, and checked against the engine's own settings
 	$(BIN)/pytest -q tests/deploy
 
@@ -68,6 +73,13 @@ chart: $(STAMP)  ## after a change of values.yaml or of the dashboard's panels: 
 WORKERS ?= 0
 test-broker: $(STAMP)  ## against a real Kafka and a real ClickHouse engine: make test-broker WORKERS=4 where there are cores
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup tests/broker
+
+.PHONY: cases extract
+cases: $(STAMP)  ## small inputs with what is right: the project's own tables, and those of CASES where it is there
+	$(if $(wildcard $(CASES)),CASES=$(CASES)) $(BIN)/pytest -q tests/cases
+
+extract: $(STAMP)  ## how well product pages are read, beside extruct: make extract CORPUS=folder
+	$(BIN)/python -m bench.extraction --pages $(CORPUS)/product-pages --prices $(CORPUS)/price-strings/prices.json --beside --gate
 
 test-all: test test-deploy test-broker  ## fast, chart and image, broker: in this order
 

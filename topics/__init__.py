@@ -1,1 +1,1 @@
-"""The topics that scrapesaga lives on: what they are, and how they get onto a broker."""
+"""The topics of scrapesaga: their declaration, and how they are created on a broker."""

@@ -1,6 +1,6 @@
-"""Puts the catalogue's topics onto a broker: plan, apply, verify; safe to repeat, safe when two do it at once.
+"""Creates the catalogue's topics on a broker: plan, apply, verify. Safe to repeat, also by two processes at once.
 
-Nothing here ever deletes a topic, or touches one that the catalogue doesn't declare.
+It never deletes a topic, and never changes a topic that the catalogue doesn't declare.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ def apply(catalogue: Catalogue, cluster: Cluster) -> list[Change]:
     """
     changed: list[Change] = []
     give_up = time.monotonic() + _SETTLED_WITHIN.total_seconds()
-    # Again until nothing differs: what was just changed is not at once seen, and others may be changing things too.
+    # Repeat until nothing differs: a change is not visible at once, and another process may change topics too.
     while differences := plan(catalogue, cluster):
         if any(isinstance(change, Refused) for change in differences):
             so_far = "Only a part" if changed else "Nothing"
-            raise _mismatch(differences, cluster, f"{so_far} was changed, as not all of it can be")
+            raise _mismatch(
+                differences, cluster, f"{so_far} was changed, because some differences can't be corrected in place"
+            )
         if time.monotonic() > give_up:
             raise _mismatch(differences, cluster, f"After {_SETTLED_WITHIN.seconds} s the topics are not as declared")
         _change(differences, cluster)
@@ -80,5 +82,5 @@ def _mismatch(differences: Sequence[Change], cluster: Cluster, what: str) -> Top
     # A wrong number of partitions is one mistake, and shows on every topic.
     mends = dict.fromkeys(f"  {mend(change, servers)}" for change in differences)
     refused = any(isinstance(change, Refused) for change in differences)
-    how = "To mend it:" if refused else "To mend it, run `scrapesaga topics apply`, or with Kafka's own tools:"
+    how = "To correct this:" if refused else "To correct this, run `scrapesaga topics apply`, or use Kafka's own tools:"
     return TopicsDiffer("\n".join([f"{what}, on Kafka at {servers}:", *problems, how, *mends]))

@@ -1,4 +1,4 @@
-"""Every topic on one screen: its key, its value, how long it is kept, and why it is there."""
+"""All topics: the key, the value, the retention and the purpose of each."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Retention:
 
 
 class Partitioning(StrEnum):
-    """What relies on the number of a topic's partitions, and so whether it may ever change."""
+    """Whether the number of partitions of a topic may change, and why."""
 
     BY_KEY = "by key"  # all records of a key in one partition, the same one in each topic that has this key
     SINGLE = "single"  # one order over all keys
@@ -61,7 +61,7 @@ class Partitioning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic as it has to be on the broker."""
+    """One topic as the engine needs it on the broker."""
 
     short_name: str
     name: str
@@ -86,18 +86,18 @@ class Topic:
 
     @property
     def max_message_bytes(self) -> int:
-        """The largest batch that the broker takes; a producer that sends one record more than this is refused."""
+        """The largest batch that the broker accepts."""
         return int(self.config["max.message.bytes"])
 
     @property
     def max_record_bytes(self) -> int:
-        """The largest record, with key and headers: what a batch of this record alone adds to it stays below the limit."""
+        """The largest record with its key and headers: a batch of this record alone stays below the limit."""
         return self.max_message_bytes - _BATCH_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All topics of one installation, in a stable order. Raises BadCatalogue for what no broker would take.
+    """All topics of one installation, in a stable order. Raises BadCatalogue for names and numbers that Kafka refuses.
 
     Topics keyed by job_id share `partitions`, so that a job's events, commands and state have the same partition.
     """
@@ -139,7 +139,7 @@ class Catalogue:
 
     @property
     def urls(self) -> Topic:
-        """Where users produce URLs to."""
+        """The URLs that users produce."""
         return self.topic("urls")
 
     @property
@@ -164,7 +164,7 @@ class Catalogue:
 
     @property
     def records(self) -> Topic:
-        """What users read."""
+        """The records that users read."""
         return self.topic("records")
 
     @property
@@ -174,7 +174,7 @@ class Catalogue:
 
     @property
     def dead_letters(self) -> Topic:
-        """Where records go that can't be understood."""
+        """Records that could not be used."""
         return self.topic("dead-letters")
 
 
@@ -191,24 +191,24 @@ def _table(c: Catalogue) -> Iterator[Topic]:
     yield topic("urls", free, "any", "ScrapeRequest, or JSON", _delete(keep.urls, _MESSAGE_BYTES),
                 "URLs to scrape: users produce here")  # fmt: skip
     yield topic("events", by_key, "job_id", "Event", _delete(keep.events, _MESSAGE_BYTES),
-                "all that the coordinator has to know about a saga, in one order")  # fmt: skip
+                "everything that the coordinator has to know about sagas, in one order")  # fmt: skip
     yield topic("sagas", by_key, "job_id", "SagaState", _compact(keep, _STATE_BYTES, 64 * _MIB),
-                "the state of each saga after each transition: changelog and status stream")  # fmt: skip
+                "the state of each saga after each transition: changelog and stream of states")  # fmt: skip
     yield topic("plans", single, "plan:<hash>, pipeline:<name>", "Plan", _compact(keep, _MESSAGE_BYTES, 16 * _MIB),
-                "resolved pipelines by hash, which sagas are pinned to, and the current hash of each")  # fmt: skip
+                "resolved pipelines by hash (a saga is pinned to one), and the current hash of each pipeline")  # fmt: skip
     for step in c.steps:
         yield topic(f"{step}.commands", by_key, "job_id", "StepCommand", _delete(keep.commands, _STATE_BYTES),
-                    f"what the step {step} has to do: Execute, Compensate and Confirm, in order")  # fmt: skip
+                    f"the commands of the step {step}: Execute, Compensate and Confirm, in order")  # fmt: skip
         yield topic(f"{step}.results", by_key, "job_id", "StepResult", _delete(keep.results, _MESSAGE_BYTES),
-                    f"what became of each attempt of the step {step}: an audit trail that none waits for")  # fmt: skip
+                    f"the result of each attempt of the step {step}: an audit trail; the engine does not read it")  # fmt: skip
     yield topic("pages", by_key, "job_id:run:step", "the page, zstd", _compact_and_delete(keep, page_bytes, 256 * _MIB),
-                "archived pages, named by claim checks; a tombstone when compensated")  # fmt: skip
+                "archived pages; claim checks refer to them; a tombstone when compensated")  # fmt: skip
     yield topic("records", by_key, "job_id or business key", "a record", _compact(keep, _STATE_BYTES, 64 * _MIB),
                 "the records of completed sagas: users read here; a tombstone when compensated")  # fmt: skip
     yield topic("spend", single, "job_id:run:step", "SpendEntry", _compact(keep, _MESSAGE_BYTES, 16 * _MIB),
-                "ledger of paid calls; its order decides what fits under a cap")  # fmt: skip
+                "ledger of paid calls; its order decides which calls fit under a cap")  # fmt: skip
     yield topic("dead-letters", free, "the original", "the original", _delete(keep.dead_letters, page_bytes),
-                "records that can't be understood; headers say where from and why")  # fmt: skip
+                "records that could not be used; headers give the source and the reason")  # fmt: skip
 
 
 def _delete(retention: timedelta, max_bytes: int) -> _Config:

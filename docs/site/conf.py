@@ -26,7 +26,7 @@ root_doc = "README"
 source_suffix = {".md": "markdown"}
 include_patterns = [
   "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/**.md",
-  "deploy/helm/scrapesaga/README.md", "deploy/cluster/README.md", "examples/plugin_step/README.md",
+  "deploy/helm/scrapesaga/README.md", "deploy/cluster/README.md", "examples/*/README.md",
 ]  # fmt: skip
 
 # Anchors as GitHub makes them of headings, so that a link works in both.

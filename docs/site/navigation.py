@@ -13,12 +13,19 @@ CHAPTERS = {
     "Run it": (
         "deploy/helm/scrapesaga/README",
         "docs/operations",
+        "docs/roles",
         "docs/cli",
         "docs/settings",
         "docs/image",
         "deploy/cluster/README",
     ),
-    "Build on it": ("docs/custom-steps", "examples/plugin_step/README", "docs/topics"),
+    "Build on it": (
+        "docs/custom-steps",
+        "examples/plugin_step/README",
+        "docs/custom-roles",
+        "examples/plugin_role/README",
+        "docs/topics",
+    ),
     "Trust it": ("docs/verification", "docs/audit", "docs/threat-model", "docs/performance", "SECURITY"),
     "Change it": ("CONTRIBUTING", "docs/decisions/index", "CHANGELOG"),
 }

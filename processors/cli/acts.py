@@ -12,9 +12,11 @@ from processors.cli.jobs import AsJson, JobId
 if TYPE_CHECKING:
     from processors.operations.queries import JobState
 
-Reason = Annotated[str, typer.Option(help="Why; kept with the job.")]
+Reason = Annotated[str, typer.Option(help="The reason; it is kept with the job.")]
 Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the coordinator's answer.", metavar="SECONDS")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Return once Kafka has the request, unanswered.")]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Return when Kafka has the request; do not wait for the answer.")
+]
 
 # As operator_requests.WAIT_S, which isn't imported for it.
 WAIT_S = 30.0
@@ -28,7 +30,7 @@ def cancel(
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop a job, and undo what it did or may have done."""
+    """Stop a job, and undo every step that ran or may have run."""
     from processors.operations import operator_requests as requests
 
     context: Context = ctx.obj
@@ -40,13 +42,13 @@ def cancel(
 def resume(
     ctx: typer.Context,
     job: JobId,
-    skip: Annotated[bool, typer.Option("--skip", help="Leave undone what can't be undone, and go on.")] = False,
+    skip: Annotated[bool, typer.Option("--skip", help="Skip the command that the job is parked on.")] = False,
     reason: Reason = "",
     wait: Wait = WAIT_S,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a parked job go on: try its command again, or --skip it."""
+    """Continue a parked job: repeat the command that it is parked on, or --skip it."""
     if skip and not reason:
         raise typer.BadParameter("--skip needs a --reason: it is kept with the job", param_hint="--reason")
     from processors.operations import operator_requests as requests
@@ -61,13 +63,13 @@ def resume(
 def redrive(
     ctx: typer.Context,
     job: JobId,
-    from_step: Annotated[str, typer.Option("--from", help="First step to run again.", metavar="STEP")],
+    from_step: Annotated[str, typer.Option("--from", help="The first step to run again.", metavar="STEP")],
     reason: Reason = "",
     wait: Wait = WAIT_S,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a finished job again from a step on, by the current plan, with the results of the steps before it."""
+    """Run an ended job again from a step, with the current plan. It reuses the results of earlier steps."""
     from processors.operations import operator_requests as requests
 
     context: Context = ctx.obj

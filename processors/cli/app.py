@@ -1,4 +1,4 @@
-"""All commands by name, and what becomes of their errors."""
+"""All commands by name, and how their errors end a command."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog=EPILOG,
-    help="scrapesaga: scraping pipelines on Kafka in which every step can be undone, and nothing is lost.",
+    help="scrapesaga runs scraping pipelines as sagas on Kafka: every step can be undone, and no URL is lost.",
 )
 
 
@@ -70,7 +70,7 @@ def root(ctx: typer.Context) -> None:
     ctx.obj = Context()
 
 
-_LOOK, _MEND, _RUN = "Submit and look", "Step in", "Set up and run"
+_LOOK, _MEND, _RUN = "Submit and inspect", "Intervene", "Set up and run"
 app.command(rich_help_panel=_LOOK, epilog=EPILOG)(submit)
 app.command(rich_help_panel=_LOOK, epilog=EPILOG)(jobs.status)
 app.command("list", rich_help_panel=_LOOK, epilog=EPILOG)(jobs.list_jobs)

@@ -35,8 +35,8 @@ class AuditGroup(TyperGroup):
 audit = typer.Typer(
     cls=AuditGroup,
     no_args_is_help=True,
-    help="The history of a job (`audit JOB`), the proof that the log explains every state (`audit verify`), the promises "
-    "of a running engine (`audit --follow`), and what became of each batch (`audit conservation`).",
+    help="Print the history of a job (`audit JOB`), check every state against the events (`audit verify`), check a "
+    "running engine (`audit --follow`), or account for every job of a batch (`audit conservation`).",
 )
 audit.command("follow", epilog=EPILOG)(live.follow)
 audit.command("conservation", epilog=EPILOG)(live.conservation)
@@ -48,11 +48,11 @@ def audit_job(
     job: Annotated[str, typer.Argument(help="The job's id.", metavar="JOB")],
     since: Annotated[
         str,
-        typer.Option(help="How far back: 30d, or an ISO time; by default to the beginning of its first run."),
+        typer.Option(help="Start at this time: 30d ago, or an ISO time; by default at the start of its first run."),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a record.")] = False,
 ) -> None:
-    """Print every record of a job on every topic, in the order of time."""
+    """Print every record of a job on every topic, in order of time."""
     from processors.cli import show
     from processors.operations.job_history import history
     from processors.operations.replays import read_moment
@@ -71,7 +71,7 @@ def audit_verify(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="The counts and divergences as one JSON object.")] = False,
 ) -> None:
-    """Fold the events, and compare every state and command byte for byte: 4 if one differs."""
+    """Compute every state and command from the events, and compare them byte for byte. Ends with 4 if one differs."""
     from processors.operations.verification import verify
 
     context: Context = ctx.obj
@@ -97,4 +97,4 @@ def audit_verify(
     if found.divergences:
         typer.echo(f"first divergence: {found.divergences[0]}", err=True)
         raise typer.Exit(Exit.DIVERGED)
-    typer.echo("every state and command follows from the log", err=True)
+    typer.echo("every state and command follows from the events", err=True)

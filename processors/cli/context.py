@@ -55,7 +55,7 @@ def check_engine(environ: Mapping[str, str], settings: Settings) -> None:
         # A Kafka of somebody else's may well be there without the engine.
         password = environment(environ).get("SCRAPESAGA_SASL_PASSWORD_FILE", "")
         if Path(password).parent == folder / "kafka" and holder_of(folder) is None:
-            raise LocalError(f"The engine of {folder} isn't running: start it with `scrapesaga up`.")
+            raise LocalError(f"The engine in {folder} isn't running: start it with `scrapesaga up`.")
     elif not _answers(settings.bootstrap_servers):
         raise LocalError(
             f"No engine here: there is no {folder / ADDRESSES}, and nothing listens at {settings.bootstrap_servers}. Go to "
@@ -114,7 +114,7 @@ class Context:
 
 
 def user_name() -> str:
-    """Return who asks, for the record of manual acts."""
+    """Return who asks, for the record of operator actions."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

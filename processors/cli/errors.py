@@ -25,7 +25,7 @@ OURS = (ScrapesagaError, TopicsError, LocalError, KafkaException)
 
 
 def exit_code(error: BaseException) -> Exit:
-    """Return how a command ends that raised one of OURS."""
+    """Return the exit code for an error of OURS."""
     if isinstance(error, Unanswered):
         return Exit.UNANSWERED
     unusable = (ConfigurationError, TopicsError, LocalError, KafkaException, ReadFailed)
@@ -33,7 +33,7 @@ def exit_code(error: BaseException) -> Exit:
 
 
 def explain(error: BaseException, client: Mapping[str, str] | None) -> str:
-    """Return the message of one of OURS, with what to do; `client` is how Kafka was to be reached, if that is known."""
+    """Return the message of one of OURS, with what to do; `client` are the settings of the Kafka client, if known."""
     if not isinstance(error, KafkaException):
         return str(error)
     if client is not None:

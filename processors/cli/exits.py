@@ -17,7 +17,7 @@ class Exit(IntEnum):
 
 
 EPILOG = (
-    "Exit codes: 0 done; 1 not found, or something of what was given is wrong; 2 wrong usage; "
-    "3 Kafka can't be reached, or a setting is wrong; 4 the audit diverged, or a verdict failed; "
+    "Exit codes: 0 success; 1 not found, or an input was refused; 2 wrong usage; "
+    "3 Kafka can't be reached, or a setting is wrong; 4 an audit or a verdict found a violation; "
     "5 no coordinator answered in time; 130 interrupted."
 )

@@ -27,14 +27,14 @@ class PhaseName(StrEnum):
 
 
 JobId = Annotated[str, typer.Argument(help="The job's id.", metavar="JOB", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 Label = Annotated[str | None, typer.Option(help="Only jobs with this label.")]
-Phases = Annotated[list[PhaseName] | None, typer.Option("--phase", help="Only in this phase; may be repeated.")]
+Phases = Annotated[list[PhaseName] | None, typer.Option("--phase", help="Only jobs in this phase; may be repeated.")]
 Pipeline = Annotated[str | None, typer.Option(help="Only jobs of this pipeline.")]
 
 
 def status(ctx: typer.Context, job: JobId, as_json: AsJson = False) -> None:
-    """Show where a job is: its phase, each step, and why."""
+    """Show the state of a job: its phase, each step, and the reason."""
     from processors.cli import show
     from processors.operations import queries
 
@@ -66,14 +66,16 @@ def list_jobs(
     phase: Phases = None,
     label: Label = None,
     pipeline: Pipeline = None,
-    since: Annotated[str | None, typer.Option(help="Only jobs that changed since: 2h, or an ISO time.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest changed first.")] = 50,
+    since: Annotated[
+        str | None, typer.Option(help="Only jobs that changed since this time: 2h ago, or an ISO time.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number of jobs to show.")] = 50,
     after: Annotated[
-        str | None, typer.Option(help="Go on behind a page: the cursor that it ended with.", metavar="CURSOR")
+        str | None, typer.Option(help="Continue after a page: the cursor at its end.", metavar="CURSOR")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, the latest changed first."""
+    """List jobs. The job that changed last comes first."""
     wanted = job_filter(phase, label, pipeline, since)
     from processors.cli import show
     from processors.operations import queries
@@ -93,14 +95,16 @@ def list_jobs(
 
 def watch(
     ctx: typer.Context,
-    job: Annotated[str | None, typer.Argument(help="Only this job, until it ends.", metavar="JOB")] = None,
+    job: Annotated[str | None, typer.Argument(help="Watch only this job, until it ends.", metavar="JOB")] = None,
     phase: Phases = None,
     label: Label = None,
     pipeline: Pipeline = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long; else at Ctrl-C.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Stop after this many seconds; without it, at Ctrl-C.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print each change of state as it happens; of one job, until it ends."""
+    """Print each change of state as it happens, of all jobs or of one job until it ends."""
     wanted = job_filter(phase, label, pipeline, None)
     from processors.cli import show
     from processors.operations import queries

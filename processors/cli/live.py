@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 def follow(
     ctx: typer.Context,
-    since: Annotated[str, typer.Option(help="Duration ago, or ISO time; all that is there by default.")] = "",
-    seconds: Annotated[str, typer.Option("--for", help="End after this duration.", metavar="DURATION")] = "",
-    to_end: Annotated[bool, typer.Option("--to-end", help="End once all that lies there by now was judged.")] = False,
+    since: Annotated[
+        str, typer.Option(help="Start at this time: 2h ago, or an ISO time; by default at the first record.")
+    ] = "",
+    seconds: Annotated[str, typer.Option("--for", help="Stop after this duration.", metavar="DURATION")] = "",
+    to_end: Annotated[bool, typer.Option("--to-end", help="Stop when all records that exist now are checked.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="JSON, one object a broken promise and one at the end.")
+        bool, typer.Option("--json", help="Print JSON, one object per violation and one at the end.")
     ] = False,
 ) -> None:
-    """Judge the topics while the engine runs: 4 if a promise was broken when it ends, by Ctrl-C or by itself."""
+    """Check the topics while the engine runs, until Ctrl-C. Ends with 4 if it found a violation."""
     import asyncio
     import signal
     import threading
@@ -52,7 +54,8 @@ def follow(
         async for one in audit(engine, since_ms=since_ms, to_end=to_end, seconds=limit_s, ended=ended):
             if isinstance(one, AuditStatus):
                 if last is None and since_ms:
-                    typer.echo(f"{one.taken_over} sagas in flight were taken over at their last state", err=True)
+                    taken_over = f"{one.taken_over} sagas in flight"
+                    typer.echo(f"{taken_over}: the audit starts from their last state before --since", err=True)
                 elif last is not None and not as_json:
                     typer.echo(_status(one), err=True)
                 last = one
@@ -72,17 +75,17 @@ def follow(
 def _status(one: AuditStatus) -> str:
     states = ", ".join(f"{number} {name}" for name, number in one.states.items() if number)
     return (
-        f"{one.events} events judged, {one.lag} to read, {one.unjudged} records beyond judgement, "
-        f"{sum(one.violations.values())} promises broken: {states}"
+        f"{one.events} events checked, {one.lag} to read, {one.unjudged} records not checked, "
+        f"{sum(one.violations.values())} violations: {states}"
     )
 
 
 def conservation(
     ctx: typer.Context,
-    label: Annotated[str | None, typer.Option(help="Only jobs of this batch; all batches by default.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a batch.")] = False,
+    label: Annotated[str | None, typer.Option(help="Only jobs with this label; by default all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per batch.")] = False,
 ) -> None:
-    """Say for each batch what became of every job that was accepted: 4 if one is nowhere."""
+    """Account for every accepted job of each batch. Ends with 4 if a job is nowhere."""
     from processors.cli import show
     from processors.operations.conservation import conservation as count
 

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
 
 def replay(
     ctx: typer.Context,
-    begin: Annotated[str, typer.Option("--from", help="Offset, duration ago, or ISO time.", metavar="TIME|OFFSET")],
-    topic: Annotated[str, typer.Option(help="Topic, with or without the prefix.")] = "events",
+    begin: Annotated[
+        str,
+        typer.Option(
+            "--from", help="Where to start: an offset, a duration ago, or an ISO time.", metavar="TIME|OFFSET"
+        ),
+    ],
+    topic: Annotated[str, typer.Option(help="The topic, with or without its prefix.")] = "events",
     job: Annotated[str | None, typer.Option(help="Only records of this job.")] = None,
     label: Annotated[str | None, typer.Option(help="Only records of jobs with this label.")] = None,
-    to_topic: Annotated[str | None, typer.Option(help="Produce the records there: key, value, headers.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a record.")] = False,
+    to_topic: Annotated[
+        str | None, typer.Option(help="Produce the records to this topic, with key, value and headers.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per record.")] = False,
 ) -> None:
-    """Read a topic from a point on to its present end, and print it or produce it to another topic."""
+    """Read a topic from a point to its current end. Print the records, or produce them to another topic."""
     from processors.cli import show
     from processors.operations import replays
 
@@ -31,9 +38,9 @@ def replay(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--from") from error
     if job is not None and label is not None:
-        raise typer.BadParameter("goes not with --job: a job has one label", param_hint="--label")
+        raise typer.BadParameter("can't be used with --job: a job has one label", param_hint="--label")
     if to_topic is not None and as_json:
-        raise typer.BadParameter("print as JSON, or produce to a topic: not both", param_hint="--json")
+        raise typer.BadParameter("can't be used with --to-topic", param_hint="--json")
     wanted = replays.Replay(topic, start, job, label, to_topic)
 
     async def read(engine: Engine) -> int:

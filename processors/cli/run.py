@@ -10,7 +10,7 @@ import typer
 
 from processors.cli.context import DATA_DIR, DEFAULT_DATA_DIR, Context
 
-DataDir = Annotated[Path, typer.Option(envvar=DATA_DIR, help="Folder of everything local; kept between runs.")]
+DataDir = Annotated[Path, typer.Option(envvar=DATA_DIR, help="Folder of the local engine; kept between runs.")]
 _DEFAULT_DIR = Path(DEFAULT_DATA_DIR)
 
 
@@ -19,12 +19,12 @@ def worker(
     roles: Annotated[
         list[str],
         typer.Argument(
-            help="intake, coordinator, auditor, a step's name, or a plugin's role; see `scrapesaga roles`.",
+            help="intake, coordinator, auditor, the name of a step, or a role of a plugin; see `scrapesaga roles`.",
             metavar="ROLE",
         ),
     ],
 ) -> None:
-    """Play roles of the engine in one process until SIGTERM. Settings come from SCRAPESAGA_* variables."""
+    """Run roles of the engine in one process until SIGTERM. Settings come from SCRAPESAGA_* variables."""
     # Faust is imported only where it is used: looking at a job must not take a second longer for it.
     from processors.process.process import run_roles
 
@@ -33,9 +33,9 @@ def worker(
 
 
 def roles(
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
-    """List the roles that `worker` can play: what each reads, writes, and scales by. <step> is a step's name."""
+    """List the roles that `worker` can run: what each reads, writes and scales by. <step> is the name of a step."""
     from rich.table import Table
 
     from processors.cli import show
@@ -61,7 +61,9 @@ def make_folder(data_dir: Path) -> None:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LocalError(f"{data_dir} can't be made ({error.strerror}); name another folder by --data-dir") from error
+        raise LocalError(
+            f"{data_dir} can't be created ({error.strerror}); give another folder with --data-dir"
+        ) from error
 
 
 def up(
@@ -69,19 +71,17 @@ def up(
     pipelines: Annotated[
         list[Path] | None, typer.Option(exists=True, help="Pipeline file or folder; may be repeated.")
     ] = None,
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(help="A Kafka of your own, instead of one started here.")
-    ] = None,
-    clickhouse_url: Annotated[str | None, typer.Option(help="A ClickHouse of your own, likewise.")] = None,
+    bootstrap_servers: Annotated[str | None, typer.Option(help="Use this Kafka instead of starting one.")] = None,
+    clickhouse_url: Annotated[str | None, typer.Option(help="Use this ClickHouse instead of starting one.")] = None,
     processes: Annotated[
         str,
         typer.Option(
-            help="Which roles share a process: each (none), one (all of them), or for example "
-            "intake+coordinator,fetch+parse; auditor and roles of plugins run where they are named."
+            help="Which roles share a process: each (no roles), one (all roles), or for example "
+            "intake+coordinator,fetch+parse. The auditor and roles of plugins run only if you name them here."
         ),
     ] = "each",
     detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Run it in the background; return once everything is up.")
+        bool, typer.Option("--detach", "-d", help="Run in the background; return when everything is up.")
     ] = False,
 ) -> None:
     """Run the whole engine on this machine until Ctrl-C or `down`: Kafka, ClickHouse and every role.
@@ -91,7 +91,7 @@ def up(
     named = os.environ.get("SCRAPESAGA_PIPELINES", "")
     places = pipelines or [Path(one.strip()) for one in named.split(",") if one.strip()]
     if not places:
-        raise typer.BadParameter("name a pipeline file, or set SCRAPESAGA_PIPELINES", param_hint="--pipelines")
+        raise typer.BadParameter("give a pipeline file, or set SCRAPESAGA_PIPELINES", param_hint="--pipelines")
     make_folder(data_dir)
     if detach:
         from processors.local.background import up_detached
@@ -113,7 +113,7 @@ def up(
 
 
 def down(data_dir: DataDir = _DEFAULT_DIR) -> None:
-    """Stop the engine that `up` runs in this folder, in the background or in another terminal; its data stays."""
+    """Stop the engine that `up` runs in this folder, in the background or in another terminal. Its data stays."""
     from processors.local.background import down as stop
 
     typer.echo(f"stopped, pid {stop(data_dir)}.")
@@ -121,13 +121,13 @@ def down(data_dir: DataDir = _DEFAULT_DIR) -> None:
 
 def logs(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Roles, kafka, clickhouse or up; all if none is named.", metavar="NAME")
+        list[str] | None, typer.Argument(help="Roles, kafka, clickhouse or up; by default all.", metavar="NAME")
     ] = None,
     data_dir: DataDir = _DEFAULT_DIR,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines of each.")] = 10,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is added, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Number of last lines to show of each.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines as they come, until Ctrl-C.")] = False,
 ) -> None:
-    """Show what the roles and servers of this folder's engine have to say."""
+    """Show the logs of the roles and servers of the engine in this folder."""
     from processors.local.background import ends, followed, log_files
 
     found = log_files(data_dir, names or ())
@@ -141,20 +141,24 @@ def logs(
 
 def demo(
     data_dir: DataDir = _DEFAULT_DIR,
-    urls: Annotated[int, typer.Option(min=1, help="Product pages to scrape.")] = 300,
-    fault_rate: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of answers that fail.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="Same seed, same shop and same faults.")] = 1,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the data in place after a clean verdict too.")] = False,
+    urls: Annotated[int, typer.Option(min=1, help="Number of product pages to scrape.")] = 300,
+    fault_rate: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the answers of shop and API that fail.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same shop and the same faults.")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the data, also if the verdict is clean.")] = False,
     kill: Annotated[
         list[str] | None,
-        typer.Option(help="kill -9 this in the middle: a role, broker or clickhouse; may be repeated.", metavar="ROLE"),
+        typer.Option(
+            help="Kill this with kill -9 in the middle: a role, broker or clickhouse; may be repeated.", metavar="ROLE"
+        ),
     ] = None,
     late_charges: Annotated[
         bool,
-        typer.Option("--late-charges", help="Let the paid API charge some calls after they were cancelled in vain."),
+        typer.Option("--late-charges", help="The paid API charges some calls after their cancellation found nothing."),
     ] = False,
 ) -> None:
-    """Scrape a sample shop with failures all along, and judge the result from outside: 4 if it isn't clean."""
+    """Scrape a sample shop while requests fail, and check the result from outside. Ends with 4 if the check fails."""
     from processors.demo.demo import run_demo
 
     make_folder(data_dir)

@@ -1,4 +1,4 @@
-"""`scrapesaga topics ... | pipeline ...`: what has to be right before anything runs."""
+"""`scrapesaga topics ... | pipeline ...`: checks before anything runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from topics.catalogue import Catalogue
     from topics.changes import Change
 
-topics = typer.Typer(no_args_is_help=True, help="The engine's topics on Kafka.")
-pipeline = typer.Typer(no_args_is_help=True, help="Pipelines: check them, and see what they mean.")
+topics = typer.Typer(no_args_is_help=True, help="Plan, create and check the topics of the engine.")
+pipeline = typer.Typer(no_args_is_help=True, help="Check pipelines, and show their plans and steps.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
-Files = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of them.", metavar="FILE")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+Files = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders with pipeline files.", metavar="FILE")]
 
 
 @topics.command("plan")
@@ -47,7 +47,7 @@ def topics_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @topics.command("apply")
 def topics_apply(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Make the topics as they have to be. Deletes nothing; safe to repeat."""
+    """Create the missing topics and correct the others. Deletes nothing; safe to repeat."""
     from processors.process.provisioning import apply_topics
     from topics.changes import explain
 
@@ -55,17 +55,19 @@ def topics_apply(ctx: typer.Context, as_json: AsJson = False) -> None:
     context.check()
     changed = apply_topics(context.settings, wanted(context))
     for change in changed:
-        typer.echo(_difference(context, change) if as_json else f"mended: {explain(change)}")
+        typer.echo(_difference(context, change) if as_json else f"corrected: {explain(change)}")
     typer.echo(f"{len(changed)} changed; the topics are as declared", err=True)
 
 
 @topics.command("verify")
 def topics_verify(
     ctx: typer.Context,
-    wait: Annotated[str, typer.Option(help="How long to wait until they are, such as 5m.", metavar="DURATION")] = "0s",
+    wait: Annotated[
+        str, typer.Option(help="How long to wait until the topics match, such as 5m.", metavar="DURATION")
+    ] = "0s",
     as_json: AsJson = False,
 ) -> None:
-    """Say whether the topics are as they have to be; else each difference with what mends it, and end with 3."""
+    """Check the topics against the catalogue. Prints each difference with its fix, and ends with 3 if there is one."""
     from processors.durations import parse_duration
     from processors.process.provisioning import plan_topics, verify_topics, wait_for_topics
 
@@ -77,7 +79,9 @@ def topics_verify(
     if not patience:
         context.check()
     if patience:
-        wait_for_topics(context.settings, wanted(context), patience, lambda why: typer.echo(f"waits: {why}", err=True))
+        wait_for_topics(
+            context.settings, wanted(context), patience, lambda why: typer.echo(f"waiting: {why}", err=True)
+        )
     elif as_json and (found := plan_topics(context.settings, wanted(context))):
         for change in found:
             typer.echo(_difference(context, change))
@@ -96,7 +100,7 @@ def _difference(context: Context, change: Change) -> str:
 
 
 class Format(StrEnum):
-    """In whose words the topics are told."""
+    """The format of `topics export`."""
 
     STRIMZI = "strimzi"
     JSON = "json"
@@ -112,10 +116,10 @@ def topics_export(
     cluster: Annotated[str, typer.Option(help="Name of the Strimzi cluster; needed for --format strimzi.")] = "",
     namespace: Annotated[str, typer.Option(help="Namespace of the manifests.")] = "",
     api_version: Annotated[
-        str, typer.Option(help="Strimzi before 0.49 needs kafka.strimzi.io/v1beta2.")
+        str, typer.Option(help="API version of the manifests; Strimzi before 0.49 needs kafka.strimzi.io/v1beta2.")
     ] = "kafka.strimzi.io/v1",
 ) -> None:
-    """Write the topics that the settings and pipelines ask for, for tools that make them. Asks no Kafka."""
+    """Print the topics that the settings and pipelines need, for other tools to create. Does not connect to Kafka."""
     import yaml
 
     from topics import export
@@ -124,7 +128,7 @@ def topics_export(
     match style:
         case Format.STRIMZI:
             if not cluster:
-                raise typer.BadParameter("name the Strimzi cluster that is to have the topics", param_hint="--cluster")
+                raise typer.BadParameter("give the name of the Strimzi cluster", param_hint="--cluster")
             manifests = export.strimzi(catalogue, cluster=cluster, namespace=namespace, api_version=api_version)
             typer.echo(yaml.safe_dump_all(manifests, sort_keys=False, explicit_start=True), nl=False)
         case Format.JSON:
@@ -149,7 +153,7 @@ def wanted(context: Context) -> Catalogue:
 
 @pipeline.command("lint")
 def lint(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
-    """Check pipelines; name the file, the step and the key of what is wrong."""
+    """Check pipelines. A mistake is reported with its file, step and key."""
     from processors.cli import show
     from processors.errors import PipelineError
     from processors.pipeline.pipeline import read_pipeline
@@ -176,7 +180,7 @@ def lint(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
 
 @pipeline.command("plan")
 def resolved(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
-    """Show what a pipeline resolves to: every default written out, and its hash."""
+    """Show the plan of a pipeline: all parameters with their defaults, and the hash."""
     import msgspec
 
     from processors.pipeline.pipeline import read_pipelines
@@ -191,7 +195,7 @@ def resolved(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
 
 @pipeline.command("steps")
 def steps(as_json: AsJson = False) -> None:
-    """List the steps that are installed, and what `use:` calls them."""
+    """List the installed steps by their `use:` names."""
     from rich.table import Table
 
     from processors.cli import show

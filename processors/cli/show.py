@@ -106,6 +106,7 @@ def print_job(out: Console, state: Mapping[str, Any], names: tuple[str, ...]) ->
     out.print(f"[bold]{escape(state['job_id'])}[/bold]  {phase(state)}  run {state['run']}  seq {state['seq']}")
     rows = [
         ("url", state["url"]),
+        ("address", state["address"]),
         ("pipeline", f"{state['pipeline']} (plan {state['plan_hash']})"),
         ("label", state["label"]),
         ("at", under_way(state, names)),

@@ -1,4 +1,4 @@
-"""`scrapesaga spend`: what was spent, and an end to entries that no saga needs any more."""
+"""`scrapesaga spend`: show the ledger of paid calls, and remove entries that no saga needs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from processors.cli.context import Context
 if TYPE_CHECKING:
     from processors.operations.engine import Engine
 
-spend = typer.Typer(no_args_is_help=True, help="The ledger of paid calls.")
+spend = typer.Typer(no_args_is_help=True, help="Show and prune the ledger of paid calls.")
 
 
 @spend.command("show")
 def show_spend(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a line.")] = False
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
-    """Show for each pipeline what was spent or is reserved, and how many entries say so."""
+    """Show for each pipeline the money spent or reserved, and the number of entries."""
     from processors.cli import show
     from processors.operations import spending
 
@@ -34,15 +35,17 @@ def show_spend(
 @spend.command("forget")
 def forget(
     ctx: typer.Context,
-    older_than: Annotated[str, typer.Option(help="Age of their last change, for example 90d.", metavar="AGE")],
+    older_than: Annotated[
+        str, typer.Option(help="Remove entries that did not change for this long, such as 90d.", metavar="AGE")
+    ],
     give_back: Annotated[
-        bool, typer.Option("--give-back", help="Take their cost out of the sum too: the cap has room again.")
+        bool, typer.Option("--give-back", help="Subtract their cost from the sum too: the cap has room again.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be forgotten.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
 ) -> None:
-    """Forget old entries whose sagas are forgotten. What they cost stays in the sum, unless --give-back.
+    """Remove old entries whose sagas are forgotten. Their cost stays in the sum, unless you use --give-back.
 
-    A result that is forgotten is not reused: the same question is paid for again.
+    A removed result is not reused: the same request is paid for again.
     """
     from processors.durations import parse_duration
     from processors.operations import spending
@@ -54,7 +57,7 @@ def forget(
 
     async def forget_all(engine: Engine) -> None:
         async for one in spending.forget(engine, age, give_back=give_back, dry_run=dry_run):
-            how = "given back" if give_back else "carried on"
+            how = "subtracted from the sum" if give_back else "kept in the sum"
             typer.echo(f"{one.pipeline}: {one.entries} entries, {one.cost} {how}")
 
     context: Context = ctx.obj

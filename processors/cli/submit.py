@@ -1,4 +1,4 @@
-"""`scrapesaga submit`: requests from arguments and files onto the topic of URLs."""
+"""`scrapesaga submit`: send requests from arguments and files to the topic of URLs."""
 
 from __future__ import annotations
 
@@ -27,20 +27,24 @@ def read_payload(text: str | None) -> dict[str, Any] | None:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise typer.BadParameter(f"no JSON object: {error}", param_hint="--payload") from error
+        raise typer.BadParameter(f"not a JSON object: {error}", param_hint="--payload") from error
 
 
 def submit(
     ctx: typer.Context,
     urls: Annotated[list[str] | None, typer.Argument(help="URLs to scrape.", metavar="URL")] = None,
-    file: Annotated[str | None, typer.Option("--file", "-f", help="URLs or JSON, one a line; - is stdin.")] = None,
-    pipeline: Annotated[str | None, typer.Option(help="Pipeline; needed where the engine runs several.")] = None,
-    job_id: Annotated[str | None, typer.Option(help="Identity of the one job; else its pipeline and URL.")] = None,
-    label: Annotated[str | None, typer.Option(help="Names the batch in lists and reports.")] = None,
-    payload: Annotated[str | None, typer.Option(help="JSON object for the steps.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each request sent.")] = False,
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", help="File with one URL or JSON object per line; - is stdin.")
+    ] = None,
+    pipeline: Annotated[str | None, typer.Option(help="The pipeline; needed if the engine has several.")] = None,
+    job_id: Annotated[
+        str | None, typer.Option(help="The job_id, for exactly one URL; by default derived from pipeline and URL.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="A name for this batch in lists and reports.")] = None,
+    payload: Annotated[str | None, typer.Option(help="A JSON object that the steps can read.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per request.")] = False,
 ) -> None:
-    """Ask for URLs. The same URL again is the same job: nothing is scraped twice by mistake.
+    """Submit URLs. The same URL is the same job, so submitting it twice does not scrape it twice.
 
     A JSON line has the keys url, pipeline, job_id, payload and label.
     Lines that are wrong are named, and the others sent.
@@ -48,7 +52,7 @@ def submit(
     if not urls and file is None:
         raise typer.BadParameter("give URLs, or --file", param_hint="URL")
     if job_id is not None and (file is not None or len(urls or ()) != 1):
-        raise typer.BadParameter("goes with exactly one URL", param_hint="--job-id")
+        raise typer.BadParameter("needs exactly one URL", param_hint="--job-id")
     given = read_payload(payload)
     from processors.operations import submissions
 

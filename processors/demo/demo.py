@@ -11,9 +11,11 @@ from typing import Any
 
 import yaml
 from confluent_kafka import KafkaException, Producer
+from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from processors.demo import observations as outside
 from processors.demo.kills import check_targets, kill
@@ -31,6 +33,7 @@ PIPELINE = "demo"
 GIVE_UP_S = 180.0
 # With late charges, one paid call in so many ends so late: after all attempts of `hasty` steps, and their cancellation.
 LATE_CHARGE_RATE, LATE_CHARGE_SECONDS = 0.05, 30.0
+MOST_REASONS = 6
 STEPS = ("fetch", "parse", "enrich", "classify", "load", "notify")
 
 
@@ -131,16 +134,22 @@ def run_demo(
             extra={"DEMO_API_TOKEN": world.api_token},
         )
         started = time.monotonic()
-        with console.status("starting Kafka, ClickHouse and the processors ..."):
+        with console.status("starting Kafka, ClickHouse and every role ..."):
             engine.start()
         try:
-            console.print(f"up after {time.monotonic() - started:.1f} s; logs in {engine.data_dir / 'logs'}")
+            logs = _from_here(engine.data_dir / "logs")
+            console.print(f"up after {time.monotonic() - started:.1f} s; logs are in {logs}", highlight=False)
             status = _run(console, engine, world, kills)
         finally:
             engine.stop()
     if status == 0 and not keep:
         shutil.rmtree(data_dir / "demo", ignore_errors=True)
     return status
+
+
+def _from_here(path: Path) -> Path:
+    """Return the path relative to the working directory where it lies in it, as a person would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _run(console: Console, engine: LocalEngine, world: SampleServers, kills: Sequence[str]) -> int:
@@ -200,8 +209,10 @@ def _follow(console: Console, engine: LocalEngine, reader: Reader, topic: str, j
             # Counted in steps: many jobs run at a time, and hardly one ends before the others do.
             if upcoming and sum(map(_share_done, states)) >= upcoming[0][0]:
                 target = upcoming.popleft()[1]
+                pid = kill(engine, target)
                 progress.console.print(
-                    f"kill -9 of {target}, pid {kill(engine, target)}, with {ended} of {jobs} jobs ended"
+                    f"[bold red]kill -9[/bold red] {target} (pid {pid}); {ended} of {jobs} jobs had ended",
+                    highlight=False,
                 )
             time.sleep(0.5 if upcoming else 1)
 
@@ -224,31 +235,48 @@ def _states(reader: Reader, topic: str, *, patient: bool) -> list[Mapping[str, A
 
 
 def _print(console: Console, verdict: DemoVerdict, took_s: float) -> None:
-    table = Table("what", "count", title="verdict, computed from outside", title_justify="left")
-    for name, value in (
-        ("jobs accepted", verdict.accepted),
-        ("completed", verdict.completed),
-        ("compensated", verdict.compensated),
-        ("parked", verdict.parked),
-        ("rows that users see in ClickHouse", verdict.in_warehouse),
-        ("records on the downstream topic", verdict.on_topic),
-        ("calls paid", verdict.paid_calls),
-        ("half-written records", verdict.half_written),
-        ("paid twice", verdict.paid_twice),
-        ("paid for compensated jobs", verdict.paid_for_nothing),
-        ("unaccounted jobs", verdict.unaccounted),
-        ("records set aside", verdict.set_aside),
-        ("ended otherwise than expected", verdict.unexpected),
-    ):
-        table.add_row(name, str(value))
+    table = Table("verdict, computed from outside the engine", box=HORIZONTALS)
+    table.add_column("count", justify="right")
+    for group in _rows(verdict):
+        for name, value, expected in group:
+            style = "" if expected is None else "green" if value == expected else "bold red"
+            table.add_row(name, f"[{style}]{value}[/{style}]" if style else str(value))
+        table.add_section()
     console.print(table)
-    reasons = Table("jobs", "compensated because", title_justify="left")
-    for reason, count in Counter(dict(verdict.reasons)).most_common(12):
-        reasons.add_row(str(count), reason)
-    console.print(reasons)
-    console.print(f"{verdict.accepted} sagas in {took_s:.1f} s ({verdict.accepted / max(took_s, 0.001):.1f} sagas/s)")
+    if verdict.reasons:
+        reasons = Table("compensated because", box=HORIZONTALS)
+        reasons.add_column("jobs", justify="right")
+        for reason, count in Counter(dict(verdict.reasons)).most_common(MOST_REASONS):
+            reasons.add_row(Text(reason, no_wrap=True, overflow="ellipsis"), str(count))
+        console.print(reasons)
+    rate = verdict.accepted / max(took_s, 0.001)
+    console.print(f"{verdict.accepted} sagas in {took_s:.1f} s ({rate:.1f} sagas/s)", highlight=False)
     if verdict.problems:
         for problem in verdict.problems:
-            console.print(f"[red]FAILED[/red] {problem}")
+            console.print(f"[bold red]FAILED[/bold red] {problem}", highlight=False)
     else:
-        console.print("[green]PASSED[/green] nothing half-written, nothing paid twice, nothing forgotten")
+        console.print("[bold green]PASSED[/bold green] nothing half-written, nothing paid twice, nothing lost")
+
+
+def _rows(verdict: DemoVerdict) -> tuple[tuple[tuple[str, int, int | None], ...], ...]:
+    """Return the counts in groups: a name, the count, and the count that a clean run has where there is one."""
+    jobs = (
+        ("jobs accepted", verdict.accepted, None),
+        ("completed", verdict.completed, None),
+        ("compensated", verdict.compensated, None),
+        ("parked", verdict.parked, 0),
+    )
+    effects = (
+        ("rows in ClickHouse", verdict.in_warehouse, verdict.completed),
+        ("records on the downstream topic", verdict.on_topic, verdict.completed),
+        ("paid calls", verdict.paid_calls, None),
+    )
+    faults = (
+        ("half-written records", verdict.half_written, 0),
+        ("calls paid twice", verdict.paid_twice, 0),
+        ("calls paid for compensated jobs", verdict.paid_for_nothing, 0),
+        ("jobs unaccounted for", verdict.unaccounted, 0),
+        ("records set aside by the engine", verdict.set_aside, 0),
+        ("jobs with an unexpected end", verdict.unexpected, 0),
+    )
+    return jobs, effects, faults

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Reasons that differ only in the page are one reason.
+_URL = re.compile(r"https?://[^\s,]*[^\s,:.]")
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was seen outside. Keys are job_ids, but for `invoices`: one mapping per paid call.
+    """What was seen outside. Keys are job_ids; `invoices` has one mapping per paid call.
 
     `rejected` counts requests that were not accepted, `set_aside` the other dead letters.
     """
@@ -55,7 +59,7 @@ class DemoVerdict:
             (self.running, "jobs still running"),
             (self.parked, "jobs parked"),
             (self.set_aside, "records set aside by the engine itself: see `scrapesaga replay --topic dead-letters`"),
-            (self.unexpected, "jobs that ended otherwise than the shop and the API made them"),
+            (self.unexpected, "jobs with an unexpected end: the answers of shop and API do not lead to it"),
         )
         return tuple(f"{count} {what}" for count, what in checks if count)
 
@@ -90,6 +94,8 @@ def judge(seen: Observed) -> DemoVerdict:
         set_aside=seen.set_aside,
         unexpected=len(unexpected),
         reasons=Counter(
-            seen.reasons.get(job, "")[:70] for job in seen.expected if seen.phases.get(job) == "COMPENSATED"
+            _URL.sub("<url>", seen.reasons.get(job, ""))
+            for job in seen.expected
+            if seen.phases.get(job) == "COMPENSATED"
         ),
     )

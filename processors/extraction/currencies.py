@@ -18,9 +18,16 @@ CODES = frozenset(
 _RETIRED = frozenset(("ATS", "BEF", "DEM", "EEK", "ESP", "FIM", "FRF", "GRD", "IEP", "ITL", "LTL", "LVL", "NLG", "SKK"))
 
 # Prices in these are written without decimals, so that "24.990" is thousands even where a point means decimals.
-WITHOUT_DECIMALS = frozenset(
+_WITHOUT_DECIMALS = frozenset(
     ("CLP", "COP", "CRC", "HUF", "IDR", "IRR", "ISK", "JPY", "KRW", "PYG", "UGX", "UZS", "VND")
 )
+_THREE_DECIMALS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
+
+
+def decimals_of(code: str) -> int:
+    """How many decimals prices in the currency are written with, at most."""
+    return 0 if code in _WITHOUT_DECIMALS else 3 if code in _THREE_DECIMALS else 2
+
 
 # Spellings with one meaning, compared without case, spaces or right-to-left marks.
 _SPELLINGS = """
@@ -28,7 +35,7 @@ AED د.إ | AFN ؋ | ALL lek | AMD ֏ դր | AOA kwz kz | ARS ar$ | AUD au$ a$ |
 BGN лв | BHD bd د.ب | BOB bs | BRL r$ | BZD bz$ | CAD ca$ c$ | CHF sfr franc | CLP cl$ | CNY yuan cn¥ rmb | COP co$ col$
 CRC ₡ | CZK kč | DOP rd$ | DZD د.ج | EGP e£ ج.م جنيه | ERN نافكا | EUR € euro euros | GBP ₤ pound | GEL ₾ ლარი
 GHS ₵ gh₵ | GMD d | GTQ q | GYD g$ | HKD hk$ | HNL l | HRK kn | HUF ft | IDR rp | ILS ₪ | INR ₹ | IQD د.ع
-IRR تومان ریال ﷼ | JMD j$ | JOD د.أ دينارأردني jd | KES kshs ksh | KHR ៛ | KRW ₩ 원 | KWD kd د.ك | KZT ₸ тг тңг | LAK ₭
+IRR ریال ﷼ | JMD j$ | JOD د.أ دينارأردني jd | KES kshs ksh | KHR ៛ | KRW ₩ 원 | KWD kd د.ك | KZT ₸ тг тңг | LAK ₭
 LBP ل.ل | LYD د.ل | MAD د.م | MKD ден | MMK ks | MNT ₮ | MRU um | MWK mk | MXN mx$ mex$ | MYR rm | MZN mt | NAD n$ | NGN ₦
 NZD nz$ | OMR ر.ع | PAB b/. | PEN s/. s/ | PHP ₱ | PLN zł zl | PYG ₲ | QAR ر.ق qr | RON leu | RSD дин динар dinara din
 RUB ₽ руб р rbl | RWF rf | SAR ر.س sr | SDG ج.س | SGD s$ | SOS ش.ص | STN db | SYP ل.س | THB ฿ | TND dt د.ت | TRY ₺ tl
@@ -46,7 +53,11 @@ _PLACES = """
 AED ae | ARS ar | AUD au | BYN by | BZD bz | CAD ca | CHF ch | CLP cl | CNY cn zh | COP co | DKK dk da | DOP do | EGP eg
 ETB et | GBP uk gb | GYD gy | HKD hk | INR in hi | ISK is | JMD jm | JPY jp ja | LBP lb | LKR lk si | MAD ma | MDL md
 MUR mu | MXN mx | NAD na | NOK no nb nn | NPR np ne | NZD nz | OMR om | PKR pk ur | QAR qa | RON ro | SAR sa | SEK se sv
-SGD sg | SYP sy | TTD tt | TWD tw | USD us | UYU uy | XAF cm | XOF sn ci | YER ye | ZAR za
+SGD sg | SYP sy | TTD tt | TWD tw | USD us | UYU uy | XAF cm | XOF sn ci | YER ye | ZAR za | AMD am hy
+PHP ph fil tl | PLN pl | CZK cz cs | HUF hu | BGN bg | RSD rs | TRY tr | UAH ua | RUB ru
+KRW kr ko | THB th | VND vn vi | IDR id | MYR my ms | ILS il he | KWD kw | BHD bh | JOD jo | TND tn | LYD ly | IQD iq
+DZD dz | PEN pe | BRL br | KES ke | NGN ng | GHS gh | KZT kz kk | GEL ge ka | AZN az | ALL al sq | MKD mk | GTQ gt
+HNL hn | BOB bo | PYG py | CRC cr | GMD gm | IRR ir fa
 """
 
 
@@ -84,6 +95,11 @@ def code_of(symbol: str, *, near: tuple[str, ...] = (), places: tuple[str, ...] 
     return letters if letters in CODES else code_of("$", near=near, places=places)
 
 
+def local(places: tuple[str, ...]) -> frozenset[str]:
+    """The currencies of countries' domains and of language tags, as far as they tell one."""
+    return frozenset(code for place in places if (code := _of_place(place)))
+
+
 def _of_place(tag: str) -> str | None:
     language, _, region = tag.lower().partition("-")
     return _OF_PLACE.get(region or language)
@@ -101,7 +117,11 @@ def _either(words: set[str] | frozenset[str]) -> str:
     return "|".join(re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word)))
 
 
-_DOLLARS = r"(?:(?<![^\W\d_])[A-Z]{1,3}\s?)?\$(?:U\b)?"
+# Letters before a dollar sign: those of a country or a code, else a word that only stands there ("2 for $5").
+_BEFORE_DOLLAR = {name.removesuffix("$") for name in _SYMBOLS if len(name) > 1 and name.endswith("$")} | {
+    code.lower() for code in (*_SHARED["$"], "BRL")
+}
+_DOLLARS = rf"(?:(?<![^\W\d_])(?:(?:{_either(_BEFORE_DOLLAR)})\s?|[a-z]{{1,2}}))?\$(?:U\b)?"
 _LETTER_BEFORE, _LETTER_AFTER = r"(?<![^\W\d_])", r"(?![^\W\d_])"
 _ALWAYS = rf"{_DOLLARS}|{_either(_SIGNS)}|دينار\s?أردني"
 

@@ -10,7 +10,8 @@ from functools import lru_cache
 from dateparser.date import DateDataParser
 from dateparser.languages.loader import default_loader
 
-_TIME_OF_DAY = re.compile(r"\d[:.h]\d\d|\d\s*[ap]\.?m\b|T\d\d", re.IGNORECASE)
+# Not the middle of "3.4.2024".
+_TIME_OF_DAY = re.compile(r"(?<![\d.])\d{1,2}[:.h]\d\d(?![\d.])|\d\s*[ap]\.?m\b|T\d\d", re.IGNORECASE)
 _LONGEST = 120
 
 

@@ -13,8 +13,8 @@ text which can be read as the field's type wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -26,6 +26,10 @@ from processors.extraction.sources import Guess, Source, SourceError
 from processors.extraction.values import Hints, Type
 
 _SOURCES = ("jsonld", "microdata", "meta", "css", "xpath", "regex")
+#: Below this a preset's value is left out: a coin's toss is no value.
+DEFAULT_QUALITY = 0.5
+# A preset's field that has no rule beyond its paths.
+_PLAIN = product.FieldRule()
 PRESETS: Mapping[str, Mapping[str, Mapping[str, object]]] = {"product": product.FIELDS}
 
 
@@ -39,7 +43,8 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     `attr` takes that attribute of the elements that `css` or `xpath` find. `items` is the type of a list's items.
     `required: false` leaves the field out when nothing is found, `default` gives it that value instead.
     Hints for ambiguous text: `currency` (ISO 4217) for money, `decimal` ("." or ",") for money and numbers, `locale`
-    (en-GB), `languages` ([de, en]) or `date_order` (DMY) for dates.
+    (en-GB), `languages` ([de, en]) or `date_order` (DMY) for dates. `min_quality` (0 to 1) leaves out what a preset is
+    less sure of; what the author's own selectors find is always 1.
     """
 
     css: str | list[str] = []
@@ -58,6 +63,7 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     locale: str | None = None
     languages: list[str] = []
     date_order: Literal["DMY", "MDY", "YMD", "YDM", "DYM", "MYD"] | None = None
+    min_quality: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,10 @@ class CompiledField:
     default: object
     hints: Hints
     tidy: Callable[[str], str | None] | None
+    #: Of a preset's field, its rule; None where the author's own selectors took its place.
+    rule: product.FieldRule | None = None
+    least: float = 0.0
+    is_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +99,50 @@ class Fields:
         """The names of the fields, to be checked against the record schema."""
         return tuple(field.name for field in self.fields)
 
+    @property
+    def optional(self) -> frozenset[str]:
+        """The names of the preset's fields that the mapping doesn't name: a record may lack them."""
+        return frozenset(field.name for field in self.fields if field.rule is not None and not field.is_named)
 
-def compile_fields(mapping: Mapping[str, object], preset: str | None = None) -> Fields:
+    def within(self, known: Collection[str]) -> Fields:
+        """The fields without those of the preset that the record doesn't have."""
+        return Fields(tuple(field for field in self.fields if field.name in known or field.name not in self.optional))
+
+
+def compile_fields(
+    mapping: Mapping[str, object], preset: str | None = None, min_quality: float | None = None
+) -> Fields:
     """The fields, each a CSS selector or a mapping of Field's keys; raises FieldError.
 
     With a preset, its fields come first and the mapping's override them: null drops a field, a mapping without
-    any source (`price: {required: true}`) changes the preset's field, anything else replaces it.
+    any source (`price: {required: true}`) changes the preset's field, anything else replaces it. `min_quality` is for
+    fields that name none, by default that of the preset.
     """
+    least = DEFAULT_QUALITY if min_quality is None else _share("min_quality", min_quality)
     if preset is not None and preset not in PRESETS:
         raise FieldError(f"there is no preset {preset!r}; presets: {', '.join(sorted(PRESETS))}")
     given = PRESETS[preset] if preset else {}
     rules = product.RULES if preset else {}
-    compiled = {name: _compiled(name, _parsed(name, spec), rules.get(name)) for name, spec in given.items()}
+    compiled = {
+        name: _compiled(name, _parsed(name, spec), rules.get(name, _PLAIN), least) for name, spec in given.items()
+    }
     for name, spec in mapping.items():
         if spec is None and name in given:
             del compiled[name]
         elif isinstance(spec, Mapping) and name in given and not any(source in spec for source in _SOURCES):
-            compiled[name] = _compiled(name, _parsed(name, {**given[name], **spec}), rules.get(name))
+            compiled[name] = _compiled(name, _parsed(name, {**given[name], **spec}), rules.get(name, _PLAIN), least)
         else:
-            compiled[name] = _compiled(name, _parsed(name, spec), None)
+            compiled[name] = _compiled(name, _parsed(name, spec), None, least)
+    compiled = {name: replace(field, is_named=name in mapping) for name, field in compiled.items()}
     if not compiled:
         raise FieldError("there are no fields: give `fields`, or a `preset`")
     return Fields(tuple(compiled.values()))
+
+
+def _share(key: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise FieldError(f"{key} is {value}; give a number from 0 (take any guess) to 1 (take nothing that is guessed)")
+    return value
 
 
 def _parsed(name: str, spec: object) -> Field:
@@ -128,7 +160,7 @@ def _parsed(name: str, spec: object) -> Field:
         raise FieldError(f"field {name}: {error}; {known}") from error
 
 
-def _compiled(name: str, field: Field, rule: product.FieldRule | None) -> CompiledField:
+def _compiled(name: str, field: Field, rule: product.FieldRule | None, least: float) -> CompiledField:
     kind = (field.items or Type.TEXT) if field.type is Type.LIST else field.type
     try:
         found = tuple(_sources(field, kind))
@@ -149,6 +181,8 @@ def _compiled(name: str, field: Field, rule: product.FieldRule | None) -> Compil
         default=field.default,
         hints=Hints(field.currency, field.decimal, field.locale, tuple(field.languages), field.date_order),
         tidy=rule.tidy if rule else None,
+        rule=rule,
+        least=least if field.min_quality is None else _share(f"field {name}: min_quality", field.min_quality),
     )
 
 

@@ -16,8 +16,8 @@ from typing import TypeAlias
 
 Node: TypeAlias = Mapping[str, object]
 
-# Kinds of a type. A path that asks for Product means these too.
-_KINDS = {
+#: Kinds of a type. A path that asks for Product means these too.
+KINDS = {
     "Product": frozenset(
         (
             *("Product", "ProductGroup", "ProductModel", "SomeProducts", "IndividualProduct"),
@@ -29,7 +29,10 @@ _KINDS = {
 }
 #: Properties that lead from a product to others.
 RELATED = frozenset(
-    ("isRelatedTo", "isSimilarTo", "isAccessoryOrSparePartFor", "isConsumableFor", "itemListElement", "mentions")
+    (
+        *("isRelatedTo", "isSimilarTo", "isAccessoryOrSparePartFor", "isConsumableFor", "itemListElement", "mentions"),
+        "itemReviewed",
+    )
 )
 # What follows each other can't match the same: a script of a million newlines is looked at once, not once a line.
 _COMMENT = re.compile(r"/\*.{0,20}?\*/|<!--|-->|<!\[CDATA\[|\]\]>|^[^\S\n]*+//.*$", re.MULTILINE)
@@ -43,8 +46,9 @@ _MAX_DEPTH = 60
 _MOST_DIGITS = 40
 # To begin with a script, and to try it leniently, takes as long as this many values.
 _EACH_SCRIPT = 10
-_TEXT_KEYS = ("@value", "name", "url", "contentUrl", "@id")
-# A text in a list in an object in a list: each level more may multiply what is looked through.
+_TEXT_KEYS = ("@value", "name", "url", "contentUrl")
+# A text in a list in an object in a list: each level more may multiply what is looked through. Items of microdata may
+# be lent to each other in a circle.
 _TEXT_DEPTH = 6
 
 
@@ -131,7 +135,37 @@ def nodes(documents: Iterable[object]) -> Nodes:
     related: list[Node] = []
     for document in documents:
         _collect(document, own, related, 0)
+    _join(own + related)
     return Nodes(own + related)
+
+
+# What `plain` reads of a node; a node put there could hold itself.
+_READ_PLAIN = ("@value", "name", "url", "contentUrl", "@id")
+
+
+def _join(every: list[Node]) -> None:
+    """Put each node where others only point to it by its `@id`, as a `@graph` of parts does."""
+    whole = {
+        node["@id"]: node for node in reversed(every) if isinstance(node.get("@id"), str) and not _is_pointer(node)
+    }
+    if not whole:
+        return
+    for node in every:
+        for name, value in node.items():
+            if name not in _READ_PLAIN and isinstance(node, dict):
+                node[name] = _joined(value, whole)
+
+
+def _joined(value: object, whole: Mapping[object, Node]) -> object:
+    if isinstance(value, list):
+        return [_joined(item, whole) if isinstance(item, dict) else item for item in value]
+    if isinstance(value, dict) and _is_pointer(value) and isinstance(value["@id"], str):
+        return whole.get(value["@id"], value)
+    return value
+
+
+def _is_pointer(node: Node) -> bool:
+    return "@id" in node and not node.keys() - {"@id", "@type"}
 
 
 def _collect(value: object, own: list[Node], related: list[Node], depth: int) -> None:
@@ -170,7 +204,7 @@ def follow(path: str, every: Iterable[Node]) -> Iterator[FoundValue]:
     """
     first, *names = path.split(".")
     if first[:1].isupper():
-        wanted = _KINDS.get(first, frozenset((first,)))
+        wanted = KINDS.get(first, frozenset((first,)))
         known = every if isinstance(every, Nodes) else Nodes(every)
         starts: Iterable[Node] = known.of_types(wanted)
     else:
@@ -197,7 +231,7 @@ def _steps(value: object, names: list[str], holder: Node, depth: int) -> Iterato
 
 
 def plain(value: object, depth: int = 0) -> str | None:
-    """The text that a value stands for: itself, or an object's @value, name, url or @id."""
+    """The text that a value stands for: itself, or an object's @value, name or url."""
     if isinstance(value, (Mapping, list)):
         inner = map(value.get, _TEXT_KEYS) if isinstance(value, Mapping) else value
         return next((text for item in inner if (text := plain(item, depth + 1))), None) if depth < _TEXT_DEPTH else None

@@ -65,6 +65,11 @@ def refresh_target(content: str, base_url: str) -> str | None:
     return _joined(base_url, rest) if rest else None
 
 
+def renews(target: str, page_url: str) -> bool:
+    """True if a page sends its reader to itself: it is a page to be read, unless it has set a cookie meanwhile."""
+    return target.partition("#")[0] == (_joined(page_url, "") or "").partition("#")[0]
+
+
 def _attributes(text: str, start: int) -> tuple[dict[str, str], int]:
     """Return a tag's attributes, and where it ends."""
     found: dict[str, str] = {}

@@ -3,44 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import TypeAlias
 
 from lxml import etree
 
+from processors.extraction.images import image_address
 from processors.extraction.jsonld import RELATED
 
-_URL_ATTRIBUTES = {"a": "href", "link": "href", "area": "href", "img": "src", "source": "src", "iframe": "src"}
+_URL_ATTRIBUTES = {"a": "href", "link": "href", "area": "href", "source": "src", "iframe": "src"}
 _MARKED = etree.XPath("descendant-or-self::*[@itemscope or @itemprop]")
+_REFERRING = etree.XPath("descendant-or-self::*[@itemscope and @itemref]")
+_IDENTIFIED = etree.XPath("descendant-or-self::*[@id]")
+_MOST_REFERENCES = 100
 
+#: An item's properties by name, as a JSON-LD node has them.
+Item: TypeAlias = dict[str, object]
 TextOf: TypeAlias = Callable[[etree._Element], str]
 # An item, with the list that items inside it go to.
-_Scope: TypeAlias = tuple[dict[str, object], list[dict[str, object]]]
+_Scope: TypeAlias = tuple[Item, list[Item]]
 
 
-def items(root: etree._Element, text_of: TextOf) -> list[dict[str, object]]:
+def items(root: etree._Element, text_of: TextOf) -> list[Item]:
     """Every item of the page in document order, nested ones too; a property given twice is a list.
 
-    A property outside any item belongs to none, though shops that forget `itemscope` mean the product: those are
-    gathered in one more item of type Product. Items that are only related to others come last.
+    A property outside any item belongs to none, though shops that forget `itemscope` mean the product: where no item is
+    one, those are gathered in one more item of type Product. Items that are only related to others come last.
     """
-    own: list[dict[str, object]] = []
-    related: list[dict[str, object]] = []
-    stray: dict[str, object] = {}
-    # Of each element with `itemscope` its own, of those on the way up to one the same.
-    scopes: dict[etree._Element, _Scope] = {}
+    own: list[Item] = []
+    related: list[Item] = []
+    stray: Item = {}
+    lent, lenders = _lent(root)
+    # Of each element with `itemscope` its own, of those on the way up to one the same; of one that is lent the borrower's.
+    scopes: dict[etree._Element, _Scope] = {element: (item, own) for element, item in lent.items()}
     for element in _MARKED(root):
-        owner, place = _scope_of(element, scopes, (stray, own))
+        owner, place = (lent[element], own) if element in lent else _scope_of(element, scopes, (stray, own))
         names = (element.get("itemprop") or "").split()
         if element.get("itemscope") is None:
             value: object = value_of(element, text_of)
         else:
-            value = item = {"@type": (element.get("itemtype") or "").split()}
+            value = item = lenders.get(element, {})
+            item["@type"] = (element.get("itemtype") or "").split()
             place = place if RELATED.isdisjoint(names) else related
             place.append(item)
             scopes[element] = (item, place)
         for name in names:
             _add(owner, name, value)
-    if stray:
+    if stray and not any("Product" in str(item["@type"]) for item in own):
         own.append(stray | {"@type": "Product"})
     return own + related
 
@@ -58,7 +67,21 @@ def _scope_of(element: etree._Element, scopes: dict[etree._Element, _Scope], out
     return scope
 
 
-def _add(owner: dict[str, object], name: str, value: object) -> None:
+def _lent(root: etree._Element) -> tuple[dict[etree._Element, Item], dict[etree._Element, Item]]:
+    """The elements that `itemref` lends to an item elsewhere, each with that item; the items by their own elements."""
+    lenders: dict[etree._Element, Item] = {scope: {} for scope in islice(_REFERRING(root), _MOST_REFERENCES)}
+    wanted = {
+        name: item for scope, item in lenders.items() for name in scope.get("itemref", "").split()[:_MOST_REFERENCES]
+    }
+    lent: dict[etree._Element, Item] = {}
+    for element in _IDENTIFIED(root) if wanted else ():
+        item = wanted.get(element.get("id", ""))
+        if item is not None and lenders.get(element) is not item:
+            lent.setdefault(element, item)
+    return lent, lenders
+
+
+def _add(owner: Item, name: str, value: object) -> None:
     if name not in owner:
         owner[name] = value
     elif isinstance(held := owner[name], list):
@@ -73,6 +96,8 @@ def value_of(element: etree._Element, text_of: TextOf) -> str:
     if content is not None:
         return str(content)
     tag = str(element.tag)
+    if tag == "img":
+        return image_address(element)
     attribute = _URL_ATTRIBUTES.get(tag) or {"time": "datetime", "data": "value", "meter": "value"}.get(tag)
     if attribute and (value := element.get(attribute)):
         return str(value)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import islice
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from lxml import etree
@@ -14,18 +15,20 @@ from lxml import etree
 from processors.extraction import jsonld, microdata
 from processors.extraction.budget import MOST_JSON_VALUES, MOST_TEXT, PageTooLarge, check_source
 from processors.extraction.currencies import code_of
+from processors.extraction.heading import main_heading
 from processors.extraction.jsonld import Nodes
+from processors.extraction.numerals import country
 from processors.extraction.outline import Shown, elements_of, places_by_name, texts_of
-from processors.extraction.remembered import Remembered
+from processors.extraction.subject import About, address, own_nodes
 from processors.extraction.text import text_of
 
 T = TypeVar("T")
 
 _CURRENCY_METAS = ("og:price:currency", "product:price:currency", "pricecurrency")
 # Looked for in one walk: each search of a tree takes as long.
-_SOUGHT = ("script", "meta", "base", "title", "h1")
-_MOST_HEADINGS = 8
+_SOUGHT = ("script", "meta", "base", "title", "h1", "link")
 _SHORTEST_HEADING = 6
+_AROUND = 4
 # A title that goes on beyond this says nothing more of the product; every text of the page is looked for in it.
 _LONGEST_TITLE = 2_000
 # Browsers and servers take no longer addresses.
@@ -49,14 +52,7 @@ class Page:
         self.url = url
         self.root = _parsed(body)
         self._texts_left = MOST_TEXT
-        self._found: dict[object, Any] = {}
-
-    def once(self, rule: Callable[[Page], Iterable[T]]) -> Iterable[T]:
-        """What a rule finds on the page: several fields ask for the same, and it is looked for once."""
-        if rule not in self._found:
-            self._found[rule] = Remembered(rule(self))
-        found: Remembered[T] = self._found[rule]
-        return found
+        self._answers: dict[object, object] = {}
 
     def text_of(self, element: etree._Element, enough: int | None = None) -> str:
         """The text inside the element, as `text.text_of` gives it. Raises PageTooLarge if too much was asked for."""
@@ -77,6 +73,13 @@ class Page:
     @cached_property
     def _elements(self) -> list[etree._Element]:
         return elements_of(self.root)
+
+    def once(self, rule: Callable[[Page], T], key: object = None) -> T:
+        """What the rule says of this page, asked once for each key however many fields want it."""
+        asked = rule if key is None else key
+        if asked not in self._answers:
+            self._answers[asked] = rule(self)
+        return cast("T", self._answers[asked])
 
     @cached_property
     def _scripts(self) -> list[list[object] | None]:
@@ -118,7 +121,7 @@ class Page:
     def currency(self) -> str | None:
         """The ISO 4217 code that the page declares for its prices: JSON-LD, microdata, then <meta>."""
         declared = (
-            *(node.get("priceCurrency") for node in (*self.jsonld, *self.microdata)),
+            *(node.get("priceCurrency") for node in (*self.own_jsonld, *self.own_microdata)),
             *(code for name in _CURRENCY_METAS for code in self.meta.get(name, ())),
         )
         return next((code for text in declared if isinstance(text, str) and (code := code_of(text))), None)
@@ -144,27 +147,57 @@ class Page:
         return (self.address.hostname or "").rpartition(".")[2]
 
     @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """The page's language tag, and that of the country that its domain belongs to, as far as they are told."""
+        return tuple(filter(None, (self.language, country(self.top_level_domain))))
+
+    @cached_property
     def titles(self) -> str:
         """The page's <title> with its og:title and its main heading, of long ones the beginning."""
-        heading = "" if self._h1 is None else self.text_of(self._h1, _LONGEST_TITLE)
-        parts = (self._title, *self.meta.get("og:title", ())[:1], heading)
+        return f"{self._declared_titles} {self._heading}"
+
+    @cached_property
+    def _declared_titles(self) -> str:
+        parts = (self.title, *self.meta.get("og:title", ())[:1])
         return " ".join(part[:_LONGEST_TITLE] for part in parts)
 
     @cached_property
-    def _title(self) -> str:
+    def title(self) -> str:
+        """The <title>, of a long one the beginning."""
         return next((text_of(element, _LONGEST_TITLE)[:_LONGEST_TITLE] for element in self._of_tag["title"]), "")
 
     @cached_property
-    def _h1(self) -> etree._Element | None:
-        """The <h1> that shares most words with the <title>: logos, dialogs and shelves have theirs too."""
-        declared = " ".join(self.meta.get("og:title", ()))[:_LONGEST_TITLE]
-        title = {*self._title.casefold().split(), *declared.casefold().split()}
-        shared: list[tuple[int, etree._Element]] = []
-        for element in self._of_tag["h1"][:_MOST_HEADINGS]:
-            words = {*self.text_of(element, _LONGEST_TITLE).casefold().split()}
-            shared.append((len(words & title), element))
-        best = max(shared, key=lambda pair: pair[0], default=(0, None))
-        return best[1] if best[0] else None
+    def _heading(self) -> str:
+        return "" if self.h1 is None else self.text_of(self.h1, _LONGEST_TITLE)[:_LONGEST_TITLE]
+
+    @cached_property
+    def h1(self) -> etree._Element | None:
+        """The <h1> that names what the page is about: logos, dialogs and shelves have theirs too."""
+        return main_heading(self._of_tag["h1"], self._declared_titles, self.address.path)
+
+    @cached_property
+    def around_heading(self) -> frozenset[etree._Element]:
+        """The elements that hold the <h1>, less those that hold the whole page."""
+        above = () if self.h1 is None else islice(self.h1.iterancestors(), _AROUND)
+        return frozenset(element for element in above if element.tag not in ("html", "body", "form"))
+
+    @cached_property
+    def about(self) -> About:
+        """What tells which of the declared products is the page's."""
+        canonical = [link.get("href", "") for link in self._of_tag["link"] if link.get("rel") == "canonical"]
+        given = (self.url, *canonical[:2], *self.meta.get("og:url", ())[:2])
+        known = (address(text[:_LONGEST_ADDRESS]) for text in given)
+        return About(frozenset(filter(None, known)), self._heading, self._declared_titles)
+
+    @cached_property
+    def own_jsonld(self) -> Nodes:
+        """The JSON-LD nodes without those of other products, the page's own product first."""
+        return Nodes(own_nodes(self.jsonld, self.about))
+
+    @cached_property
+    def own_microdata(self) -> Nodes:
+        """The microdata items without those of other products, the page's own product first."""
+        return Nodes(own_nodes(self.microdata, self.about))
 
     @cached_property
     def _named(self) -> dict[str, list[tuple[int, etree._Element]]]:
@@ -202,8 +235,8 @@ class Page:
     @cached_property
     def heading_place(self) -> int:
         """Where in `texts` the product's heading is: its <h1>, else the longest text that the title has too, else 0."""
-        if self._h1 is not None:
-            return self.place_of(self._h1)
+        if self.h1 is not None:
+            return self.place_of(self.h1)
         title = self.titles.casefold()
         told = [
             (len(shown.text), -at)

@@ -5,50 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from processors.extraction.money import PriceContext, read_money
 from processors.extraction.page import Page
 from processors.extraction.product_brand import brands, tidy_brand
 from processors.extraction.product_codes import gtins, skus, tidy_gtin, tidy_sku
-from processors.extraction.product_price import prices, tidy_price
-from processors.extraction.product_stock import is_gone, stock
+from processors.extraction.product_images import images
+from processors.extraction.product_more import breadcrumbs, ratings, reviews, variants
+from processors.extraction.product_price import is_offered, prices, regular
+from processors.extraction.product_stock import is_gone, stock, tells_later
+from processors.extraction.product_title import titles
 from processors.extraction.values import Raw
 
 _OFFER = "Product.offers"
 
 #: The preset's fields, named as in the bundled record `product`, in the form that a pipeline would write them.
 FIELDS: Mapping[str, Mapping[str, object]] = {
-    "title": {
-        "jsonld": "Product.name",
-        "microdata": "Product.name",
-        "meta": ["og:title", "twitter:title"],
-        "css": ["h1", "title"],
-    },
+    "title": {},
     "price": {
         "type": "money",
         "required": False,
-        "jsonld": [f"{_OFFER}.price", f"{_OFFER}.priceSpecification.price", f"{_OFFER}.lowPrice", "Offer.price"],
-        "microdata": [f"{_OFFER}.price", f"{_OFFER}.lowPrice", "Offer.price", "Product.price"],
-        "meta": ["product:price:amount", "og:price:amount", "product:sale_price:amount"],
     },
     "availability": {
         "type": "availability",
         "required": False,
-        "jsonld": [f"{_OFFER}.availability", "Offer.availability"],
-        "microdata": [f"{_OFFER}.availability", "Offer.availability", "Product.availability"],
-        "meta": ["product:availability", "og:availability"],
     },
     "sku": {
         "required": False,
-        "jsonld": ["Product.sku", f"{_OFFER}.sku", "Product.productID"],
-        "microdata": ["Product.sku", f"{_OFFER}.sku", "Product.productID"],
-        "meta": ["product:retailer_item_id", "product:sku"],
     },
-    "brand": {
-        "required": False,
-        "jsonld": ["Product.brand", "Product.manufacturer"],
-        "microdata": ["Product.brand", "Product.manufacturer"],
-        "meta": ["product:brand", "og:brand"],
-    },
+    "brand": {"required": False},
     "gtin": {
         "required": False,
         "jsonld": [
@@ -70,14 +53,12 @@ FIELDS: Mapping[str, Mapping[str, object]] = {
         "microdata": "Product.description",
         "meta": ["og:description", "description"],
     },
-    "images": {
-        "type": "list",
-        "items": "url",
-        "required": False,
-        "jsonld": "Product.image",
-        "microdata": "Product.image",
-        "meta": ["og:image", "twitter:image"],
-    },
+    "images": {"type": "list", "items": "url", "required": False},
+    "regular_price": {"type": "money", "required": False},
+    "rating": {"type": "number", "required": False},
+    "reviews": {"type": "integer", "required": False},
+    "variants": {"type": "list", "required": False},
+    "breadcrumbs": {"type": "list", "required": False},
 }
 
 
@@ -89,27 +70,25 @@ class FieldRule:
     tidy: Callable[[str], str | None] | None = None
 
 
-def _price_if_sold(page: Page) -> Iterator[Raw]:
-    """No guess where the product is gone: amounts on such a page are those of other products."""
-    if not is_gone(page):
-        yield from page.once(prices)
-
-
 def _stock_or_price(page: Page) -> Iterator[Raw]:
     """Last, a page that asks a price and nowhere says that the product is gone offers it for sale."""
     yield from stock(page)
-    declared = (Raw(text, structured=True) for text in page.meta.get("product:price:amount", ()))
-    if any(
-        read_money(raw.text, PriceContext(), structured=raw.structured) for raw in (*declared, *_price_if_sold(page))
-    ):
-        yield Raw("InStock")
+    if is_offered(page) and not is_gone(page) and not tells_later(page):
+        yield Raw("InStock", source="price", sure=0.5)
 
 
 #: By the preset's field.
 RULES: Mapping[str, FieldRule] = {
-    "price": FieldRule(guess=_price_if_sold, tidy=tidy_price),
+    "title": FieldRule(guess=titles),
+    "price": FieldRule(guess=prices),
     "availability": FieldRule(guess=_stock_or_price),
     "sku": FieldRule(guess=skus, tidy=tidy_sku),
     "brand": FieldRule(guess=brands, tidy=tidy_brand),
     "gtin": FieldRule(guess=gtins, tidy=tidy_gtin),
+    "images": FieldRule(guess=images),
+    "regular_price": FieldRule(guess=regular),
+    "rating": FieldRule(guess=ratings),
+    "reviews": FieldRule(guess=reviews),
+    "variants": FieldRule(guess=variants),
+    "breadcrumbs": FieldRule(guess=breadcrumbs),
 }

@@ -1,120 +1,151 @@
-"""The price on pages that declare none: by the names of elements, their place, the company they keep."""
+"""The price of the page's product: what is declared, checked against what is shown; then what is only shown."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from decimal import Decimal
 
 from lxml import etree
 
-from processors.extraction.money import AT_CURRENCY
+from processors.extraction.availability import read_availability
+from processors.extraction.money import Money, read_money
+from processors.extraction.numerals import plain_digits
+from processors.extraction.offers import Declared, current_prices, offers, products, regular_prices
 from processors.extraction.page import Page
-from processors.extraction.regions import is_aside, names_of
+from processors.extraction.page_kind import Kind, is_doubted, kind_of, may_guess
+from processors.extraction.product_stock import GONE, is_gone
 from processors.extraction.scripted import keys
-from processors.extraction.text import text_of
-from processors.extraction.values import Raw
+from processors.extraction.shown_prices import CERTAIN, ShownPrice, after_heading, shown_prices
+from processors.extraction.values import Hints, Raw, setting_of
 
-_NAMED = re.compile(r"price|preis|prix|precio|prezzo|preco|cena|amount|cijena|hind|kaina")
 _DATA = etree.XPath("//body/descendant::*/@*[starts-with(name(), 'data-') and contains(name(), 'price')]")
-_FOR_SALE = re.compile(
-    r"our|sale|final|current|actual|special|new|now|buy|main|product|detail|big|aktu|action|akcni", re.IGNORECASE
-)
-_NOT_THIS = re.compile(
-    r"old|was\b|list|regular|strike|crossed|before|rrp|msrp|uvp|sav(?:e|ing)|discount|per-|unit|ship|deliver|install|"
-    r"month|monat|tax|\bmin|\bmax|range|filter|cart|basket|total|crowd|history|compare|bid|credit|loan|points|label|"
-    r"wrapper|container|bonus|coupon|quantity|tier|lowest|note|info",
-    re.IGNORECASE,
-)
-_STRUCK = frozenset(("del", "s", "strike"))
 _SCRIPTED = keys(("price", "Price"), "", r"""\\?["']?(\d{1,7}(?:\.\d{1,4})?)(?![\w.])""", bare=True)
-_SEVERAL = re.compile(r"\d[\d.,\s]*")
-_ZERO = re.compile(r"0*(?:[.,]0*)?")
-_LONGEST = 60
-_MOST = 400
-# Below this a named element is no better than any amount with a currency right under the heading.
-_CERTAIN = 3.5
-# How many pieces of text after the heading still belong to it, on pages without telling names.
-_NEAR = 60
-# Ancestors whose names still speak of the element itself.
-_OWN_LEVELS = 2
+# Of scripts' prices so many are looked at.
+_MOST_SCRIPTED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    text: str
-    score: float
+class _Offered:
+    declared: Declared
+    money: Money
 
 
 def prices(page: Page) -> Iterator[Raw]:
-    """Texts that may be the price, the likeliest first."""
-    for candidate in sorted(_named(page), key=lambda candidate: -candidate.score):
-        if candidate.score >= _CERTAIN:
-            yield Raw(candidate.text)
-    yield from _after_heading(page)
+    """Texts that may be the price, the surest first."""
+    offered = _offered(page)
+    priced = [one for one in offered if one.money.amount > 0]
+    if priced:
+        yield from _checked(page, priced)
+        return
+    if kind_of(page) is Kind.OTHER or is_gone(page):
+        return
+    # A shop that declares no price, or none yet, may show one all the same, but only in its place.
+    is_declared = bool(offered or offers(page))
+    certain = not is_doubted(page)
+    for price in page.once(shown_prices):
+        if price.is_current and not price.is_listed and price.score >= CERTAIN:
+            yield Raw(
+                price.text, source="shown", sure=0.85 if price.is_main and certain else 0.7 if price.is_main else 0.6
+            )
+    if is_declared or not may_guess(page):
+        return
+    for text, is_prose in after_heading(page):
+        yield Raw(text, source="text", sure=0.2 if is_prose else 0.6 if certain else 0.5)
     for value in _DATA(page.root)[:1]:
-        yield Raw(str(value), structured=True)
-    for amount in _SCRIPTED.values(page):
-        yield Raw(amount, structured=True)
+        yield Raw(str(value), structured=True, source="attribute", sure=0.5)
+    for _, amount in zip(range(_MOST_SCRIPTED), _SCRIPTED.values(page), strict=False):
+        yield Raw(amount, structured=True, source="script", sure=0.5)
 
 
-def tidy_price(text: str) -> str | None:
-    """The text, or None for a zero, which shops declare while a script has yet to fill in the price."""
-    return None if _ZERO.fullmatch(text.strip()) else text
+def regular(page: Page) -> Iterator[Raw]:
+    """What one would have paid, where it is more than the price."""
+    price = next((money for raw in prices(page) if (money := _money(page, raw))), None)
+    if price is None:
+        return
+    for declared in regular_prices(page):
+        raw = Raw(declared.text, True, declared.currency, declared.source, 0.9)
+        if (money := _money(page, raw)) and money.amount > price.amount:
+            yield raw
+    current = next((one for one in page.once(shown_prices) if one.is_current and one.amount == price.amount), None)
+    for shown in page.once(shown_prices):
+        is_beside = current is not None and abs(shown.place - current.place) <= 12
+        if (
+            not shown.is_current
+            and shown.part.value in ("price", "was", "regular")
+            and is_beside
+            and shown.amount > price.amount
+        ):
+            yield Raw(shown.text, source="shown", sure=0.7)
 
 
-def _named(page: Page) -> list[_Candidate]:
-    found: list[tuple[str, etree._Element]] = []
-    for element in islice(page.named(_NAMED), _MOST):
-        text = element.get("content") or text_of(element, _LONGEST)
-        if len(text) <= _LONGEST and any(map(str.isdigit, text)):
-            found.append((text, element))
-    seen = Counter(_digits(text) for text, _ in found)
+def _money(page: Page, raw: Raw) -> Money | None:
+    return read_money(raw.text, setting_of(page, Hints()), structured=raw.structured, symbol=raw.currency)
+
+
+def _offered(page: Page) -> list[_Offered]:
+    setting = setting_of(page, Hints())
     return [
-        # The price of the page is repeated in the basket, the sticky bar, the variant list.
-        _Candidate(text, _score(page, text, element) + 0.3 * min(seen[_digits(text)], 4))
-        for text, element in found
+        _Offered(declared, money)
+        for declared in current_prices(page)
+        if (money := read_money(declared.text, setting, structured=True, symbol=declared.currency))
     ]
 
 
-def _digits(text: str) -> str:
-    return re.sub(r"\D", "", text)
+def _checked(page: Page, priced: list[_Offered]) -> Iterator[Raw]:
+    """The declared price that the page shows too; where they differ, what a reader sees as the price."""
+    shown = page.once(shown_prices)
+    current = [price for price in shown if price.is_current]
+    main = next((price for price in current if price.is_main), None)
+    by_amount = {one.money.amount: one for one in reversed(priced)}
+    agreed = next((price for price in current if price.amount in by_amount and price.score >= CERTAIN), None)
+    if main is not None and main.amount in by_amount:
+        yield _raw(by_amount[main.amount], 0.98)
+    elif agreed is not None and (main is None or len(by_amount) == 1 or main.score - agreed.score < 2.0):
+        yield _raw(by_amount[agreed.amount], 0.95)
+    elif main is not None and not _is_seen(page, by_amount, main, shown):
+        # Structured data is often older than the page, or without taxes.
+        yield Raw(main.text, source="shown", sure=0.7)
+    default = _default(page, priced)
+    yield _raw(default, 0.9 if len(by_amount) == 1 else 0.8)
 
 
-def _score(page: Page, text: str, element: etree._Element) -> float:
-    """How likely the text is the price; weights were set on labelled pages, none decides alone."""
-    name = names_of(element)
-    above = [parent for _, parent in zip(range(_OWN_LEVELS), element.iterancestors(), strict=False)]
-    distance = page.place_of(element) - page.heading_place
-    score = 1.0
-    score += 2.0 if AT_CURRENCY.search(text) else 0.0
-    score += 1.5 if _FOR_SALE.search(name) else 0.0
-    score += 3.0 if element.get("itemprop") == "price" else 0.0
-    # Just below the heading is where a reader looks; above it are menus, baskets and offers of the day.
-    score += 2.5 / (1 + distance / 30) if distance >= 0 else -1.0
-    score -= 1.5 if len(_SEVERAL.findall(text)) > 2 else 0.0
-    score -= 2.0 if "%" in text else 0.0
-    score -= 2.5 if _NOT_THIS.search(name) else 0.0
-    score -= 2.0 * sum(_NOT_THIS.search(names_of(parent)) is not None for parent in above)
-    score -= 5.0 if _STRUCK & {element.tag, *(parent.tag for parent in above)} else 0.0
-    return score - (2.5 if is_aside(element) else 0.0)
+def _is_seen(page: Page, declared: dict[Decimal, _Offered], main: ShownPrice, shown: list[ShownPrice]) -> bool:
+    """Whether a declared amount stands anywhere near the heading as a current price, in whatever form."""
+    struck = {price.amount for price in shown if not price.is_current}
+    if any(amount in struck for amount in declared):
+        return False
+    wanted = {digits for amount in declared for digits in _spellings(amount)}
+    start = max(0, page.heading_place - 10)
+    for text in page.texts[start : start + 150]:
+        plain = plain_digits(text.text)
+        if any(map(str.isdigit, plain)) and "".join(filter(str.isdigit, plain)) in wanted:
+            return True
+    return False
 
 
-def _after_heading(page: Page) -> Iterator[Raw]:
-    """Short texts with an amount and a currency below the heading, the nearest first."""
-    texts = page.texts
-    for at in range(page.heading_place, min(page.heading_place + _NEAR, len(texts))):
-        shown = texts[at]
-        if len(shown.text) > _LONGEST or shown.element.tag in _STRUCK or not any(map(str.isdigit, shown.text)):
-            continue
-        # The sign often stands in an element of its own, on either side.
-        sides = [text if len(text) <= 4 else "" for text in (_text(page, at - 1), _text(page, at + 1))]
-        around = f"{sides[0]} {shown.text} {sides[1]}"
-        if AT_CURRENCY.search(around) and not is_aside(shown.element):
-            yield Raw(around)
+def _spellings(amount: Decimal) -> set[str]:
+    whole = amount == amount.to_integral_value()
+    return {f"{amount:.2f}".replace(".", ""), *({f"{amount:.0f}"} if whole else ()), f"{amount:f}".replace(".", "")}
 
 
-def _text(page: Page, at: int) -> str:
-    return page.texts[at].text if 0 <= at < len(page.texts) else ""
+def _default(page: Page, priced: list[_Offered]) -> _Offered:
+    """Of several offers that the page shows none of: the first source's cheapest that can be bought."""
+    first = [one for one in priced if one.declared.source == priced[0].declared.source]
+    open_ = [one for one in first if read_availability(one.declared.available) not in GONE] or first
+    return min(open_, key=lambda one: (one.money.amount, one.declared.offer))
+
+
+def _raw(one: _Offered, sure: float) -> Raw:
+    declared = one.declared
+    return Raw(declared.text, True, declared.currency, declared.source, sure)
+
+
+def is_offered(page: Page) -> bool:
+    """Whether the page asks a price for its own product."""
+    return any(raw.sure >= 0.5 and (money := _money(page, raw)) and money.amount > 0 for raw in prices(page))
+
+
+def declares_product(page: Page) -> bool:
+    """Whether structured data describes the page's own product."""
+    return bool(products(page))

@@ -1,4 +1,4 @@
-"""Whether the product can be bought, on pages that do not declare it."""
+"""Whether the product can be bought: as declared, checked against what the page says; then what it only says."""
 
 from __future__ import annotations
 
@@ -8,79 +8,127 @@ from itertools import islice
 
 from lxml import etree
 
-from processors.extraction.availability import lack_in_words, stock_in_words
+from processors.extraction.amounts import AT_CURRENCY
+from processors.extraction.availability import lack_in_words, read_availability, stock_in_words
+from processors.extraction.buttons import buy_buttons
+from processors.extraction.cards import in_cards
+from processors.extraction.heading import is_hidden
+from processors.extraction.numerals import plain_digits
+from processors.extraction.offers import states
 from processors.extraction.page import Page
-from processors.extraction.product_words import BUY_TEXT
-from processors.extraction.regions import is_aside
+from processors.extraction.page_kind import Kind, kind_of, may_guess
+from processors.extraction.regions import is_aside, names_of
 from processors.extraction.scripted import keys
+from processors.extraction.stock_words import STOCK_ALERT
 from processors.extraction.text import text_of
 from processors.extraction.values import Raw
 
-_DECLARED = etree.XPath("descendant::*/@*[(name() = 'href' or name() = 'content') and contains(., 'schema.org/')]")
-_SCHEMA = re.compile(r"schema\.org/(?:In|Out|Sold|Pre|Back|Limited|Disc)\w+\s*$")
-_NAMED = re.compile(r"availab|stock|inventory|disponib|verfueg|lager|skladom|dostupn|sold-?out")
-_BUTTONS = etree.XPath(
-    "descendant::*[self::button or self::input[@type='submit' or @type='button' or @type='image'] or "
-    "self::a[@class or @id] or self::form[@action]]"
+_NAMED = re.compile(
+    r"availab|stock|inventory|disponib|verfueg|lager|skladom|skladem|dostupn|sold-?out|voorraad|nalichi"
 )
-_BUY_NAME = re.compile(
-    r"add[-_]?(?:to)?[-_]?(?:cart|basket|bag|trolley)|buy[-_]?(?:now|button|box)?$|cart/add|checkout/cart|tocart|"
-    r"in-?den-?warenkorb",
-    re.IGNORECASE,
+# A choice of sizes, a badge on a picture, a way of delivery: not the product.
+_CHOICE = re.compile(
+    r"swatch|option|size|variant|badge|label-?img|flag|filter|store-?(?:stock|avail)|pickup|delivery", re.I
 )
-_BUTTON_NAMES = ("id", "class", "name", "action", "data-action", "data-testid")
 _SCRIPTED = keys(
     ("vailability", "inStock", "in_stock", "InStock", "stockStatus", "stock_status"),
     "(?:_?[Ss]tatus)?",
     r"""\\?["']?([\w:/.\- ]{2,40})""",
 )
-_GONE = frozenset(("OutOfStock", "SoldOut", "Discontinued"))
+#: States in which nobody can buy.
+GONE = frozenset(("OutOfStock", "SoldOut", "Discontinued"))
 _LONGEST = 120
+# A line of its own; a longer text speaks of the product in passing.
+_LONGEST_LACK = 80
 _NEAR = 150
+_NEAR_BUTTON, _LONGEST_BUTTON = 100, 40
 _MOST = 300
 
 
 def stock(page: Page) -> Iterator[Raw]:
-    """Texts about availability, the most trustworthy first."""
-    for value in _DECLARED(page.root):
-        if _SCHEMA.search(str(value)):
-            yield Raw(str(value))
-    yield from page.once(_named)
-    yield from islice(page.once(_lacks), 1)
-    if _buyable(page):
-        yield Raw("InStock")
-    yield from map(Raw, _SCRIPTED.values(page))
+    """Texts about availability, the surest first."""
+    declared = [(text, source, name) for text, source, _ in states(page) if (name := read_availability(text))]
+    if declared:
+        # Any variant that can be had makes the product one that can be had.
+        text, source, name = next((row for row in declared if row[2] not in GONE), declared[0])
+        if name not in GONE and _is_surely_gone(page):
+            yield Raw("OutOfStock", source="shown", sure=0.75)
+        yield Raw(text, structured=True, source=source, sure=0.95)
+        return
+    if kind_of(page) is Kind.OTHER:
+        return
+    if named := page.once(_named):
+        yield Raw(named[0], source="shown", sure=0.8)
+    if may_guess(page) and (lack := page.once(_lack)):
+        yield Raw(lack, source="text", sure=0.7)
+    if page.once(buy_buttons):
+        yield Raw("InStock", source="button", sure=0.75)
+    if may_guess(page):
+        yield from (Raw(text, source="script", sure=0.5) for text in islice(_SCRIPTED.values(page), _MOST))
 
 
 def is_gone(page: Page) -> bool:
     """Whether the page's own words say that the product cannot be had."""
-    said = next((name for raw in page.once(_named) if (name := stock_in_words(raw.text))), None)
-    return said in _GONE or (said is None and next(iter(page.once(_lacks)), None) is not None)
+    named = page.once(_named)
+    said = stock_in_words(named[0]) if named else None
+    return said in GONE or (said is None and page.once(_lack) is not None)
 
 
-def _named(page: Page) -> Iterator[Raw]:
+def tells_later(page: Page) -> bool:
+    """Whether the page offers to tell when there is stock: then a price does not say that there is."""
+    start = max(0, page.heading_place - 3)
+    near = page.texts[start : start + _NEAR]
+    return any(len(shown.text) <= _LONGEST and STOCK_ALERT.search(plain_digits(shown.text)) for shown in near)
+
+
+def _is_surely_gone(page: Page) -> bool:
+    """Whether the page says so where it says it of its product: in a place named for stock, or on the button itself."""
+    named = page.once(_named)
+    if named:
+        return stock_in_words(named[0]) in GONE
+    near = page.texts[page.heading_place : page.heading_place + _NEAR_BUTTON]
+    said = any(
+        _is_on_button(shown.element) and lack_in_words(shown.text) and not is_aside(shown.element, page.around_heading)
+        for shown in near
+        if len(shown.text) <= _LONGEST_BUTTON
+    )
+    return said and not page.once(buy_buttons)
+
+
+def _is_on_button(element: etree._Element) -> bool:
+    return any(each.tag in ("button", "input") for each in (element, *islice(element.iterancestors(), 2)))
+
+
+def _named(page: Page) -> list[str]:
+    found: list[tuple[str, etree._Element]] = []
     for element in islice(page.named(_NAMED), _MOST):
         text = text_of(element, _LONGEST)
-        if text and len(text) <= _LONGEST and stock_in_words(text) and not is_aside(element):
-            yield Raw(text)
+        is_short = 0 < len(text) <= _LONGEST and element.tag not in ("option", "select", "label", "input")
+        if is_short and stock_in_words(text) and not AT_CURRENCY.search(text) and not _is_other(page, element):
+            found.append((text, element))
+    # Offers of other sellers, sizes, shops: each has its own.
+    cards = in_cards(element for _, element in found)
+    return [text for text, element in found if element not in cards]
 
 
-def _lacks(page: Page) -> Iterator[Raw]:
-    """Short texts soon after the heading that say that the product cannot be had."""
-    for shown in page.texts[page.heading_place : page.heading_place + _NEAR]:
-        is_short = len(shown.text) <= _LONGEST and shown.element.tag not in ("option", "a", "label")
-        if is_short and lack_in_words(shown.text) and not is_aside(shown.element):
-            yield Raw(shown.text)
-
-
-def _buyable(page: Page) -> bool:
-    return any(
-        _is_buy(element) and not is_aside(element) for element in _BUTTONS(page.root) if element.get("disabled") is None
+def _is_other(page: Page, element: etree._Element) -> bool:
+    above = " ".join(names_of(each) for each in islice(element.iterancestors(), 2))
+    return (
+        is_aside(element, page.around_heading)
+        or is_hidden(element)
+        or _CHOICE.search(f"{names_of(element)} {above}") is not None
     )
 
 
-def _is_buy(element: etree._Element) -> bool:
-    names = " ".join(filter(None, map(element.get, _BUTTON_NAMES)))
-    if any(map(_BUY_NAME.search, names.split())):
-        return True
-    return element.tag != "form" and BUY_TEXT.match(element.get("value") or text_of(element, _LONGEST)) is not None
+def _lack(page: Page) -> str | None:
+    """A short text soon after the heading that says that the product cannot be had."""
+    for shown in page.texts[page.heading_place : page.heading_place + _NEAR]:
+        is_short = len(shown.text) <= _LONGEST_LACK and shown.element.tag not in ("option", "a", "label")
+        if (
+            is_short
+            and lack_in_words(shown.text)
+            and not is_aside(shown.element, page.around_heading)
+            and not is_hidden(shown.element)
+        ):
+            return shown.text
+    return None

@@ -14,7 +14,10 @@ _NUMBER = r"(?:\s*(?:nr|no|num|number|nummer|code|id|#|№|n°|nº|č|kód)\b\.?
 #: Labels that mean the shop's own number and nothing else.
 OWN_NUMBER_LABEL = re.compile(r"^\W*+(?:sku|asin)(?:\s*(?:nr|no|number|code|#)\.?)?(?=\W|$)", re.IGNORECASE)
 SKU_LABEL = re.compile(
-    r"^\W*+(?:[\w-]{2,12}\s)?(?:"
+    # Codes of another kind have labels alike.
+    r"^\W*+(?!(?:promo|coupon|discount|voucher|gift|zip|post|postal|area|country|qr|bar|dress|source|error|referral|invite|"
+    r"rabatt|gutschein|pin|access|dial|security|verification|tracking|order|invoice|vat|tax|style guide|model)\w*\b)"
+    r"(?:[\w-]{2,12}\s)?(?:"
     + _any(
         r"sku",
         rf"(?:art(?:icle|ikel|ículo|igo|icolo|\.)?|item|product|produkt|produit|prod\.|catalogue|cat\.?)[\s.-]*{_NUMBER}",

@@ -15,9 +15,9 @@ import zstandard
 
 from processors.extraction.budget import PageTooLarge
 from processors.extraction.charset import decode
-from processors.extraction.extract import FieldMissing, extract
+from processors.extraction.extract import Extraction, FieldMissing, examine
 from processors.extraction.fields import Fields, compile_fields
-from processors.extraction.refresh import refresh_target
+from processors.extraction.meta_refresh import meta_refresh_target, renews
 from processors.redaction import sanitised_url
 
 # A few kilobytes of zstd can claim to be gigabytes.
@@ -28,7 +28,10 @@ _LONGEST_REASON = 4_000
 
 
 class ReadPage(msgspec.Struct, frozen=True):
-    """An archived page, with what to look for. `fields` and `preset` as a pipeline has them, `fields` in JSON."""
+    """An archived page, with what to look for. `fields` and `preset` as a pipeline has them, `fields` in JSON.
+
+    Of the preset's fields only those are looked for that the record has, where `record` names its fields.
+    """
 
     archived: bytes
     content_type: str | None
@@ -36,13 +39,19 @@ class ReadPage(msgspec.Struct, frozen=True):
     now: datetime | None
     fields: bytes
     preset: str | None
+    min_quality: float | None = None
+    record: tuple[str, ...] | None = None
 
 
 class PageValues(msgspec.Struct, frozen=True, tag=True):
-    """The fields' values by name, and the encoding that the page was read by."""
+    """The fields' values by name, and the encoding that the page was read by.
+
+    `quality` says where values came from and how sure they are; what the author's own selectors found is left out.
+    """
 
     values: dict[str, Any]
     encoding: str
+    quality: dict[str, tuple[str, float]] = {}
 
 
 class Unread(msgspec.Struct, frozen=True, tag=True):
@@ -60,9 +69,11 @@ def read_page(asked: ReadPage) -> PageValues | Unread:
     try:
         body = unpacked(asked.archived)
         html, encoding = decode(body, asked.content_type)
-        if target := refresh_target(html, asked.url):
+        if (target := meta_refresh_target(html, asked.url)) and not renews(target, asked.url):
             return Unread(f"the page only sends browsers on to {sanitised_url(target)}: submit that address")
-        return PageValues(extract(html, asked.url, _fields(asked.fields, asked.preset), asked.now), encoding)
+        fields = _fields(asked.fields, asked.preset, asked.min_quality)
+        found = examine(html, asked.url, fields if asked.record is None else fields.within(asked.record), asked.now)
+        return PageValues(found.values, encoding, _told(found))
     except (FieldMissing, PageTooLarge, BadArchive) as error:
         return Unread(str(error)[:_LONGEST_REASON])
 
@@ -91,5 +102,10 @@ def unpacked_at_most(archived: bytes, most: int) -> bool:
 
 
 @lru_cache(maxsize=_PIPELINES)
-def _fields(fields: bytes, preset: str | None) -> Fields:
-    return compile_fields(msgspec.json.decode(fields), preset)
+def _fields(fields: bytes, preset: str | None, min_quality: float | None) -> Fields:
+    return compile_fields(msgspec.json.decode(fields), preset, min_quality)
+
+
+def _told(found: Extraction) -> dict[str, tuple[str, float]]:
+    qualities = found.quality.items()
+    return {name: (quality.source, round(quality.sure, 2)) for name, quality in qualities if quality.sure < 1}

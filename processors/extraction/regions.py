@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from functools import lru_cache
 
 from lxml import etree
@@ -21,10 +22,15 @@ _TAGS = frozenset(("nav", "footer", "aside"))
 _LEVELS = 8
 
 
-def is_aside(element: etree._Element) -> bool:
-    """Whether the element stands in a menu, a footer, a list of other products, judged by the names around it."""
+def is_aside(element: etree._Element, around_heading: Container[etree._Element] = ()) -> bool:
+    """Whether the element stands in a menu, a footer, a list of other products, judged by the names around it.
+
+    What holds the product's heading too (`around_heading`) is not aside, whatever it is called.
+    """
     for level, above in enumerate((element, *element.iterancestors())):
         if level > _LEVELS or above.tag in ("main", "body"):
+            return False
+        if above in around_heading:
             return False
         if above.tag in _TAGS or _names_aside(names_of(above)):
             return True

@@ -13,6 +13,7 @@ from parsel import Selector
 from parsel.csstranslator import HTMLTranslator
 
 from processors.extraction import jsonld
+from processors.extraction.images import image_address
 from processors.extraction.page import Page
 from processors.extraction.values import Raw, Type
 
@@ -67,9 +68,14 @@ class Selected:
 
     def _text(self, element: etree._Element, page: Page) -> str:
         if self.attr is not None:
+            # The picture that is shown in the end is meant, not the stand-in until then.
+            if self.attr == "src" and self.kind is Type.URL and element.tag == "img":
+                return image_address(element) or element.get("src") or ""
             return element.get(self.attr) or ""
         if element.tag == "meta":
             return element.get("content") or ""
+        if self.kind is Type.URL and element.tag == "img" and (address := image_address(element)):
+            return address
         if self.kind is Type.URL:
             return next((link for name in _LINKS if (link := element.get(name))), "") or page.text_of(element)
         if self.kind is Type.DATE and (moment := element.get("datetime")):
@@ -88,7 +94,7 @@ class Structured:
 
     def find(self, page: Page) -> Iterator[Raw]:
         """The text of every value at the path; an offer read as money is its price with its currency."""
-        for found in jsonld.follow(self.path, page.microdata if self.microdata else page.jsonld):
+        for found in jsonld.follow(self.path, page.own_microdata if self.microdata else page.own_jsonld):
             value, holder = found.value, found.holder
             if isinstance(value, dict) and self.kind is Type.MONEY and ("price" in value or "value" in value):
                 holder = value
@@ -97,7 +103,8 @@ class Structured:
                 value = value.get("url") or value.get("contentUrl") or value
             if text := jsonld.plain(value):
                 currency = jsonld.plain(holder.get("priceCurrency") or holder.get("currency"))
-                yield Raw(text, structured=True, currency=currency or "")
+                source = "microdata" if self.microdata else "jsonld"
+                yield Raw(text, structured=True, currency=currency or "", source=source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,7 @@ class Meta:
     def find(self, page: Page) -> Iterator[Raw]:
         """Every content given under the name."""
         for content in page.meta.get(self.name, ()):
-            yield Raw(content, structured=True)
+            yield Raw(content, structured=True, source="meta")
 
 
 @dataclass(frozen=True, slots=True)

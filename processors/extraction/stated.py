@@ -10,7 +10,8 @@ from processors.extraction.page import Page
 
 # A label is short; a sentence that happens to hold its word is none.
 _LONGEST_LABEL = 40
-_LONGEST = 300
+_LONGEST = 160
+_PARTS, _EARLY = re.compile(r"[:：#]"), 50
 _ONLY_SEPARATORS = re.compile(r"[\s:：#.\-–—|\u200e\u200f]*")
 _LEADING = " :：#.-–—\u200e\u200f"
 # Between a label's text and its value's there may be a colon or a bullet in elements of their own.
@@ -19,18 +20,36 @@ _LOOK_AHEAD = 4
 
 def stated(page: Page, label: re.Pattern[str], start: int = 0) -> Iterator[str]:
     """What follows each text that begins with the label, from `start` on: the rest of it, else the next text."""
+    return (value for value, _ in stated_at(page, label, start))
+
+
+def stated_at(page: Page, label: re.Pattern[str], start: int = 0) -> Iterator[tuple[str, int]]:
+    """What follows each text that begins with the label, with the label's place among the page's texts."""
+    found = page.once(lambda page: list(_stated(page, label)), key=label)
+    return ((value, place) for value, place in found if place >= start)
+
+
+def _labelled(page: Page) -> list[tuple[int, str]]:
+    """The texts that may begin with a label, with their places: short ones, and those that part something early on."""
+    return [
+        (at, shown.text)
+        for at, shown in enumerate(page.texts)
+        if len(shown.text) <= _LONGEST_LABEL or (len(shown.text) <= _LONGEST and _PARTS.search(shown.text, 0, _EARLY))
+    ]
+
+
+def _stated(page: Page, label: re.Pattern[str]) -> Iterator[tuple[str, int]]:
     texts = page.texts
-    for at in range(start, len(texts)):
-        text = texts[at].text
-        match = label.match(text) if len(text) <= _LONGEST else None
+    for at, text in page.once(_labelled):
+        match = label.match(text)
         if match is None:
             continue
         rest = text[match.end() :]
         if value := rest.lstrip(_LEADING):
             if value != rest:
-                yield value
+                yield value, at
         elif len(text) <= _LONGEST_LABEL:
-            yield _next(texts[at + 1 : at + _LOOK_AHEAD])
+            yield _next(texts[at + 1 : at + _LOOK_AHEAD]), at
 
 
 def _next(texts: Sequence[Shown]) -> str:

@@ -12,8 +12,9 @@ from typing import assert_never
 from price_parser.parser import parse_number
 
 from processors.extraction.availability import read_availability
-from processors.extraction.dates import known_languages, read_date
+from processors.extraction.dates import known_languages, known_locale, read_date
 from processors.extraction.money import PriceContext, read_money
+from processors.extraction.numerals import country
 from processors.extraction.page import Page
 
 _NUMBER = re.compile(r"(?<![\w.,])[-+\u2212]?(?:\d[\d.,'\u2019\u00a0\u202f ]*\d|\d|[.,]\d+)")
@@ -50,11 +51,18 @@ class Type(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Text found on a page. `structured`: from JSON-LD, microdata or meta; `currency`: declared beside it there."""
+    """Text found on a page. `structured`: from JSON-LD, microdata or meta; `currency`: declared beside it there.
+
+    `source` names what it was found by, `sure` says how likely it is what the field means, from 0 to 1. `value` is
+    given where the text stands for something that has been read already.
+    """
 
     text: str
     structured: bool = False
     currency: str = ""
+    source: str = ""
+    sure: float = 1.0
+    value: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +90,7 @@ def read(kind: Type, raw: Raw, hints: Hints, page: Page, now: datetime | None) -
             number = _number(raw, hints)
             return int(number) if number is not None and number == int(number) else None
         case Type.DATE:
-            languages = hints.languages or page_languages(page)
-            return read_date(raw.text, languages=languages, locale=hints.locale, date_order=hints.date_order, now=now)
+            return _date(raw.text, hints, page, now)
         case Type.BOOL:
             word = raw.text.strip().lower().rsplit("/", 1)[-1]
             return True if word in _TRUE else False if word in _FALSE else None
@@ -101,11 +108,38 @@ def page_languages(page: Page) -> tuple[str, ...]:
     return (language, "en") if language != "en" and language in known_languages() else ("en",)
 
 
-def _money(raw: Raw, hints: Hints, page: Page) -> object | None:
+def _date(text: str, hints: Hints, page: Page, now: datetime | None) -> str | None:
+    languages = hints.languages or page_languages(page)
+    # "03/04/2024" is the third of April in Britain and the fourth of March in the United States.
+    region = None if hints.languages or hints.locale or hints.date_order else page_locale(page)
+    for locale in dict.fromkeys((hints.locale or region, hints.locale)):
+        if found := read_date(text, languages=languages, locale=locale, date_order=hints.date_order, now=now):
+            return found
+    return None
+
+
+def page_locale(page: Page) -> str | None:
+    """The page's language with its region, or with that of its domain, if dates can be read by it."""
+    language, _, rest = page.language.partition("-")
+    regions = (next((part for part in rest.split("-") if len(part) == 2), ""), country(page.top_level_domain)[4:])
+    region = next(filter(None, regions), "").upper()
+    tag = f"{language}-{region}"
+    return tag if language.isalpha() and region and known_locale(tag) else None
+
+
+def setting_of(page: Page, hints: Hints) -> PriceContext:
+    """What decides about the page's amounts where their text is ambiguous."""
+    return page.once(lambda page: _setting(page, hints), key=hints)
+
+
+def _setting(page: Page, hints: Hints) -> PriceContext:
     near = tuple(code for code in (hints.currency, page.currency) if code)
-    setting = PriceContext(
-        near, (page.top_level_domain, page.language), hints.decimal, assumed=hints.currency or page.currency
-    )
+    places = (page.top_level_domain, page.language)
+    return PriceContext(near, places, hints.decimal, hints.currency or page.currency, page.languages)
+
+
+def _money(raw: Raw, hints: Hints, page: Page) -> object | None:
+    setting = setting_of(page, hints)
     money = read_money(raw.text, setting, structured=raw.structured, symbol=raw.currency)
     return None if money is None else money.to_json()
 

@@ -12,7 +12,7 @@ import httpx
 import zstandard
 
 from processors.errors import ScrapesagaError
-from processors.secret_search import redact_known
+from processors.redaction.secret_search import redact_known
 
 #: What a request may offer; each of these is understood below.
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"

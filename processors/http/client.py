@@ -40,12 +40,14 @@ def open_client(
     max_connections: int = 256,
     resolve: Resolve | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> httpx.AsyncClient:
     """Return a client that never follows redirects by itself, keeps no cookies, and asks no proxy or netrc.
 
-    A request to an address that the policy objects to raises StepFailed before anything is sent.
+    A request to an address that the policy objects to raises StepFailed before anything is sent. A `transport` of one's
+    own takes the network's place, and with it the policy's.
     """
-    transport = _GuardedTransport(
+    transport = transport or _GuardedTransport(
         policy,
         resolve,
         httpx.create_ssl_context() if ssl_context is None else ssl_context,

@@ -148,7 +148,8 @@ class AddressPolicy:
             network for network in _LINK_LOCAL if ip in network
         ]
         return any(
-            ip in network and any(network.version == one.version and network.subnet_of(one) for one in ranges)  # type: ignore[arg-type]  # same version
+            # The two have the same version; the stubs want to see it in the types.
+            ip in network and any(network.version == one.version and network.subnet_of(one) for one in ranges)  # type: ignore[arg-type]
             for network in self.networks
         )
 

@@ -12,7 +12,7 @@ import msgspec
 from processors.errors import ConfigurationError, PipelineError
 from processors.http.request import check_header
 from processors.http.url import BadUrl, Origin, Url, origin_text
-from processors.secret_search import SecretSearch, remember, weakness
+from processors.redaction.secret_search import SecretSearch, remember, weakness
 
 log = logging.getLogger(__name__)
 

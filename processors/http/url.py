@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import can_ada
 
 from processors.redaction import sanitised_url
-from processors.secret_search import redact_known
+from processors.redaction.secret_search import redact_known
 
 if TYPE_CHECKING:
     import httpx

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Protocol
 
 from confluent_kafka import KafkaException
 
-from processors.errors import RecordGone, RetryLater
+from processors.errors import RetryLater
+from processors.kafka.claim_check import redeemed
 from processors.kafka.producer import Outgoing
 from processors.kafka.reader import Reader, ReadFailed, Tail
 from processors.kafka.record import Record
@@ -98,14 +98,11 @@ class PageReader:
                 async with asyncio.timeout(READ_TIMEOUT.total_seconds()):
                     record = await in_thread(lambda: self._fetch(address), self._reader.stopped)
             except (TimeoutError, KafkaException, ReadFailed) as error:
+                where = f"{address.topic}-{address.partition}@{address.offset}"
                 raise RetryLater(f"can't read {where}: {error!r}") from error
-        # Kafka answers a read of a compacted-away offset with the next record, silently.
-        if record is None or record.key != key or record.value is None:
-            raise RecordGone(f"{where} is gone: its retention is over, or it was deleted; fetch the page again")
-        value = record.value
-        if len(value) != address.size_bytes or hashlib.sha256(value).hexdigest() != address.sha256:
-            raise RecordGone(f"{where} isn't what was archived: size or sha256 differ")
-        return value
+        if record is None:
+            return redeemed(address, key, -1, None, None)
+        return redeemed(address, key, record.offset, record.key, record.value)
 
     def _fetch(self, address: Address) -> Record | None:
         return self._reader.one((address.topic, address.partition), address.offset)

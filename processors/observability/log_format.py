@@ -16,7 +16,7 @@ from types import TracebackType
 
 from processors.observability.tracing import current
 from processors.redaction import REDACTED, SHORTEST_REDACTED, one_line
-from processors.secret_search import redact_known, remember
+from processors.redaction.secret_search import redact_known, remember
 
 # Attributes that every LogRecord has; what is beyond them was passed as `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

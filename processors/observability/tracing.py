@@ -26,10 +26,10 @@ from enum import Enum
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from processors.redaction.secret_search import redact_known
 from processors.saga.commands import StepCommand
 from processors.saga.events import Compensated, Confirmed, Reply, Succeeded
 from processors.saga.state import ENDED, Phase, Saga
-from processors.secret_search import redact_known
 
 #: The header's name, in Kafka and in HTTP.
 TRACEPARENT = "traceparent"

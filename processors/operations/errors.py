@@ -24,7 +24,7 @@ class JobNotFound(OperationError):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(
-            f"no job {job_id!r}: never accepted, or forgotten after its retention; see `scrapesaga audit {job_id}`"
+            f"no job {job_id!r}: it was never accepted, or it was forgotten after its retention; see `scrapesaga audit {job_id}`"
         )
         self.job_id = job_id
 

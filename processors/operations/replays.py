@@ -103,12 +103,11 @@ def target_name(session: Session, source: str, topic: str) -> str:
     catalogue = session.catalogue
     name = full_name(session, topic)
     if name == source:
-        raise RequestRefused(f"{name} would be replayed onto itself; name another --to-topic")
+        raise RequestRefused(f"{name} can't be replayed to itself; give another --to-topic")
     owned = {one.name for one in catalogue} - {catalogue.urls.name}
     if name in owned:
         raise RequestRefused(
-            f"{name} is written by the engine alone: its order is the truth; replay to {catalogue.urls.name}, "
-            "or to a topic of your own"
+            f"only the engine may write to {name}; replay to {catalogue.urls.name}, or to a topic of your own"
         )
     return name
 

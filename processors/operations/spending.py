@@ -55,7 +55,7 @@ async def forget(
     if older_than < least:
         # A command that is still on its topic may be delivered again, and must find what it has paid for.
         raise RequestRefused(
-            f"--older-than {older_than}: at least {least.days}d, as long as commands stay (SCRAPESAGA_RETENTION_COMMANDS)"
+            f"an age of {older_than}: use at least {least.days}d, the retention of commands (SCRAPESAGA_RETENTION_COMMANDS)"
         )
     async for one in engine.stream(lambda session: _forget_all(session, older_than, give_back, dry_run)):
         yield one
@@ -122,7 +122,7 @@ def _forget(
         ledger.read()
         if not ledger.book.stands(entry, sender.last_offset):
             raise BadRecord(
-                f"somebody else forgets entries of {pipeline} at the same time; run it again when that ended"
+                f"another process removes entries of {pipeline} at the same time; run this again when it has ended"
             )
     for entry in entries:
         sender.send(topic, None, key=entry.key.encode(), partition=0)

@@ -28,7 +28,7 @@ MAX_REQUEST_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class RequestDefaults:
-    """What holds for requests that don't say otherwise."""
+    """Values for requests that have none of their own."""
 
     pipeline: str | None = None
     job_id: str | None = None
@@ -37,7 +37,7 @@ class RequestDefaults:
 
 
 class ParsedLine(NamedTuple):
-    """One line of input: the request, or what is wrong with it."""
+    """One line of input: the request, or its mistake."""
 
     place: str
     request: ScrapeRequest | None
@@ -72,7 +72,7 @@ def read_line(place: str, text: str, defaults: RequestDefaults) -> ParsedLine:
             check_job_id(request.job_id)
         size = len(encode_request(request))
         if size > MAX_REQUEST_BYTES:
-            raise BadRecord(f"a request of {size} bytes; at most {MAX_REQUEST_BYTES}: put less into its payload")
+            raise BadRecord(f"the request has {size} bytes; the limit is {MAX_REQUEST_BYTES}: make its payload smaller")
     except (BadRecord, UnicodeEncodeError) as error:
         return ParsedLine(place, None, str(error))
     return ParsedLine(place, request)

@@ -1,4 +1,4 @@
-"""The role `auditor`: a process that follows the topics, exports what it finds, and writes to no topic."""
+"""The role `auditor`: reads the topics, exports metrics of what it finds, and writes to no topic."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _start(process: Process) -> None:
 
 AUDITOR = Role(
     name="auditor",
-    does="follows all topics, and tells of each promise that it sees broken",
+    does="reads all topics, and reports each violation of an invariant",
     reads=("urls", "events", "sagas", "plans", f"{STEP}.commands", "records", "spend", "dead-letters"),
     writes=(),
     start=_start,

@@ -35,7 +35,7 @@ def _start(process: Process) -> None:
 
 COORDINATOR = Role(
     name="coordinator",
-    does="folds events into sagas: commands steps, keeps the states, fires timers",
+    does="computes the state of each saga from its events, sends commands to steps, fires timers",
     reads=("events", "sagas", "plans"),
     writes=(f"{STEP}.commands", "sagas", "events", "dead-letters"),
     start=_start,

@@ -28,7 +28,7 @@ def _start(process: Process) -> None:
 
 INTAKE = Role(
     name="intake",
-    does="turns requests into submissions, and publishes the plans of its pipelines",
+    does="checks requests and turns them into submissions; publishes the plans of its pipelines",
     reads=("urls",),
     writes=("events", "plans", "dead-letters"),
     start=_start,

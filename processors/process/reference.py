@@ -14,19 +14,20 @@ _INTRODUCTION = f"""\
 # Roles
 
 A role is what a process does.
-`scrapesaga worker ROLE [ROLE...]` plays one role or several; `scrapesaga roles` lists those that are installed.
-Roles share nothing but Kafka, so each may have as many processes as its topic has partitions.
-Each step of a pipeline is a role of its own, by the step's name; it serves every pipeline that has a step of that name.
+`scrapesaga worker ROLE [ROLE...]` runs one or more roles in one process; `scrapesaga roles` lists the installed roles.
+Roles communicate only through Kafka, so each role can have as many processes as its topic has partitions.
+Each step name is a role. It serves every pipeline that has a step of that name.
 
-Several roles in one process share one producer, one health server and one page of metrics.
-SIGTERM stops them together: records in work get `{PREFIX}DRAIN_TIMEOUT` to finish, what is done is committed, the rest is delivered again.
-If one role fails, the process ends, and all of them start again.
-The auditor reads everything that the others write, and needs a process of its own.
+Several roles in one process share one producer, one health server and one metrics page.
+SIGTERM stops them together: records in work get `{PREFIX}DRAIN_TIMEOUT` to finish.
+Finished records are committed; Kafka delivers the others again.
+If one role fails, the process ends, and all its roles start again.
+The auditor reads everything that the other roles write, and needs its own process.
 
-On one machine `scrapesaga up --processes one` puts all roles into one process.
-`--processes intake+coordinator,fetch+parse` makes two processes of those, and one of each other role.
+On one machine, `scrapesaga up --processes one` runs all roles in one process.
+`--processes intake+coordinator,fetch+parse` runs these four roles in two processes, and each other role in its own process.
 
-A package may bring a role, by the entry-point group `{GROUP}`: see [roles of your own](custom-roles.md).
+A package can add a role with the entry-point group `{GROUP}`: see [custom roles](custom-roles.md).
 """
 
 
@@ -44,29 +45,29 @@ def reference() -> str:
                         role.does,
                         _codes(role.reads),
                         _codes(role.writes),
-                        _code(role.scales_by) if role.scales_by else "one is enough",
+                        _code(role.scales_by) if role.scales_by else "one process is enough",
                         "yes" if role.stateful else "",
                         "yes" if role.calls_outside else "",
                     )
                     for role in roles
                 ),
             ),
-            f"Topics are named without their prefix; `{STEP}` stands for a step's name. "
-            "What each topic holds is in [topics.md](topics.md).",
-            "A step writes what its code publishes: `fetch` to `pages`, `enrich` to `spend`, `notify` to `records`.",
+            f"Topics are named without their prefix; `{STEP}` stands for the name of a step. "
+            "[topics.md](topics.md) describes each topic.",
+            "Which topics a step writes depends on its code: `fetch` writes `pages`, `enrich` `spend`, `notify` `records`.",
             "",
             "## Probes",
             "",
-            f"Each process answers on `{PREFIX}HTTP_PORT`: `/ready` and `/live` list the reasons against, of all its roles; "
-            "without a reason the status is 200.",
+            f"Each process answers on `{PREFIX}HTTP_PORT`: `/ready` and `/live` list the problems of all its roles. "
+            "Without a problem the status is 200.",
             "",
             _table(
-                ("role", "`/ready` says yes when", "`/live` says no when"),
+                ("role", "ready when", "restart it when"),
                 ((_code(role.name), role.ready_when, role.restarted_when) for role in roles),
             ),
             "## Settings",
             "",
-            "What only some roles read; every process reads the others. [settings.md](settings.md) says what each does.",
+            "Only these roles read these settings; every process reads the other settings. [settings.md](settings.md) describes all.",
             "",
             _table(("role", "settings"), ((_code(role.name), _settings(role)) for role in roles)),
         ]

@@ -40,6 +40,7 @@ def step_role(step: str) -> Role:
         start=start,
         settings=(
             "max_in_flight",
+            "parse_processes",
             "allow_addresses",
             "secrets_dir",
             "clickhouse_url",

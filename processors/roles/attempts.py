@@ -22,8 +22,8 @@ from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
 # An event carries one output, a state all of them: see the limits of their topics.
 MAX_OUTPUT_BYTES = 256 * 1024
 
-_encode_output = msgspec.json.Encoder().encode
-_decode_output = msgspec.json.Decoder(StepOutput).decode
+encode_output = msgspec.json.Encoder().encode
+decode_output = msgspec.json.Decoder(StepOutput).decode
 
 #: Makes the step that a plan names, on a host.
 MakeStep = Callable[[StepPlan, Host], Step]
@@ -32,6 +32,32 @@ MakeStep = Callable[[StepPlan, Host], Step]
 def planned_step(planned: StepPlan, host: Host) -> Step:
     """Return the installed step that a plan names, with the parameters that it pinned. Raises PipelineError."""
     return find_step(planned.use)(planned.name, load_params(planned), host)
+
+
+async def perform_action(step: Step, call: StepCall, action: Action, carried: int = 0) -> bytes:
+    """Have a step do what a command asks; return the output of an Execute as JSON, else nothing.
+
+    `carried` is how many bytes the command brings, which the state carries too. Raises StepFailed for an output that is
+    too large, and whatever the step raises.
+    """
+    match action:
+        case Action.EXECUTE:
+            encoded = encode_output(await step.run(call))
+            total = len(encoded) + carried
+            if len(encoded) > MAX_OUTPUT_BYTES or total > MAX_CARRIED_BYTES:
+                raise StepFailed(
+                    f"an output of {len(encoded)} bytes, {total} with the payload and the outputs before it; at most "
+                    f"{MAX_OUTPUT_BYTES} a step and {MAX_CARRIED_BYTES} in all: archive what is large",
+                    effect_unknown=True,
+                )
+            return encoded
+        case Action.COMPENSATE:
+            if step.compensate is not NOTHING_TO_UNDO and step.compensate is not None:
+                await step.compensate(call)
+        case Action.CONFIRM:
+            if step.confirm is not None:
+                await step.confirm(call)
+    return b""
 
 
 class Attempts:
@@ -66,25 +92,14 @@ class Attempts:
 
     async def _perform(self, step: Step, call: StepCall, command: StepCommand) -> Reply:
         where = (command.job_id, command.run, command.step, command.seq)
+        carried = len(command.payload) + sum(len(one) for one in command.inputs.values())
+        output = await perform_action(step, call, command.action, carried)
         match command.action:
             case Action.EXECUTE:
-                output = await step.run(call)
-                encoded = _encode_output(output)
-                total = len(encoded) + len(command.payload) + sum(len(one) for one in command.inputs.values())
-                if len(encoded) > MAX_OUTPUT_BYTES or total > MAX_CARRIED_BYTES:
-                    raise StepFailed(
-                        f"an output of {len(encoded)} bytes, {total} with the payload and the outputs before it; at most "
-                        f"{MAX_OUTPUT_BYTES} a step and {MAX_CARRIED_BYTES} in all: archive what is large",
-                        effect_unknown=True,
-                    )
-                return Succeeded(*where, encoded)
+                return Succeeded(*where, output)
             case Action.COMPENSATE:
-                if step.compensate is not NOTHING_TO_UNDO and step.compensate is not None:
-                    await step.compensate(call)
                 return Compensated(*where)
             case Action.CONFIRM:
-                if step.confirm is not None:
-                    await step.confirm(call)
                 return Confirmed(*where)
 
     async def _instance(self, planned: StepPlan) -> Step:
@@ -108,10 +123,10 @@ class Attempts:
         for planned in plan.steps:
             encoded = command.inputs.get(planned.name)
             if encoded:
-                earlier = _decode_output(encoded)
+                earlier = decode_output(encoded)
                 record.update(earlier.record)
                 outputs[planned.name] = earlier.data
-        own = _decode_output(command.output) if command.output else None
+        own = decode_output(command.output) if command.output else None
         if own is not None:
             record.update(own.record)
         return StepCall(

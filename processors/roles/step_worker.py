@@ -12,12 +12,11 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 
 import msgspec
 
-from processors.errors import BadRecord, ConfigurationError, DeliveryFailed, RetryLater, StepFailed
+from processors.errors import BadRecord, DeliveryFailed
 from processors.kafka.producer import Outgoing, RecordTooLarge
 from processors.kafka.publish import Sender
 from processors.kafka.record import Batch, Record
@@ -25,14 +24,14 @@ from processors.messages.dead_letters import dead_letter
 from processors.messages.wire import decode_command, encode_event
 from processors.observability import metrics
 from processors.observability.tracing import Sink, begin_attempt, current_headers
-from processors.pipeline.plan_store import Plans, UnknownPlan
+from processors.pipeline.plan_store import Plans
 from processors.roles.attempts import Attempts, MakeStep, planned_step
+from processors.roles.failures import failure_of, unexpected
 from processors.roles.reply_batcher import ReplyBatcher
 from processors.saga.commands import StepCommand
 from processors.saga.events import Compensated, Confirmed, Failed, Reply, Succeeded
 from processors.saga.replies import failed
 from processors.saga.state import Action
-from processors.secret_search import redact_known
 from processors.step import Host
 from topics.catalogue import Catalogue
 
@@ -295,9 +294,7 @@ class StepWorker:
         except Exception as error:
             metrics.unexpected_errors.labels(self.step).inc()
             log.exception("answering a command raised", extra={"job_id": received.command.job_id, "step": self.step})
-            reason = f"unexpected error: {error!r}"
-            failure = self._failed(received.command, reason, retryable=True, outcome_unknown=True)
-            return self._outgoing(received, failure, 0)
+            return self._outgoing(received, unexpected(error).reply(received.command), 0)
 
     async def _reply_to(self, received: ReceivedCommand) -> tuple[Reply, int]:
         """Do what the command says; return the reply and the microseconds that it took."""
@@ -309,11 +306,11 @@ class StepWorker:
         # Not started here; an earlier owner of the partition may have begun it and died without a word, so nobody can say
         # that it had no effect.
         if received.superseded:
-            reply: Reply = self._failed(
+            reply: Reply = failed(
                 command, "superseded, not started by this worker", retryable=True, outcome_unknown=True
             )
         elif command.expires_ms and self._clock() * 1000 > command.expires_ms:
-            reply = self._failed(command, "expired in the queue", retryable=True, outcome_unknown=True)
+            reply = failed(command, "expired in the queue", retryable=True, outcome_unknown=True)
         else:
             reply = await self._attempt(received)
             if isinstance(reply, Failed) and not reply.outcome_unknown and received.batch.inherited(received.record):
@@ -334,45 +331,17 @@ class StepWorker:
             if not received.superseded:
                 raise
             # Stopped in the middle: it may have worked.
-            return self._failed(command, "superseded while it ran", retryable=True, outcome_unknown=True)
-        except TimeoutError:
-            return self._failed(command, "the attempt ran out of time", retryable=True, outcome_unknown=True)
-        except StepFailed as error:
-            return self._failed(command, error.reason, outcome_unknown=error.effect_unknown)
-        except RetryLater as error:
-            return self._failed(
-                command, error.reason, retryable=True, outcome_unknown=error.effect_unknown, after=error.after
-            )
-        except RecordTooLarge as error:
-            # Nothing of it was sent; what the step did before may stand.
-            return self._failed(command, str(error), outcome_unknown=True)
-        except DeliveryFailed:
-            raise
-        except (ConfigurationError, UnknownPlan) as error:
-            # A worker that lacks a plugin or a secret is mended by a person; the retries give them time.
-            return self._failed(command, f"{type(error).__name__}: {error}", retryable=True)
+            return failed(command, "superseded while it ran", retryable=True, outcome_unknown=True)
         except Exception as error:
-            metrics.unexpected_errors.labels(self.step).inc()
-            log.exception("a step raised", extra={"job_id": command.job_id, "step": self.step, "seq": command.seq})
-            return self._failed(command, f"unexpected error: {error!r}", retryable=True, outcome_unknown=True)
+            if isinstance(error, DeliveryFailed) and not isinstance(error, RecordTooLarge):
+                raise
+            failure = failure_of(error)
+            if not failure.expected:
+                metrics.unexpected_errors.labels(self.step).inc()
+                log.exception("a step raised", extra={"job_id": command.job_id, "step": self.step, "seq": command.seq})
+            return failure.reply(command)
         finally:
             received.attempting = False
-
-    def _failed(
-        self,
-        command: StepCommand,
-        reason: str,
-        *,
-        retryable: bool = False,
-        outcome_unknown: bool = False,
-        after: timedelta | None = None,
-    ) -> Reply:
-        """Return the reply of a command that did not work."""
-        after_ms = max(0, after // timedelta(milliseconds=1)) if after else 0
-        # A step of one's own may quote what it was answered, and that what it was sent.
-        return failed(
-            command, redact_known(reason), retryable=retryable, outcome_unknown=outcome_unknown, after_ms=after_ms
-        )
 
     def _outgoing(self, received: ReceivedCommand, reply: Reply, took_us: int) -> tuple[Outgoing, ...]:
         command, record = received.command, received.record

@@ -11,18 +11,19 @@ from processors.saga.state import Phase
 _HEAD = """\
 # The protocol
 
-<!-- Written by processors/saga/diagram.py from processors/saga/protocol.py: change the table there, then run
-     `python -m processors.saga.diagram > docs/protocol.md`. A test fails while this file is stale. -->
+<!-- Written by processors/saga/diagram.py from processors/saga/protocol.py: to change this page, change the table there, then run
+     `python -m processors.saga.diagram > docs/protocol.md`. A test fails while this page is out of date. -->
 
-A saga is the fold of its events: `decide(saga, event, now) -> (saga, commands)`.
-Each event in each phase is one row below; a transition outside its row raises.
-NEW stands for a job without state: never submitted, or forgotten after its retention.
+The state of a saga is the fold of its events: `decide(saga, event, now) -> (saga, commands)`.
+The tables below have one row for each event in each phase.
+A transition to a phase that the row does not list raises an error.
+A job in phase NEW has no state: it was never submitted, or it was forgotten after its retention.
 
 """
 
 
 def transitions() -> dict[tuple[Phase, Phase], list[str]]:
-    """Return which events lead from one phase to another, by the table; rows that only stay are left out."""
+    """Return which events lead from one phase to another, by the table, without the events that keep the phase."""
     found: dict[tuple[Phase, Phase], list[str]] = {}
     for (phase, event), row in PROTOCOL.items():
         for following in Phase:

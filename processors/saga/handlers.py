@@ -1,5 +1,4 @@
-"""What each event does in each phase. A handler returns the next saga (the same one: nothing changes), what it asks for
-beyond the step command that the next state implies, and a note for counting."""
+"""What each event does in each phase. A handler returns a Transition; the step commands follow from its saga."""
 
 from __future__ import annotations
 
@@ -46,7 +45,7 @@ from processors.saga.state import PENDING, Action, Phase, Saga, StepState, StepS
 
 
 class Transition(NamedTuple):
-    """What a handler decides."""
+    """The next saga (the same object if nothing changes), a note for metrics, a refusal for the dead-letter topic."""
 
     saga: Saga | None
     note: Note
@@ -62,7 +61,7 @@ def refuse(saga: Saga | None, reason: str) -> Transition:
 
 
 def start(event: Submitted, plan: Plan, run: int, seq: int, now: int) -> Saga:
-    """Return a saga at its first step, as yet without a command."""
+    """Return a saga at its first step. No command is issued yet."""
     return Saga(
         seq=seq,
         due_ms=0,
@@ -98,7 +97,7 @@ def seen(saga: Saga, event: Submitted) -> bool:
 
 
 def duplicate(saga: Saga, event: Submitted, now: int) -> Transition:
-    """The same job again while it runs: nothing, unless the content differs, which is refused."""
+    """The job is submitted again while it runs: ignored. A submission with other content is refused."""
     if seen(saga, event):
         return Transition(saga, Note.DUPLICATE)
     if event.content_hash == saga.content_hash:
@@ -107,7 +106,7 @@ def duplicate(saga: Saga, event: Submitted, now: int) -> Transition:
 
 
 def remembered(saga: Saga, event: Submitted) -> Saga:
-    """Remember a submission that starts nothing, if its repetition after the saga's end could start a run."""
+    """Record a submission that starts no run, if its redelivery after the saga's end could start one."""
     if event.plan.resubmit is Resubmit.REJECT:
         return saga
     others = tuple(o for o in saga.origins if o.partition != event.origin.partition)
@@ -115,7 +114,7 @@ def remembered(saga: Saga, event: Submitted) -> Saga:
 
 
 def resubmit(saga: Saga, event: Submitted, now: int) -> Transition:
-    """The same job again after its end: by the pipeline's policy, a new run with new keys."""
+    """The job is submitted again after its end: the pipeline's resubmit policy decides whether a new run starts."""
     if seen(saga, event):
         return Transition(saga, Note.DUPLICATE)
     policy = event.plan.resubmit
@@ -142,14 +141,14 @@ def resubmit(saga: Saga, event: Submitted, now: int) -> Transition:
 
 
 def stands(saga: Saga) -> bool:
-    """True if an ended saga has something published: it completed, or it failed but reused what had been."""
+    """True if an ended saga has a published record: it completed, or it failed and reused the results of such a run."""
     if saga.phase is Phase.COMPLETED:
         return True
     return saga.withdraws and any(step.status is StepStatus.REUSED for step in saga.steps)
 
 
 def redrive(saga: Saga, event: Redriven, now: int) -> Transition:
-    """Start a new run at a step, with the results of the steps before it."""
+    """Start a new run at the given step. It reuses the results of the earlier steps."""
     place = event.plan.index(event.from_step)
     if place < 0:
         return refuse(saga, f"pipeline {event.plan.pipeline} has no step {event.from_step!r}")
@@ -188,13 +187,13 @@ def redrive(saga: Saga, event: Redriven, now: int) -> Transition:
 
 
 def settle(saga: Saga, event: Succeeded, now: int) -> Transition:
-    """A success settles the current step, whichever attempt it names: all attempts share one idempotency key."""
+    """The current step succeeded, in any of its attempts: all attempts share one idempotency key."""
     place = saga.plan.index(event.step)
     noted = answered(saga, place, event.seq)
     if flight_of(saga, place, Action.EXECUTE) is None:
         return Transition(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
     if outgrows(saga, event.output):
-        # The effect is there, and what it returned can't be kept: it is undone by its key.
+        # The step had its effect, but its output is too large to keep: compensate it by its key.
         reason = f"the outputs of all steps together exceed {MAX_CARRIED_BYTES} bytes: archive what is large"
         full = with_step(noted, place, status=StepStatus.SUCCEEDED, reason=reason)
         return Transition(abort(full, place, reason, now), Note.ABORTED)
@@ -205,7 +204,7 @@ def settle(saga: Saga, event: Succeeded, now: int) -> Transition:
 
 
 def retry_or_compensate(saga: Saga, event: Failed, now: int) -> Transition:
-    """A failure of the current attempt: another one if it may help and there is one left, else undo."""
+    """The current attempt failed: retry if the failure is retryable and attempts are left, else compensate."""
     place = saga.plan.index(event.step)
     noted = note_failure(saga, place, event)
     flight = flight_of(saga, place, Action.EXECUTE)
@@ -219,7 +218,7 @@ def retry_or_compensate(saga: Saga, event: Failed, now: int) -> Transition:
 
 
 def note_failure(saga: Saga, place: int, event: Failed) -> Saga:
-    """Record the answer; "outcome unknown" makes the step one that may have happened."""
+    """Record the reply. With an unknown outcome, the step counts as one that may have had its effect."""
     noted = answered(saga, place, event.seq)
     if event.outcome_unknown and not noted.steps[place].outcome_unknown:
         noted = with_step(noted, place, outcome_unknown=True)
@@ -227,7 +226,7 @@ def note_failure(saga: Saga, place: int, event: Failed) -> Saga:
 
 
 def late_failure(saga: Saga, event: Failed, now: int) -> Transition:
-    """A failure after the abort: recorded. One with an unknown outcome may be an effect as late as a success."""
+    """A failure arrived after the abort: record it. If its outcome is unknown, compensate the step again."""
     place = saga.plan.index(event.step)
     noted = note_failure(saga, place, event)
     if event.outcome_unknown and not forward(saga) and saga.plan.steps[place].undoable:
@@ -236,12 +235,12 @@ def late_failure(saga: Saga, event: Failed, now: int) -> Transition:
 
 
 def late_effect(saga: Saga, event: Succeeded, now: int) -> Transition:
-    """A success after the abort is evidence of an effect: it is undone, again if it was undone before."""
+    """A success arrived after the abort: the step had its effect. Compensate it, also if it was compensated before."""
     place = saga.plan.index(event.step)
     step = saga.steps[place]
     noted = answered(saga, place, event.seq)
     if forward(saga):
-        # Parked on the way forward: nothing is being undone, so the success is simply what it is.
+        # Parked before any compensation: record the success.
         if flight_of(saga, place, Action.EXECUTE):
             noted = with_step(noted, place, status=StepStatus.SUCCEEDED, output=keepable(saga, event))
         return Transition(noted if noted != saga else saga, Note.ANSWERED)
@@ -253,17 +252,17 @@ def late_effect(saga: Saga, event: Succeeded, now: int) -> Transition:
 
 
 def keepable(saga: Saga, event: Succeeded) -> bytes:
-    """Return a late output, or nothing if the saga can't carry it: its step is undone by its key."""
+    """Return a late output, or no bytes if the saga can't carry it: its step is then compensated by its key."""
     return b"" if outgrows(saga, event.output) else event.output
 
 
 def forward(saga: Saga) -> bool:
-    """True if the saga is parked on its way forward: nothing is being undone."""
+    """True if the saga was parked before any compensation."""
     return saga.phase is Phase.PARKED and not undoing(saga)
 
 
 def undo_again(saga: Saga, place: int, now: int) -> Transition:
-    """Undo a step whose effect was reported after the abort: no compensation that was commanded so far counts."""
+    """Compensate a step whose effect was reported after the abort. Compensations commanded before that do not count."""
     marked = with_step(saga, place, undo=Undo.NEEDED, evidence=saga.seq)
     if saga.phase is Phase.COMPENSATED:
         return Transition(undo_next(marked, now), Note.LATE_EFFECT)
@@ -271,7 +270,7 @@ def undo_again(saga: Saga, place: int, now: int) -> Transition:
 
 
 def after_completion(saga: Saga, event: Succeeded | Failed, now: int) -> Transition:
-    """An answer of a superseded attempt after completion: its key's effect is the one that was kept."""
+    """A superseded attempt replied after completion: record it. It has the same key, so there is only one effect."""
     noted = answered(saga, saga.plan.index(event.step), event.seq)
     return Transition(noted, Note.ANSWERED if noted is not saga else Note.IGNORED)
 
@@ -280,7 +279,7 @@ def after_completion(saga: Saga, event: Succeeded | Failed, now: int) -> Transit
 
 
 def compensated(saga: Saga, event: Compensated, now: int) -> Transition:
-    """A step is undone: on to the one before it, or the same once more if an effect was reported meanwhile."""
+    """A step is compensated: go on with the step before it. After a late effect, compensate the same step again."""
     place = saga.plan.index(event.step)
     flight = flight_of(saga, place, Action.COMPENSATE)
     if flight is None:
@@ -295,7 +294,7 @@ def compensated(saga: Saga, event: Compensated, now: int) -> Transition:
 
 
 def retry_or_park(saga: Saga, event: CompensationFailed | ConfirmFailed, now: int) -> Transition:
-    """A compensation or confirmation failed: again, or park once its long budget is spent; it never vanishes."""
+    """A compensation or confirmation failed: retry until its budget is spent, then park. It is never dropped."""
     action = Action.COMPENSATE if isinstance(event, CompensationFailed) else Action.CONFIRM
     place = saga.plan.index(event.step)
     flight = flight_of(saga, place, action)
@@ -309,7 +308,7 @@ def retry_or_park(saga: Saga, event: CompensationFailed | ConfirmFailed, now: in
 
 
 def confirmed(saga: Saga, event: Confirmed, now: int) -> Transition:
-    """A step's effect is live: confirm the next one, or complete."""
+    """A step is confirmed: confirm the next one, or complete the saga."""
     place = saga.plan.index(event.step)
     if flight_of(saga, place, Action.CONFIRM) is None:
         return Transition(saga, Note.IGNORED)
@@ -322,7 +321,7 @@ def confirmed(saga: Saga, event: Confirmed, now: int) -> Transition:
 
 
 def timed_out(saga: Saga, event: TimedOut, now: int) -> Transition:
-    """The timer of the current state rang: a retry is due, an attempt ran out of time, or the saga did."""
+    """The timer of the current state fired: a retry is due, an attempt timed out, or the saga's deadline has passed."""
     if event.seq != saga.seq:
         return Transition(saga, Note.STALE)
     if now < saga.due_ms:
@@ -344,7 +343,7 @@ def timed_out(saga: Saga, event: TimedOut, now: int) -> Transition:
 
 
 def expire(saga: Saga, event: TimedOut, now: int) -> Transition:
-    """The retention of an ended saga is over: forget it. The audit topics keep its story."""
+    """The retention of an ended saga is over: delete its state. Its events stay on their topics."""
     if event.seq != saga.seq:
         return Transition(saga, Note.STALE)
     if now < saga.due_ms:
@@ -356,7 +355,7 @@ def expire(saga: Saga, event: TimedOut, now: int) -> Transition:
 
 
 def cancel(saga: Saga, event: Cancelled, now: int) -> Transition:
-    """Stop and undo, unless every step has succeeded already: then it is too late."""
+    """Stop the saga and compensate its steps. Refused if every step has succeeded already."""
     place, flight = first_due(saga)
     if flight.action is Action.CONFIRM:
         return refuse(saga, f"job {saga.job_id} has done all its steps; it can't be cancelled any more")
@@ -368,12 +367,12 @@ def cancel(saga: Saga, event: Cancelled, now: int) -> Transition:
 
 
 def resume(saga: Saga, event: Resumed, now: int) -> Transition:
-    """Let a parked saga go on: the same command again, or without it."""
+    """Continue a parked saga: repeat the command that it is parked on, or skip it."""
     noted = with_operator_action(saga, f"resumed ({event.mode.lower()})", event.by, event.reason, now)
     place, flight = first_due(saga)
     if event.mode is ResumeMode.RETRY:
         phase = Phase.COMPENSATING if flight.action is Action.COMPENSATE else Phase.RUNNING
-        # Waiting for a person doesn't count: a deadline that passed meanwhile would abort what was just resumed.
+        # The time spent parked doesn't count: otherwise a deadline that passed meanwhile would abort the resumed saga.
         going = replace(noted, phase=phase, deadline_ms=deadline_of(saga.plan, now))
         if flight.action is Action.COMPENSATE:
             going = with_step(going, place, undo=Undo.NEEDED, in_flight=None)
@@ -388,7 +387,7 @@ def resume(saga: Saga, event: Resumed, now: int) -> Transition:
     skipped = with_step(noted, place, in_flight=None)
     if flight.action is Action.CONFIRM:
         return Transition(confirm_next(skipped, place, now), Note.RESUMED)
-    # Who skips may not know of an effect that was reported since: that one is undone all the same.
+    # The operator who skips may not know of an effect that was reported since: it is compensated in any case.
     evidence = saga.steps[place].evidence
     undo = Undo.NEEDED if evidence and evidence >= flight.command_seq else Undo.SKIPPED
     return Transition(undo_next(with_step(skipped, place, undo=undo), now), Note.RESUMED)
@@ -398,25 +397,25 @@ def resume(saga: Saga, event: Resumed, now: int) -> Transition:
 
 
 def ignore(saga: Saga, event: Event, now: int) -> Transition:
-    """Nothing: written down as such."""
+    """Ignored: the event changes nothing in this phase."""
     return Transition(saga, Note.IGNORED)
 
 
 def refused(saga: Saga, event: Event, now: int) -> Transition:
-    """An operator's request that makes no sense in this phase: visible in the dead-letter topic."""
+    """The operator's request is not allowed in this phase: it goes to the dead-letter topic."""
     return refuse(saga, f"{type(event).__name__} makes no sense while job {saga.job_id} is {saga.phase}")
 
 
 def orphan(saga: None, event: Event, now: int) -> Transition:
-    """An event for a job that isn't known (any more): kept visible, for it may tell of an effect."""
+    """The job is unknown or was forgotten: the event goes to the dead-letter topic, because it may report an effect."""
     return Transition(None, Note.ORPHANED, Reject(f"{type(event).__name__} for job {event.job_id}, which isn't known"))
 
 
 def orphan_failure(saga: None, event: Failed, now: int) -> Transition:
-    """A failure of a forgotten job: nothing, unless it may have had an effect."""
+    """A step of a forgotten job failed: ignored. If its outcome is unknown, it goes to the dead-letter topic."""
     return orphan(saga, event, now) if event.outcome_unknown else too_late(saga, event, now)
 
 
 def too_late(saga: None, event: Event, now: int) -> Transition:
-    """A timer of a forgotten job, or an answer that tells of nothing left behind: nothing."""
+    """A timer or a reply without an effect, for an unknown or forgotten job: ignored."""
     return Transition(None, Note.STALE)

@@ -47,7 +47,7 @@ def _row(handler: Callable[[Any, Any, int], do.Transition], *leads_to: Phase) ->
     return ProtocolRow(handler, frozenset(leads_to))
 
 
-# Phase NEW stands for a job without state: never submitted, or forgotten after its retention.
+# A job in phase NEW has no state: it was never submitted, or it was forgotten after its retention.
 PROTOCOL: dict[tuple[Phase, type], ProtocolRow] = {
     (NEW, Submitted): _row(do.begin, RUNNING),
     (NEW, Succeeded): _row(do.orphan, NEW),

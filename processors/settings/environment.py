@@ -18,14 +18,14 @@ PREFIX = "SCRAPESAGA_"
 #: Variables that are read before there are settings, by the local runtime.
 READ_ELSEWHERE = MappingProxyType(
     {
-        "CACHE": "folder in which the local runtime keeps Kafka's jars; else `scrapesaga` in the user's cache folder",
-        "MAVEN": "URL of a Maven mirror from which the local runtime fetches Kafka's jars",
+        "CACHE": "folder for the jars of the local Kafka; by default `scrapesaga` in the user's cache folder",
+        "MAVEN": "URL of a Maven mirror for the jars of the local Kafka",
     }
 )
-#: Settings that there are no more: what to do about one that is set.
+#: Removed settings, with what to do if one is set.
 REMOVED = MappingProxyType(
     {
-        "TRANSPORT": "there is one transport now, the one that was `fast`: unset it",
+        "TRANSPORT": "there is only one transport now, the former `fast`: unset this variable",
     }
 )
 # The test suite's own, which workers inherit that a test starts.
@@ -78,11 +78,13 @@ class Environment:
         text = self._variables.get(setting.variable, "")
         if not setting.kind.secret:
             if setting.field.endswith("port") and _SERVICE_LINK_VALUE.match(text):
-                raise ValueError("Kubernetes set it for a Service of that name: set enableServiceLinks: false")
+                raise ValueError(
+                    "Kubernetes set this variable for a Service of that name: set enableServiceLinks: false"
+                )
             return text
         path = self._variables.get(f"{setting.variable}_FILE", "")
         if text and path:
-            raise ValueError("set, and so is its _FILE, so which one holds? Unset one of them")
+            raise ValueError("is set, and its _FILE too: unset one of them")
         return _file_text(Path(path)) if path else text
 
     def unknown(self, settings: Sequence[Setting]) -> Iterator[str]:
@@ -111,11 +113,13 @@ class Environment:
         try:
             return _file_text(folder / name)
         except ValueError as error:
-            raise ConfigurationError(f"Secret {name}: set the variable {name}, or mend its file: {error}.") from error
+            raise ConfigurationError(
+                f"Secret {name}: set the variable {name}, or correct its file: {error}."
+            ) from error
 
 
 def nearest(variable: str, settings: Sequence[Setting]) -> str:
-    """Return the end of a sentence that suggests the setting that a variable may have been meant for."""
+    """Return the end of a sentence that suggests the setting with the most similar name."""
     names = [name.removeprefix(PREFIX) for setting in settings for name in setting.variables]
     found = get_close_matches(variable.removeprefix(PREFIX), names, n=1)
     return f"; did you mean {PREFIX}{found[0]}?" if found else "; see docs/settings.md for all."
@@ -125,7 +129,7 @@ def _file_text(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        # Not the decoder's own words: they quote the content.
+        # The decoder's message quotes the content, so it is not used.
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ValueError(f"cannot read {path} ({reason})") from None
     # Editors and here-documents end a file with a newline that no password has.

@@ -11,15 +11,15 @@ _INTRODUCTION = f"""\
 # Settings
 
 Every process reads its settings once, at its start, from environment variables named `{PREFIX}*`.
-A wrong value, a contradiction or an unknown `{PREFIX}*` variable stops it; the message lists everything that is wrong.
+A wrong value, a contradiction or an unknown `{PREFIX}*` variable stops the process; the message lists all mistakes.
 An empty variable counts as not set.
 
-- A duration is written with its unit: `250ms`, `30s`, `1m30s`, `2h`, `7d`.
-- A size is written as `10MB` (1000 x 1000 bytes a megabyte), `10MiB` (1024 x 1024) or in bytes.
-- A secret can lie in a file instead, as Kubernetes mounts them: `{PREFIX}SASL_PASSWORD_FILE=/run/secrets/kafka`.
-  A newline at the end of the file is not part of it.
-- What a *step* needs to keep secret (say the key of a paid API) is named by the pipeline, and is the environment
-  variable of that name, else the file of that name in `{PREFIX}SECRETS_DIR`.
+- Write a duration with its unit: `250ms`, `30s`, `1m30s`, `2h`, `7d`.
+- Write a size as `10MB` (1 MB is 1000 x 1000 bytes), `10MiB` (1 MiB is 1024 x 1024 bytes) or in bytes.
+- A secret can be in a file, as Kubernetes mounts it: `{PREFIX}SASL_PASSWORD_FILE=/run/secrets/kafka`.
+  A newline at the end of the file is not part of the secret.
+- The pipeline gives the name of a secret that a *step* needs, such as the key of a paid API.
+  The value is the environment variable of that name, or the file of that name in `{PREFIX}SECRETS_DIR`.
 """
 
 

@@ -100,69 +100,83 @@ _SHORT = duration(timedelta(milliseconds=1), timedelta(hours=1))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a process was told at its start. A field `x_y` is set by SCRAPESAGA_X_Y; secrets by ..._FILE too."""
+    """The settings of a process, read at its start. A field `x_y` is set by SCRAPESAGA_X_Y; secrets by ..._FILE too."""
 
     bootstrap_servers: str = _setting(SERVERS, "127.0.0.1:9092", "Kafka's bootstrap servers", "Kafka")
-    security_protocol: SecurityProtocol = _setting(choice(SecurityProtocol), "PLAINTEXT", "how clients talk to Kafka")
-    sasl_mechanism: SaslMechanism = _setting(choice(SaslMechanism), "SCRAM-SHA-512", "how to log in, with SASL_*")
+    security_protocol: SecurityProtocol = _setting(
+        choice(SecurityProtocol), "PLAINTEXT", "protocol between clients and Kafka"
+    )
+    sasl_mechanism: SaslMechanism = _setting(choice(SaslMechanism), "SCRAM-SHA-512", "login mechanism, with SASL_*")
     sasl_username: str = _setting(TEXT, "", "user name at Kafka, with SASL_*")
     sasl_password: Secret = _setting(SECRET, "", "password at Kafka, with SASL_*")
-    ssl_cafile: Path | None = _setting(EXISTING_PATH, "", "PEM file of the authority; else the system's")
+    ssl_cafile: Path | None = _setting(
+        EXISTING_PATH, "", "PEM file of the certificate authority; without it, the system's authorities"
+    )
     ssl_certfile: Path | None = _setting(EXISTING_PATH, "", "PEM file of the client's certificate, for mutual TLS")
     ssl_keyfile: Path | None = _setting(EXISTING_PATH, "", "PEM file of the client's key, for mutual TLS")
 
-    topic_prefix: str = _setting(TEXT, "scrape", "first part of every topic's name", "Topics")
-    partitions: int = _setting(_COUNT, "8", "partitions of what is keyed by job_id; fixed once created")
+    topic_prefix: str = _setting(TEXT, "scrape", "prefix of every topic name", "Topics")
+    partitions: int = _setting(_COUNT, "8", "partitions of topics keyed by job_id; can't change later")
     replication_factor: int = _setting(number(1, 100), "1", "replicas of each partition; 3 in production")
-    retention_urls: timedelta = _setting(_KEPT, "7d", "how long submitted URLs stay")
-    retention_commands: timedelta = _setting(_KEPT, "7d", "how long commands stay; longer than any outage of a step")
-    retention_events: timedelta = _setting(_KEPT, "30d", "how long events stay: how far back an audit replays")
-    retention_results: timedelta = _setting(_KEPT, "30d", "how long the results of steps stay")
-    retention_pages: timedelta = _setting(_KEPT, "30d", "how long archived pages stay: how far back to redrive")
-    retention_dead_letters: timedelta = _setting(_KEPT, "90d", "how long dead letters stay")
-    retention_history: timedelta = _setting(_KEPT, "7d", "how long compacted topics keep every version")
-    retention_tombstones: timedelta = _setting(_KEPT, "7d", "how long a reader may miss and still see deletions")
-    max_page_size: int = _setting(size(1000, 512 * 1024**2), "10MiB", "largest archived page, compressed")
+    retention_urls: timedelta = _setting(_KEPT, "7d", "how long Kafka keeps submitted URLs")
+    retention_commands: timedelta = _setting(
+        _KEPT, "7d", "how long Kafka keeps commands; set it longer than any outage"
+    )
+    retention_events: timedelta = _setting(_KEPT, "30d", "how long Kafka keeps events; an audit can read so far back")
+    retention_results: timedelta = _setting(_KEPT, "30d", "how long Kafka keeps the results of steps")
+    retention_pages: timedelta = _setting(_KEPT, "30d", "how long Kafka keeps pages; a redrive can reuse them so long")
+    retention_dead_letters: timedelta = _setting(_KEPT, "90d", "how long Kafka keeps dead letters")
+    retention_history: timedelta = _setting(_KEPT, "7d", "how long compacted topics keep all versions of a key")
+    retention_tombstones: timedelta = _setting(_KEPT, "7d", "how long a reader can be away without missing a deletion")
+    max_page_size: int = _setting(size(1000, 512 * 1024**2), "10MiB", "largest page that is archived, compressed")
 
-    pipelines: tuple[Path, ...] = _setting(EXISTING_PATHS, "", "pipeline files, or folders of them", "Steps")
-    default_pipeline: str = _setting(TEXT, "", "pipeline of requests that name none; else the only one")
-    retired_steps: tuple[str, ...] = _setting(NAMES, "", "steps of no pipeline any more that sagas in flight may need")
-    schemas_dir: Path | None = _setting(EXISTING_PATH, "", "folder of your own record schemas, *.avsc")
+    pipelines: tuple[Path, ...] = _setting(
+        EXISTING_PATHS, "", "pipeline files, or folders with pipeline files", "Steps"
+    )
+    default_pipeline: str = _setting(TEXT, "", "pipeline of requests that name none; needed with several pipelines")
+    retired_steps: tuple[str, ...] = _setting(
+        NAMES, "", "steps removed from all pipelines that sagas in flight still need"
+    )
+    schemas_dir: Path | None = _setting(EXISTING_PATH, "", "folder with your own record schemas, *.avsc")
     secrets_dir: Path | None = _setting(EXISTING_PATH, "", "folder with one file for each secret that a step names")
     allow_addresses: tuple[IpNetwork | str, ...] = _setting(
-        ADDRESSES, "", "private addresses, networks and names of hosts that steps may call all the same"
+        ADDRESSES, "", "private addresses, networks and host names that steps may call"
     )
-    parse_processes: int = _setting(number(1, 64), "1", "processes that read pages for a worker of parse")
-    clickhouse_url: str = _setting(URL, "", "ClickHouse's HTTP address")
+    parse_processes: int = _setting(number(1, 64), "1", "processes per parse worker that read pages")
+    clickhouse_url: str = _setting(URL, "", "HTTP address of ClickHouse")
     clickhouse_user: str = _setting(TEXT, "default", "user name at ClickHouse")
     clickhouse_password: Secret = _setting(SECRET, "", "password at ClickHouse")
-    clickhouse_database: str = _setting(TEXT, "default", "database that load writes to")
+    clickhouse_database: str = _setting(TEXT, "default", "ClickHouse database that load writes to")
     schema_registry_url: str = _setting(URL, "", "schema registry; with it, records are in Confluent's wire format")
     schema_registry_user: str = _setting(TEXT, "", "user name at the schema registry")
     schema_registry_password: Secret = _setting(SECRET, "", "password at the schema registry")
 
     store: Store = _setting(choice(Store), "memory", "where the coordinator keeps its table", "Processes")
-    data_dir: Path = _setting(PATH, ".scrapesaga", "folder for the table on disk; kept, it makes restarts fast")
-    standby_replicas: int = _setting(number(0, 10), "0", "other coordinators with a warm copy of each table")
-    session_timeout: timedelta = _setting(_SESSION, "10s", "when a silent worker's partitions go to others")
-    commit_interval: timedelta = _setting(_SHORT, "1s", "how often offsets are committed: how much a crash repeats")
-    drain_timeout: timedelta = _setting(_SHORT, "25s", "how long a stopping worker lets steps finish")
+    data_dir: Path = _setting(PATH, ".scrapesaga", "folder for the table on disk; keep it for fast restarts")
+    standby_replicas: int = _setting(number(0, 10), "0", "number of other coordinators that keep a copy of each table")
+    session_timeout: timedelta = _setting(
+        _SESSION, "10s", "time until Kafka gives the partitions of a silent process to others"
+    )
+    commit_interval: timedelta = _setting(
+        _SHORT, "1s", "how often offsets are committed; a crash repeats the work since then"
+    )
+    drain_timeout: timedelta = _setting(_SHORT, "25s", "how long a stopping process waits for its steps in flight")
     max_in_flight: int = _setting(_COUNT, "64", "steps that one worker runs at the same time")
 
-    audit_since: timedelta = _setting(_PAST, "1h", "how far back a starting auditor reads; 0s for all that is there")
+    audit_since: timedelta = _setting(_PAST, "1h", "how far back an auditor reads at its start; 0s: everything")
 
-    http_host: str = _setting(TEXT, "127.0.0.1", "address for metrics and health; 0.0.0.0 in a pod", "Observation")
-    http_port: int = _setting(number(0, 65535), "0", "port for metrics and health; 0 for none")
-    log_level: LogLevel = _setting(choice(LogLevel), "info", "least severe lines that are logged")
-    log_format: LogFormat = _setting(choice(LogFormat), "text", "what a log line looks like")
-    otel_endpoint: str = _setting(URL, "", "OTLP/HTTP collector that receives traces, its base address; extra otel")
-    otel_sample: int = _setting(number(0, 100), "100", "percent of requests without a traceparent that begin a trace")
+    http_host: str = _setting(TEXT, "127.0.0.1", "address of metrics and health; 0.0.0.0 in a pod", "Observation")
+    http_port: int = _setting(number(0, 65535), "0", "port of metrics and health; 0: off")
+    log_level: LogLevel = _setting(choice(LogLevel), "info", "lowest level that is logged")
+    log_format: LogFormat = _setting(choice(LogFormat), "text", "format of log lines")
+    otel_endpoint: str = _setting(URL, "", "base address of the OTLP/HTTP collector for traces; needs the extra otel")
+    otel_sample: int = _setting(number(0, 100), "100", "percent of requests without a traceparent that are traced")
 
     environment: Environment = field(default_factory=Environment, repr=False, compare=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Read the settings, all of them; raises ConfigurationError that lists everything wrong.
+        """Read all settings. Raises ConfigurationError that lists every mistake.
 
         An empty variable counts as not set, as charts and compose files produce them.
         """
@@ -216,7 +230,7 @@ class Settings:
         raise ConfigurationError(f"{PREFIX}{name.upper()}: no such setting{nearest(name.upper(), SETTINGS)}")
 
     def secrets(self) -> Iterator[str]:
-        """Yield the values of all settings that are secrets, for keeping them out of log lines."""
+        """Yield the values of all secret settings, so that log lines can redact them."""
         for setting in SETTINGS:
             if setting.kind.secret and (value := getattr(self, setting.field)):
                 yield value.reveal()
@@ -224,7 +238,7 @@ class Settings:
     def secret(self, name: str) -> str:
         """Return a secret that a step names: the environment variable, else the file of that name in `secrets_dir`.
 
-        Raises ConfigurationError if there is neither. A worker's own settings are no secrets of steps.
+        Raises ConfigurationError if there is neither. A step can't read the settings of its worker this way.
         """
         return self.environment.secret(name, self.secrets_dir)
 
@@ -238,7 +252,7 @@ def _declared() -> Iterator[Setting]:
             yield Setting(declared.name, described["kind"], described["default"], described["doc"], section)
 
 
-#: The table that documentation and `--help` are made from, in the order of the fields.
+#: All settings in the order of the fields; documentation and `--help` are generated from this table.
 SETTINGS: tuple[Setting, ...] = tuple(_declared())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -56,6 +57,8 @@ class Enrich(Step):
 
     Params: ClassVar[type[StepParams]] = EnrichParams
     params: EnrichParams
+    #: Makes the client; tests answer in the network's place.
+    open_client: Callable[..., httpx.AsyncClient] = staticmethod(open_client)
 
     def __init__(self, name: str, params: EnrichParams, host: Host) -> None:
         super().__init__(name, params, host)
@@ -77,7 +80,7 @@ class Enrich(Step):
         policy = policy_of(
             self.host.setting("ALLOW_ADDRESSES"), self.params.allow_addresses, private=self.params.allow_private
         )
-        self._client = open_client(policy)
+        self._client = self.open_client(policy)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import httpx
-import msgspec
 import zstandard
 
-from processors.durations import parse_duration, parse_size
 from processors.errors import (
-    PipelineError,
     RetryLater,
     StepError,
     StepFailed,
 )
 from processors.extraction.charset import decode
-from processors.extraction.meta_refresh import HEAD_CHARS, meta_refresh_target, refresh_target
+from processors.extraction.meta_refresh import HEAD_CHARS, meta_refresh_target, refresh_target, renews
 from processors.http.body import (
     ACCEPT_ENCODING,
     BodyGarbled,
@@ -33,15 +30,15 @@ from processors.http.body import (
 from processors.http.classify import describe_failure, describe_status, is_transient
 from processors.http.client import open_client
 from processors.http.cookies import FetchCookies
-from processors.http.guard import AddressPolicy, BadAllowList, policy_of
+from processors.http.guard import policy_of
 from processors.http.hosts import Hosts
 from processors.http.redirects import REDIRECTS, header_text, looks_like_key, redirect_target
-from processors.http.request import check_header
 from processors.http.retry_after import retry_after
-from processors.http.secrets import Auth, Credentials
+from processors.http.secrets import Credentials
 from processors.http.url import BadUrl, Url, origin_text
 from processors.redaction import sanitised_url
 from processors.step import Host, Step, StepCall, StepOutput, StepParams
+from processors.steps.fetch_params import FetchParams, read_limits
 
 PAGES = "pages"
 #: The attempt ends itself a little before the engine would cut it off, so as to say why.
@@ -57,48 +54,6 @@ _MENTIONS_REFRESH = re.compile(rb"r\0?e\0?f\0?r\0?e\0?s\0?h", re.IGNORECASE)
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 
 
-class FetchParams(StepParams, frozen=True):
-    """Parameters of `fetch`.
-
-    `max_bytes` limits the page after decompression. `accept` lists content types, with `*` for any part; an answer
-    without a type counts as text/html. `host_concurrency` and `host_delay` hold for each host and worker process.
-    Private and other special addresses are refused, after redirects too: `allow_private` admits RFC 1918 networks,
-    `allow_addresses` networks, addresses and host names; both add to the worker's SCRAPESAGA_ALLOW_ADDRESSES.
-    `auth` names secrets, which go to its `origins` alone. Of `headers`, those that look like keys follow no redirect to
-    another origin. A page that sends its reader on (<meta http-equiv="refresh">) is followed like a redirect.
-    """
-
-    headers: dict[str, str] = msgspec.field(default_factory=dict)
-    auth: Auth | None = None
-    user_agent: str = "scrapesaga"
-    accept: tuple[str, ...] = (
-        "text/html",
-        "application/xhtml+xml",
-        "application/xml",
-        "application/*+xml",
-        "application/json",
-        "application/*+json",
-        "text/*",
-    )
-    max_redirects: int = 10
-    max_bytes: int | str = "8MiB"
-    connect_timeout: str = "10s"
-    read_timeout: str = "20s"
-    host_concurrency: int = 8
-    host_delay: str = "0s"
-    allow_private: bool = False
-    allow_addresses: tuple[str, ...] = ()
-    http2: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    max_bytes: int
-    connect_timeout: timedelta
-    read_timeout: timedelta
-    host_delay: timedelta
-
-
 @dataclass(frozen=True, slots=True)
 class _Page:
     url: Url
@@ -112,17 +67,19 @@ class Fetch(Step):
 
     Params: ClassVar[type[StepParams]] = FetchParams
     params: FetchParams
+    #: Makes the client; tests answer in the network's place.
+    open_client: Callable[..., httpx.AsyncClient] = staticmethod(open_client)
 
     def __init__(self, name: str, params: FetchParams, host: Host) -> None:
         super().__init__(name, params, host)
-        self._limits = _read(params)
+        self._limits = read_limits(params)
         self._hosts = Hosts(params.host_concurrency, self._limits.host_delay)
         self._client: httpx.AsyncClient | None = None
 
     @classmethod
     def check(cls, params: FetchParams) -> None:
         """Refuse parameters that can't work."""
-        _read(params)
+        read_limits(params)
 
     async def open(self) -> None:
         """Open the client; refuse an unreadable allow-list and missing secrets before the first page."""
@@ -132,7 +89,7 @@ class Fetch(Step):
         policy = policy_of(
             self.host.setting("ALLOW_ADDRESSES"), self.params.allow_addresses, private=self.params.allow_private
         )
-        self._client = open_client(policy, http2=self.params.http2)
+        self._client = self.open_client(policy, http2=self.params.http2)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -254,7 +211,7 @@ class Fetch(Step):
             raise StepFailed(reason)
         content_type = _media_type(response.headers)
         if not any(fnmatchcase(content_type, pattern.lower()) for pattern in self.params.accept):
-            shown = credentials.redact_text(response.headers["content-type"])[:100]
+            shown = credentials.redact_text(response.headers.get("content-type") or content_type)[:100]
             raise StepFailed(f"{sanitised_url(url)} is {shown}; accepted: {', '.join(self.params.accept)}")
 
     async def _archive(self, call: StepCall, page: _Page, credentials: Credentials) -> StepOutput:
@@ -303,31 +260,6 @@ class Fetch(Step):
         return Credentials.none() if self.params.auth is None else self.params.auth.headers(self.host.secret)
 
 
-def _read(params: FetchParams) -> _Limits:
-    try:
-        limits = _Limits(
-            max_bytes=parse_size(params.max_bytes),
-            connect_timeout=parse_duration(params.connect_timeout),
-            read_timeout=parse_duration(params.read_timeout),
-            host_delay=parse_duration(params.host_delay),
-        )
-        AddressPolicy.allowing(params.allow_addresses)
-    except BadAllowList as error:
-        raise PipelineError(f"allow_addresses: {error}") from error
-    except ValueError as error:
-        raise PipelineError(str(error)) from error
-    for name, value in {**params.headers, "User-Agent": params.user_agent, "Accept": ", ".join(params.accept)}.items():
-        check_header("headers", name, value)
-    if params.auth is not None:
-        params.auth.check()
-    for name, least in (("max_redirects", 0), ("host_concurrency", 1)):
-        if getattr(params, name) < least:
-            raise PipelineError(f"{name}: {getattr(params, name)} is below {least}")
-    if not params.accept or not limits.max_bytes:
-        raise PipelineError("accept and max_bytes: with none, no page could ever be fetched")
-    return limits
-
-
 def _parsed(text: str) -> Url:
     try:
         return Url.of(text)
@@ -344,7 +276,9 @@ def _refreshed(page: _Page) -> Url | None:
     if target is None and _media_type(page.response.headers) in _HTML and _MENTIONS_REFRESH.search(head):
         text, _ = decode(head, page.response.headers.get("content-type"))
         target = meta_refresh_target(text, page.url.href)
-    return None if target is None else _parsed(target)
+    if target is None or (renews(target, page.url.href) and "set-cookie" not in page.response.headers):
+        return None
+    return _parsed(target)
 
 
 def _media_type(headers: Mapping[str, str]) -> str:

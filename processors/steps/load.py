@@ -9,6 +9,7 @@ A redrive replaces the row of the earlier run at once, so the job is not visible
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -42,6 +43,8 @@ class Load(Step):
 
     Params: ClassVar[type[StepParams]] = LoadParams
     params: LoadParams
+    #: Makes the connection; tests keep tables in memory.
+    open_warehouse: Callable[[Server], Warehouse] = Warehouse
 
     def __init__(self, name: str, params: LoadParams, host: Host) -> None:
         super().__init__(name, params, host)
@@ -72,7 +75,7 @@ class Load(Step):
     async def open(self) -> None:
         """Read the settings; connect with the first row."""
         self._server = Server.of(self.host)
-        self._warehouse = Warehouse(self._server)
+        self._warehouse = self.open_warehouse(self._server)
 
     async def close(self) -> None:
         """Insert what waits, then disconnect."""

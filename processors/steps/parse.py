@@ -28,12 +28,13 @@ class ParseParams(StepParams, frozen=True):
     """Parameters of `parse`.
 
     `fields` maps each field of the record to a CSS selector or to a mapping of Field's keys; `preset: product` brings
-    fields of its own, which `fields` overrides. `page` names the step whose page is read, by default the first that
-    archived one.
+    fields of its own, which `fields` overrides. `min_quality`, from 0 to 1, leaves out what the preset is less sure of.
+    `page` names the step whose page is read, by default the first that archived one.
     """
 
     fields: dict[str, Any] = msgspec.field(default_factory=dict)
     preset: str | None = None
+    min_quality: float | None = None
     page: str = ""
 
 
@@ -68,7 +69,9 @@ class Parse(Step):
     def check_record(cls, params: ParseParams, schema: RecordSchema) -> None:
         """Refuse fields that the record schema doesn't have; for `pipeline lint`, which knows the schema."""
         known = _names(schema)
-        if unknown := [name for name in _compiled(params).names if name not in known]:
+        fields = _compiled(params)
+        # The preset brings more than every record wants; what the author named is wanted.
+        if unknown := [name for name in fields.names if name not in known and name not in fields.optional]:
             raise PipelineError(
                 f"fields: {', '.join(unknown)} not in the record {schema.name}, which has {', '.join(known)}; "
                 f"rename the field here or add it to the schema"
@@ -87,15 +90,25 @@ class Parse(Step):
             now=_moment(fetched.get("fetched_at")),
             fields=self._fields,
             preset=self.params.preset,
+            min_quality=self.params.min_quality,
+            record=_names(schema),
         )
         read = await self._values(asked)
         if isinstance(read, Unread):
             raise StepFailed(f"step {call.step}, page {sanitised_url(address)}: {read.reason}")
         try:
-            record = _record(call, schema, address, read.values)
+            record = _record(call, schema, address, self._with_quality(schema, read))
         except RecordMismatch as error:
             raise StepFailed(f"step {call.step}, page {sanitised_url(address)}: {error}") from error
-        return StepOutput(data={"encoding": read.encoding}, record=record)
+        data: dict[str, Json] = {"encoding": read.encoding}
+        return StepOutput(data=data | ({"quality": read.quality} if read.quality else {}), record=record)
+
+    def _with_quality(self, schema: RecordSchema, read: PageValues) -> dict[str, Json]:
+        kind = _quality_kind(schema)
+        if not read.quality or kind is None or "quality" in self.params.fields:
+            return read.values
+        told = {name: sure if kind == "number" else f"{source} {sure}" for name, (source, sure) in read.quality.items()}
+        return {**read.values, "quality": told}
 
     async def _values(self, asked: ReadPage) -> PageValues | Unread:
         if self._is_bounded and unpacked_at_most(asked.archived, _SMALL_PAGE_BYTES):
@@ -135,13 +148,26 @@ def _record(call: StepCall, schema: RecordSchema, address: str, found: dict[str,
 
 def _compiled(params: ParseParams) -> Fields:
     try:
-        return compile_fields(params.fields, params.preset)
+        return compile_fields(params.fields, params.preset, params.min_quality)
     except FieldError as error:
         raise PipelineError(str(error)) from error
 
 
 def _names(schema: RecordSchema) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column.avro_path.partition(".")[0] for column in schema.columns()))
+
+
+def _quality_kind(schema: RecordSchema) -> str | None:
+    """How the record carries quality, by its field `quality`: a map of numbers, a map of text, or not at all."""
+    column = next((column for column in schema.columns() if column.avro_path == "quality"), None)
+    kind = column.clickhouse_type if column else ""
+    return (
+        "number"
+        if kind in ("Map(String, Float64)", "Map(String, Float32)")
+        else "text"
+        if kind == "Map(String, String)"
+        else None
+    )
 
 
 def _moment(text: Json) -> datetime | None:

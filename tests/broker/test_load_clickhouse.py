@@ -20,7 +20,7 @@ from clickhouse_connect.driver.client import Client
 from processors.errors import RetryLater, StepFailed
 from processors.step import StepCall
 from processors.steps.load import Load, LoadParams
-from tests.fakes import MemoryHost
+from processors.testing import MemoryHost
 from tests.providers import ClickHouseAddress
 
 PRODUCT = {"url": "https://shop.example/1", "title": "Lamp", "price": {"amount": "12.99", "currency": "EUR"}}

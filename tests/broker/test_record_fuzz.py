@@ -72,7 +72,7 @@ def test_two_thousand_records_stop_nothing(rig: Rig) -> None:
     """Every record of an input that is no job of ours has a dead letter; jobs behind them complete; no process restarts."""
     pids = rig.engine.supervisor.pids()
     chance = random.Random(SEED)
-    producer = Producer({"bootstrap.servers": rig.engine.bootstrap_servers, "acks": "all", "log_level": 0})
+    producer = Producer({**rig.engine.client, "acks": "all", "log_level": 0})
     places: set[LogPosition] = set()
 
     def delivered(error: object, message: object) -> None:

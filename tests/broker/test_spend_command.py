@@ -79,7 +79,7 @@ def test_forgetting_keeps_the_sum(environment: dict[str, str]) -> None:
     The auditor finds nothing wrong with it.
     """
     assert shown(environment) == ("3.0", 7)
-    assert "p: 5 entries, 2.0 carried on" in run(environment, "forget", "--older-than", "90d", "--dry-run")
+    assert "p: 5 entries, 2.0 kept in the sum" in run(environment, "forget", "--older-than", "90d", "--dry-run")
     assert shown(environment) == ("3.0", 7)
     run(environment, "forget", "--older-than", "90d")
     assert shown(environment) == ("3.0", 3)

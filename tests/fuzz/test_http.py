@@ -25,8 +25,9 @@ from processors.http.retry_after import LONGEST, retry_after
 from processors.step import StepCall, StepOutput
 from processors.steps.enrich import Enrich
 from processors.steps.enrich_params import EnrichParams
-from processors.steps.fetch import Fetch, FetchParams
-from tests.fakes import MemoryHost
+from processors.steps.fetch import Fetch
+from processors.steps.fetch_params import FetchParams
+from processors.testing import MemoryHost
 from tests.fuzz.bytes import MOST_BYTES, bounded, damaged, peak_bytes
 from tests.fuzz.test_decoders import EXAMPLES, FUZZ
 

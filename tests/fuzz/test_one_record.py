@@ -27,7 +27,7 @@ from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.saga.reason import LONGEST_REASON, bounded_reason
 from processors.saga.state import Action, Origin, Phase
 from processors.step import NOTHING_TO_UNDO, Step, StepCall, StepOutput
-from tests.fakes import MemoryHost
+from processors.testing import MemoryHost
 from tests.fuzz.bytes import damaged
 from tests.sagas import START_MS, running
 from tests.unit.test_coordinator_gauges import MemoryTable

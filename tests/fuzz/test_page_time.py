@@ -21,7 +21,7 @@ from processors.extraction.budget import MOST_CHARACTERS, PageTooLarge
 from processors.extraction.charset import decode
 from processors.extraction.extract import FieldMissing, extract
 from processors.extraction.fields import compile_fields
-from processors.extraction.refresh import refresh_target
+from processors.extraction.meta_refresh import meta_refresh_target
 from tests.fuzz.bytes import MOST_CPU_S
 from tests.fuzz.hostile_pages import ADDRESSES, BODIES, HEADERS, PAGES, Maker
 from tests.fuzz.test_decoders import EXAMPLES
@@ -145,7 +145,7 @@ def test_time_grows_with_what_is_decoded(name: str) -> None:
 
     def work(text: str) -> None:
         for header in (None, "text/html; charset=shift_jis", "text/html; charset=windows-1252"):
-            refresh_target(decode(text.encode("latin-1"), header)[0], URL)
+            meta_refresh_target(decode(text.encode("latin-1"), header)[0], URL)
 
     grows(work, BODIES[name])
 
@@ -162,7 +162,7 @@ def test_a_page_over_the_budget_is_refused_with_the_number_and_the_limit() -> No
         "the page has 8,388,616 characters, over the 8,388,608 that are read": "<h1>x" + "y" * 8_388_611,
         "the page has some 700,000 tags, over the 150,000 that are read": "<p>x" * 700_000,
         "an element has over 2,000 attributes, which is more than is read": PAGES["attributes"](200_000),
-        "the page's JSON-LD has some 666,676 values, over the 120,000 that are read": PAGES["empty objects"](1_000_000),
+        "the page's JSON-LD has some 666,676 values, over the 100,000 that are read": PAGES["empty objects"](1_000_000),
     }
     for message, html in says.items():
         with pytest.raises(PageTooLarge) as refused:

@@ -57,7 +57,7 @@ def pipelines(world: SampleServers) -> list[dict[str, Any]]:
             "undo": {"timeout": "2s", "retry": {"attempts": 2, "base": "50ms"}},
             "with": {
                 "url": f"{world.api_url}/enrich",
-                "auth": {"bearer": TOKEN},
+                "auth": {"bearer": TOKEN, "origins": sorted({world.api_url, cancel})},
                 "cost": "0.002",
                 "response": {"category": "category"},
                 "cancel": {"url": f"{cancel}/cancel", "body": {"key": "{key}"}},

@@ -11,8 +11,10 @@ from typing import Any
 
 from processors.errors import DeliveryFailed
 from processors.kafka.record import Batch
+from processors.roles import step_worker
 from processors.roles.attempts import Attempts
 from processors.roles.coordinator import Coordinator
+from processors.roles.failures import Failure, failure_of
 from processors.roles.reply_batcher import ReplyBatcher
 from processors.roles.step_worker import JobQueue, ReceivedCommand, StepWorker
 from processors.saga.events import Compensated, Reply
@@ -101,9 +103,9 @@ def cancels_without_an_answer(self: StepWorker, queue: JobQueue) -> None:
         queue.task.cancel()
 
 
-def takes_unexpected_errors_for_failures(self: StepWorker, command: Any, reason: str, **how: Any) -> Reply:
+def takes_unexpected_errors_for_failures(error: Exception) -> Failure:
     """Whatever went wrong, it had no effect."""
-    return failed(self, command, reason, **{**how, "outcome_unknown": False})
+    return failure_of(error)._replace(outcome_unknown=False)
 
 
 async def acknowledges_before_it_answers(self: StepWorker, received: ReceivedCommand, queue: JobQueue) -> None:
@@ -148,7 +150,7 @@ async def undoes_only_what_it_knows(self: Attempts, step: Any, call: Any, comman
     return await perform(self, step, call, command)
 
 
-supersede, failed = StepWorker._supersede, StepWorker._failed
+supersede = StepWorker._supersede
 work, send, perform = StepWorker._work, ReplyBatcher._send, Attempts._perform
 
 # --- the table and the transport --------------------------------------------------------------------------------------
@@ -188,7 +190,7 @@ IN_THE_ENGINE = [
     Bug("runner: a cancelled task leaves no answer", swapped(StepWorker, "_supersede", cancels_without_an_answer)),
     Bug(
         "runner: an unexpected error counts as no effect",
-        swapped(StepWorker, "_failed", takes_unexpected_errors_for_failures),
+        swapped(step_worker, "failure_of", takes_unexpected_errors_for_failures),
     ),
     Bug("runner: acknowledged before answered", swapped(StepWorker, "_work", acknowledges_before_it_answers)),
     Bug("runner: a failed answer doesn't stop the worker", swapped(StepWorker, "_stop_for", goes_on_without_an_answer)),

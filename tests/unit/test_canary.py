@@ -28,9 +28,10 @@ from processors.saga.state import Action
 from processors.step import Step, StepCall
 from processors.steps.enrich import Enrich
 from processors.steps.enrich_params import EnrichParams
-from processors.steps.fetch import Fetch, FetchParams
+from processors.steps.fetch import Fetch
+from processors.steps.fetch_params import FetchParams
+from processors.testing import MemoryHost
 from tests.canary import SPELLINGS, found_in
-from tests.fakes import MemoryHost
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
 
@@ -130,11 +131,10 @@ class Everything:
 
     def add(self, host: MemoryHost) -> None:
         """Take what lies in the topics, and what was counted."""
-        for topic in host.topics.values():
-            for record in topic.records:
-                value = record.value or b""
-                page = zstandard.decompress(value) if value.startswith(b"\x28\xb5\x2f\xfd") else value
-                self.parts += [page, record.key, *record.headers.values()]
+        for record in host.broker.history:
+            value = record.value or b""
+            page = zstandard.decompress(value) if value.startswith(b"\x28\xb5\x2f\xfd") else value
+            self.parts += [page, record.key, *record.headers.values()]
         self.parts.append(repr(host.counted).encode())
 
 

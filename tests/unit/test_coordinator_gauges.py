@@ -16,7 +16,7 @@ from processors.roles.coordinator import Coordinator
 from processors.saga.events import Compensated, Event, Failed, Submitted, Succeeded, TimedOut
 from processors.saga.plan import Plan, encode_plan
 from processors.saga.state import Origin, Phase
-from tests.fakes import MemoryHost
+from processors.testing import MemoryHost
 from tests.sagas import RUN, START_MS, plan
 from topics.catalogue import Catalogue
 

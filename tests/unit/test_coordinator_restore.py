@@ -13,8 +13,8 @@ from processors.saga.plan import encode_plan
 from processors.saga.protocol import advance
 from processors.saga.state import Origin
 from processors.saga_table.changelog import plan_hash_of
+from processors.testing import MemoryHost
 from schemas.codec import MARKER
-from tests.fakes import MemoryHost
 from tests.sagas import START_MS, plan, running
 from tests.unit.test_coordinator_gauges import MemoryTable, Nowhere
 from topics.catalogue import Catalogue

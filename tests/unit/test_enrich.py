@@ -30,7 +30,7 @@ from processors.spend.ledger import SpendLedger
 from processors.step import StepCall
 from processors.steps.enrich import Enrich
 from processors.steps.enrich_params import EnrichParams
-from tests.fakes import MemoryHost
+from processors.testing import MemoryHost
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 

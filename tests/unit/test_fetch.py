@@ -17,8 +17,9 @@ from aiohttp import web
 
 from processors.errors import ConfigurationError, PipelineError, RetryLater, StepFailed
 from processors.step import Address, StepCall, StepOutput
-from processors.steps.fetch import Fetch, FetchParams
-from tests.fakes import MemoryHost
+from processors.steps.fetch import Fetch
+from processors.steps.fetch_params import FetchParams
+from processors.testing import MemoryHost
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(30)]
 

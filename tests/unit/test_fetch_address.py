@@ -18,8 +18,9 @@ from processors.errors import RetryLater, StepFailed
 from processors.http.url import BadUrl, Url
 from processors.messages.scrape_request import canonical_url, requested_address
 from processors.step import StepCall, StepOutput
-from processors.steps.fetch import Fetch, FetchParams
-from tests.fakes import MemoryHost
+from processors.steps.fetch import Fetch
+from processors.steps.fetch_params import FetchParams
+from processors.testing import MemoryHost
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(30)]
 
@@ -188,7 +189,7 @@ async def test_a_configured_cookie_and_the_sites_own_are_sent_together() -> None
 
 
 async def test_a_cookie_in_any_bytes_comes_back_as_it_was() -> None:
-    """UTF-8, Latin-1: a cookie's value is the site's business, and no surprise."""
+    """UTF-8, Latin-1: a cookie's value is the site's business, and no error."""
 
     def answer(lines: list[bytes]) -> bytes:
         cookie = header(lines, b"Cookie")
@@ -244,6 +245,14 @@ async def test_a_retry_after_that_cannot_be_meant_is_ignored(value: str) -> None
         with pytest.raises(RetryLater, match="503") as caught:
             await fetch(origin + "/page")
     assert caught.value.after is None
+
+
+async def test_a_page_without_a_type_is_named_by_the_type_that_it_counts_as() -> None:
+    """A pipeline that takes JSON alone refuses it, and says so."""
+    bare = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+    async with served(lambda _lines: bare) as (origin, _):
+        with pytest.raises(StepFailed, match="is text/html; accepted: application/json"):
+            await fetch(origin + "/", accept=["application/json"])
 
 
 REFRESH = b'<html><head><title>Redirecting...</title><meta http-equiv="refresh" content="0;url=/real"></head></html>'

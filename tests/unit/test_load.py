@@ -15,8 +15,8 @@ from processors.clickhouse.insert_batcher import Batches
 from processors.clickhouse.table import ActualTable, TableLayout, TableMismatch, holds, table_name
 from processors.errors import ConfigurationError, PipelineError, RetryLater, StepFailed
 from processors.steps.load import Load, LoadParams
+from processors.testing import MemoryHost
 from schemas.record import RecordSchema
-from tests.fakes import MemoryHost
 
 LAYOUT = TableLayout("shop", "prices", (("url", "String"), ("amount", "Nullable(Decimal(18, 4))")))
 COLUMNS = {**dict(LAYOUT.row_columns), "_loaded_at": "DateTime64(3, 'UTC')"}

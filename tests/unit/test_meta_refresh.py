@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.extraction.meta_refresh import HEAD_CHARS, meta_refresh_target, refresh_target
+from processors.extraction.meta_refresh import HEAD_CHARS, meta_refresh_target, refresh_target, renews
 
 BASE = "http://x/dir/page?q=1"
 
@@ -26,7 +26,11 @@ BASE = "http://x/dir/page?q=1"
         (".5;url=/real", "http://x/real"),
         ("0;url=?id=2&id=1", "http://x/dir/page?id=2&id=1"),
         ("0;url='/a'b", "http://x/a"),
+        ("0;url=//cdn.example/x", "http://cdn.example/x"),
         ("0", None),
+        ("0;url=#top", "http://x/dir/page?q=1#top"),
+        ("0;url=http://[", None),
+        ("soon;url=/x", None),
         ("0;", None),
         ("0;url=", None),
         ("", None),
@@ -98,3 +102,9 @@ def test_no_page_takes_long(part: str) -> None:
     began = time.process_time()
     meta_refresh_target("http-equiv" + part * (8 * HEAD_CHARS // len(part)), BASE)
     assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(("target", "itself"), [(BASE, True), (BASE + "#top", True), ("http://x/dir/page", False)])
+def test_a_page_that_renews_itself_is_told_apart(target: str, itself: bool) -> None:
+    """Scores, auctions and news renew themselves: they are pages to be read."""
+    assert renews(target, BASE) is itself

@@ -19,8 +19,8 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from processors.errors import ConfigurationError, PipelineError, RetryLater, StepFailed
 from processors.step import StepCall
 from processors.steps.notify import Notify, NotifyParams
+from processors.testing import MemoryHost
 from schemas.record import RecordSchema
-from tests.fakes import MemoryHost
 from tests.registry import Registry
 
 PRODUCT = RecordSchema.load("product")
@@ -145,8 +145,10 @@ def test_a_record_that_does_not_fit_is_not_published() -> None:
 
 def test_a_record_that_is_too_large_fails_for_good() -> None:
     """The topic's limit is no reason to try again."""
-    with pytest.raises(StepFailed, match="over the 100 bytes"):
-        notify(MemoryHost(max_value_bytes=100), lambda step: step.run(call({**RECORD, "description": "x" * 200})))
+    host = MemoryHost()
+    with pytest.raises(StepFailed, match=r"a record of \d+ bytes for scrape\.records; its limit is \d+ bytes"):
+        notify(host, lambda step: step.run(call({**RECORD, "description": "x" * 10_500_000})))
+    assert host.records("records") == []
 
 
 def test_lint_knows_the_fields_that_can_be_keys() -> None:

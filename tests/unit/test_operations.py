@@ -285,7 +285,7 @@ async def test_a_replay_yields_or_produces_what_a_topic_holds(world: World) -> N
     assert {one.job_id for one in told} == {job}
     labelled = await gathered(replays.replay(world.engine, Replay("events", Start(0, 0), label="label")))
     assert 0 < len(labelled) <= len(everything)
-    for target, why in [("sagas", "written by the engine alone"), ("events", "onto itself")]:
+    for target, why in [("sagas", "only the engine may write"), ("events", "to itself")]:
         with pytest.raises(RequestRefused, match=why):
             await gathered(replays.replay(world.engine, Replay("events", Start(0, 0), to_topic=target)))
 

@@ -16,8 +16,8 @@ from processors.errors import PipelineError, StepFailed
 from processors.extraction.readers import PageReaders
 from processors.step import NOTHING_TO_UNDO, StepCall, StepOutput
 from processors.steps.parse import Parse, ParseParams
+from processors.testing import MemoryHost
 from schemas.record import RecordSchema
-from tests.fakes import MemoryHost
 
 URL = "https://shop.example/p/1"
 PAGE = """<html><body><h1> Copper  Lamp </h1><p class=price>1.299,00 €</p>

@@ -24,7 +24,7 @@ import msgspec
 
 from processors.pipeline.pipeline import find_step, load_params, read_pipeline
 from processors.step import StepCall
-from tests.fakes import MemoryHost
+from processors.testing import MemoryHost
 
 folder = sys.argv[2]
 planned = next(step for step in read_pipeline(Path(sys.argv[1])).steps if step.name == "export-json")

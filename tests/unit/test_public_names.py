@@ -85,7 +85,7 @@ def test_what_a_step_is_told_and_what_it_returns() -> None:
     """The fields of a call, of an output and of an address, in the order in which they may be given."""
     assert [field.name for field in msgspec.structs.fields(step.StepCall)] == [
         "job_id", "run", "pipeline", "step", "seq", "attempt", "key", "url", "timeout", "payload", "record", "outputs",
-        "output", "record_schema", "label", "partition", "confirms",
+        "output", "record_schema", "label", "partition", "confirms", "address",
     ]  # fmt: skip
     assert [field.name for field in fields(step.StepOutput)] == ["data", "record", "note"]
     assert [field.name for field in fields(step.Address)] == ["topic", "partition", "offset", "sha256", "size_bytes"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.secret_search import SecretSearch, weakness
+from processors.redaction.secret_search import SecretSearch, weakness
 from tests.canary import SPELLINGS, found_in
 
 SECRET = 'sk/live+7%41&lt;Zé "\\u0041 x'

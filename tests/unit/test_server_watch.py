@@ -55,7 +55,7 @@ class Sleeper(LocalServer):
             time.sleep(0.01)
 
 
-class Told(list[str]):
+class News(list[str]):
     """What a watch says, and waiting for it."""
 
     def wait_for(self, *starts: str) -> None:
@@ -75,8 +75,8 @@ def server(tmp_path: Path) -> Iterator[Sleeper]:
 
 
 @pytest.fixture
-def told(server: Sleeper) -> Iterator[Told]:
-    told = Told()
+def told(server: Sleeper) -> Iterator[News]:
+    told = News()
     watch = ServerWatch(server, told.append)
     watch.start()
     yield told
@@ -110,7 +110,7 @@ def unstartable(server: Sleeper) -> Iterator[None]:
     claim.close()
 
 
-def test_a_killed_server_comes_back_and_is_told_of(server: Sleeper, told: Told) -> None:
+def test_a_killed_server_comes_back_and_is_told_of(server: Sleeper, told: News) -> None:
     """At once, at the same port, as often as it is killed."""
     port = server.port
     for count in (1, 2, 3):
@@ -120,7 +120,7 @@ def test_a_killed_server_comes_back_and_is_told_of(server: Sleeper, told: Told) 
         assert server.pid != killed and server.port == port
 
 
-def test_a_server_that_was_stopped_stays_away(server: Sleeper, told: Told) -> None:
+def test_a_server_that_was_stopped_stays_away(server: Sleeper, told: News) -> None:
     """Stopped, killed or restarted by its owner: that is nobody's business else."""
     for act in (server.stop, server.start, server.kill, server.start, server.restart, server.stop):
         act()
@@ -129,7 +129,7 @@ def test_a_server_that_was_stopped_stays_away(server: Sleeper, told: Told) -> No
     assert told == [] and server.starts == 4 and server.pid is None
 
 
-def test_a_server_that_can_not_be_started_is_tried_again(server: Sleeper, told: Told) -> None:
+def test_a_server_that_can_not_be_started_is_tried_again(server: Sleeper, told: News) -> None:
     """The reason is told, and once it is gone the server is back without anybody's help."""
     with unstartable(server):
         told.wait_for("Sleeper ended unexpectedly", "", "")
@@ -139,7 +139,7 @@ def test_a_server_that_can_not_be_started_is_tried_again(server: Sleeper, told: 
     assert told[-1].startswith("Sleeper is back after")
 
 
-def test_a_stop_gives_up_a_start_that_is_under_way(server: Sleeper, told: Told) -> None:
+def test_a_stop_gives_up_a_start_that_is_under_way(server: Sleeper, told: News) -> None:
     """A server that is being revived and doesn't answer is ended by a stop, which needn't wait for its time-out."""
     (server.log_path.parent / "answers").unlink()
     kill(server)
@@ -154,7 +154,7 @@ def test_a_stop_gives_up_a_start_that_is_under_way(server: Sleeper, told: Told) 
 
 def test_a_start_under_way_is_no_loss(tmp_path: Path) -> None:
     """A first start that takes its time isn't taken for a server that was lost; one that fails is its caller's."""
-    server, told = Sleeper(tmp_path), Told()
+    server, told = Sleeper(tmp_path), News()
     watch = ServerWatch(server, told.append)
     watch.start()
     starting = threading.Thread(target=server.start)

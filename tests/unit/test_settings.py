@@ -123,7 +123,7 @@ def test_an_unknown_variable_is_an_error_that_suggests_the_nearest() -> None:
 def test_a_setting_that_is_gone_says_what_to_do() -> None:
     """Whoever still sets it learns that it has no successor, instead of a guess at a name alike."""
     problem = problem_with(TRANSPORT="fast")
-    assert problem == "SCRAPESAGA_TRANSPORT: there is one transport now, the one that was `fast`: unset it."
+    assert problem == "SCRAPESAGA_TRANSPORT: there is only one transport now, the former `fast`: unset this variable."
 
 
 def test_variables_of_others_are_left_alone() -> None:

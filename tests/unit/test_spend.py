@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from processors.errors import BadRecord, RetryLater, StepError, StepFailed
 from processors.spend.book import COUNTED, SpendBook, SpendEntry, SpendState
 from processors.spend.ledger import Bought, Order, Send, SpendLedger
-from tests.fakes import MemoryHost, MemoryLog
+from processors.testing import MemoryHost, MemoryLog
 
 pytestmark = pytest.mark.timeout(60)
 live = pytest.mark.asyncio
@@ -315,7 +315,7 @@ async def test_a_claim_of_an_overtaken_command_is_overruled() -> None:
             return await super().append(key, value)
 
     with pytest.raises(StepFailed, match="newer command"):
-        await SpendLedger(Overtaken(host.topics["spend"])).admit(order("b", seq=3, content_hash="x"))
+        await SpendLedger(Overtaken(host.broker, "spend")).admit(order("b", seq=3, content_hash="x"))
     assert await books.admit(order("c", content_hash="x")) == Bought("a", b'{"a":1}')
     host.compact("spend")
     assert await ledger(host).admit(order("c", content_hash="x")) == Bought("a", b'{"a":1}')
@@ -425,7 +425,7 @@ async def test_a_read_that_is_cut_off_loses_nothing() -> None:
             await go_on.wait()
             return found
 
-    books = SpendLedger(Slow(host.topics["spend"]))
+    books = SpendLedger(Slow(host.broker, "spend"))
     attempt = asyncio.create_task(books.admit(order("b", cap=ONE)))
     await reading.wait()
     attempt.cancel()

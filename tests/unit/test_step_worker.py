@@ -19,7 +19,7 @@ from processors.saga.events import Compensated, Event, Failed, Succeeded
 from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.saga.state import Action
 from processors.step import Step, StepCall, StepOutput
-from tests.fakes import MemoryHost
+from processors.testing import MemoryHost
 from topics.catalogue import Catalogue
 
 RETRY = RetryPolicy(attempts=3, base_ms=10, cap_ms=10, total_ms=60_000)

@@ -17,7 +17,7 @@ from processors.saga.commands import StepCommand
 from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.saga.state import Action
 from processors.step import NOTHING_TO_UNDO, Step, StepCall, StepOutput
-from tests.fakes import MemoryHost
+from processors.testing import MemoryHost
 from topics.catalogue import Catalogue
 
 RETRY = RetryPolicy(attempts=3, base_ms=10, cap_ms=10, total_ms=60_000)

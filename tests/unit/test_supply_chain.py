@@ -17,7 +17,7 @@ _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==(\S+)")
 
 #: Licences by the words that say them in a package's metadata, SPDX or not.
 PERMISSIVE = (
-    "apache", "bsd", "mit", "isc", "psf", "python software foundation", "zlib", "unlicense", "0bsd", "hpnd", "mpl", "mozilla public",
+    "apache", "bsd", "mit", "isc", "psf", "python software foundation", "zlib", "unlicense", "0bsd", "hpnd", "mpl", "mozilla public", "w3c",
     "cc0", "public domain", "unicode", "zpl", "zope", "historical permission",
 )  # fmt: skip
 #: For tests and local use, or linked in a way that their licence allows; each looked at by a person.

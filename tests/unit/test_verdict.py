@@ -49,7 +49,7 @@ def test_a_run_that_kept_its_promises_has_no_problems() -> None:
         ({"phases": {"a": "COMPLETED", "b": "RUNNING"}}, "1 jobs still running"),
         ({"phases": {"a": "COMPLETED", "b": "PARKED"}}, "1 jobs parked"),
         ({"set_aside": 1}, "1 records set aside"),
-        ({"expected": {"a": "completed", "b": "completed"}}, "1 jobs that ended otherwise"),
+        ({"expected": {"a": "completed", "b": "completed"}}, "1 jobs with an unexpected end"),
     ],
 )
 def test_each_kind_of_damage_is_named(damage: dict[str, Any], told: str) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from processors.errors import DeliveryFailed, RecordGone
+from processors.errors import DeliveryFailed
+from processors.kafka.claim_check import redeemed
 from processors.kafka.producer import Outgoing
 from processors.kafka.publish import publish
 from processors.kafka.record import Headers
@@ -193,11 +193,9 @@ class SimulatedHost:
         await asyncio.sleep(self._broker.latency())
         log = self._broker.logs[address.topic, address.partition]
         found = log[address.offset] if 0 <= address.offset < len(log) else None
-        if found is None or found.key != key or found.value is None:
-            raise RecordGone(f"{address.topic}[{address.partition}]@{address.offset} is gone or another record")
-        if hashlib.sha256(found.value).hexdigest() != address.sha256:
-            raise RecordGone(f"{address.topic}[{address.partition}]@{address.offset} has another content")
-        return found.value
+        if found is None:
+            return redeemed(address, key, -1, None, None)
+        return redeemed(address, key, found.offset, found.key, found.value)
 
     def log(self, topic: str) -> SimulatedLog:
         """Open a single-partition topic by its short name."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from processors.secret_search import REDACTED as REDACTED
-from processors.secret_search import redact_known
+from processors.redaction.secret_search import REDACTED as REDACTED
+from processors.redaction.secret_search import redact_known
 
 #: A shorter one would be redacted in texts that have nothing to do with it.
 SHORTEST_REDACTED = 4
