@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -26,9 +26,6 @@ from processors.kafka.record import Record
 from processors.kafka.tail import ANSWERED_WITHIN_S, POLL_S, SILENCE_S, Tail
 
 __all__ = ["Bounds", "Place", "ReadFailed", "ReadInterrupted", "Reader", "Tail", "TopicMissing"]
-
-if TYPE_CHECKING:
-    from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # not listed in its __all__
 
 _CONNECTED_WITHIN_S = 10.0
 _PATIENCE_S = 1.0
@@ -111,22 +108,22 @@ class Reader:
         if self._counts is None:
             consumer = self._borrow()
             try:
-                found = self._metadata(consumer).topics
+                self._counts = self._ask_for_topics(consumer)
             finally:
                 self._idle.append(consumer)
-            self._counts = {name: len(about.partitions) for name, about in found.items()}
         return self._counts
 
     def refresh(self) -> None:
         """Ask anew, when they are asked for, which topics there are."""
         self._counts = None
 
-    def _metadata(self, consumer: Consumer) -> ClusterMetadata:
+    def _ask_for_topics(self, consumer: Consumer) -> dict[str, int]:
         """Ask until Kafka answers; at once no longer when it refuses the login or the certificate."""
         give_up = time.monotonic() + _CONNECTED_WITHIN_S
         while True:
             try:
-                return cast("ClusterMetadata", consumer.list_topics(timeout=_PATIENCE_S))
+                found = consumer.list_topics(timeout=_PATIENCE_S).topics
+                return {name: len(about.partitions) for name, about in found.items()}
             except KafkaException:
                 consumer.poll(0)
                 refused = any(complaint.code() in _FINAL for complaint in self._complaints)

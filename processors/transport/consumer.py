@@ -28,7 +28,7 @@ from mode.types import ServiceT
 
 from processors.kafka.closing import close_consumer
 from processors.transport.driver import LoopConsumer
-from processors.transport.offset_tracker import OffsetTracker
+from processors.transport.offset_tracker import OffsetTracker, moved
 from processors.transport.record_queue import RecordQueue
 from processors.transport.recovery import BulkTables
 
@@ -54,11 +54,6 @@ class Limits:
     """Records of one topic that are fetched and not acknowledged before its fetching pauses."""
     settle: timedelta = timedelta(seconds=5)
     """Time for records in flight to finish when their partition is revoked or the app stops."""
-
-
-def moved(before: Mapping[TP, int | None], now: Mapping[TP, int]) -> dict[TP, int | None]:
-    """Return the partitions that somebody has committed further since, with what was committed before; None: nothing."""
-    return {tp: at for tp, at in before.items() if tp in now and (at is None or at < now[tp])}
 
 
 class FastConsumer(LoopConsumer):
@@ -163,11 +158,6 @@ class FastConsumer(LoopConsumer):
             if not (self.app.should_stop or fetcher.should_stop):
                 raise
 
-    def position_now(self, tp: TP) -> int | None:
-        """The offset from which on nothing was fetched, as it is known here; None before it is."""
-        state = self.kafka._subscription.subscription.assignment.state_value(TopicPartition(tp.topic, tp.partition))
-        return state.position if state is not None and state.has_valid_position else None
-
     def _note_positions(self) -> None:
         """Tell the trackers how far was fetched: behind the last record may lie a transaction's marker."""
         if not self._positioned or self.kafka._subscription.reassignment_in_progress:
@@ -180,13 +170,10 @@ class FastConsumer(LoopConsumer):
             begun = self._begun.setdefault(tp, position)
             if tracker is None and position > begun:
                 # No record has come since, and yet fetching went on.
-                tracker = self._trackers[tp] = self._new_tracker(tp)
+                tracker = self._trackers[tp] = OffsetTracker(self._note_done, self._ends.get(tp, sys.maxsize))
                 tracker.committed = begun
             if tracker is not None:
                 tracker.fetched_to(position)
-
-    def _new_tracker(self, tp: TP) -> OffsetTracker:
-        return OffsetTracker(self._note_done, self._ends.get(tp, sys.maxsize))
 
     def _fetchable(self) -> set[TP]:
         if not self.flow_active or self.kafka._subscription.reassignment_in_progress:
@@ -214,7 +201,7 @@ class FastConsumer(LoopConsumer):
                 continue
             tracker = self._trackers.get(tp)
             if tracker is None:
-                tracker = self._trackers[tp] = self._new_tracker(tp)
+                tracker = self._trackers[tp] = OffsetTracker(self._note_done, self._ends.get(tp, sys.maxsize))
             self.record_queue(tp.topic).put(tracker, records)
 
     async def _deliver_changelog(self, tp: TP, records: list[Any]) -> None:

@@ -130,6 +130,11 @@ class LoopConsumer(Consumer):
         """The offset that will be fetched next."""
         return cast(int, await self.kafka.position(TopicPartition(tp.topic, tp.partition)))
 
+    def position_now(self, tp: TP) -> int | None:
+        """The offset from which on nothing was fetched, as it is known here; None before it is."""
+        state = self.kafka._subscription.subscription.assignment.state_value(TopicPartition(tp.topic, tp.partition))
+        return state.position if state is not None and state.has_valid_position else None
+
     def assignment(self) -> set[TP]:
         """The partitions that this process owns."""
         return ensure_TPset(self.kafka.assignment())

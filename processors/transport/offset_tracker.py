@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from faust.types import TP
+
+
+def moved(before: Mapping[TP, int | None], now: Mapping[TP, int]) -> dict[TP, int | None]:
+    """Return the partitions that somebody has committed further since, with what was committed before; None: nothing."""
+    return {tp: at for tp, at in before.items() if tp in now and (at is None or at < now[tp])}
 
 
 class OffsetTracker:
