@@ -22,11 +22,11 @@ from processors.auditor.follow import Beginning, Follower
 from processors.auditor.violations import Invariant
 from processors.cli.app import app
 from processors.cli.errors import Exit
-from processors.cli.records import decode
 from processors.kafka.reader import Reader
 from processors.local.ports import free_port
 from processors.messages.wire import decode_command, decode_saga, encode_saga
 from processors.operations.conservation import count
+from processors.operations.job_history import decode
 from processors.operations.queries import read_plans
 from processors.spend.book import SpendEntry, SpendState
 from tests.broker.tampered import Topics, added, read, write
