@@ -22,6 +22,7 @@ CHAPTERS = {
     "Build on it": (
         "docs/extraction",
         "docs/custom-steps",
+        "docs/testing-steps",
         "examples/plugin_step/README",
         "docs/testing-steps",
         "docs/custom-roles",
