@@ -16,13 +16,16 @@ ScrapesagaError
 ├── ProtocolViolation         a transition that the protocol's table doesn't allow
 ├── OwnershipLost             another process writes a partition that this one believes to own: this one stops
 ├── PartitionNotHeld          a partition of the saga table is not here any more, or not yet
-├── ReadFailed                the saga log could not be read: Kafka didn't answer, or records are gone
-├── ReadInterrupted           reading the saga log was told to stop, as a rebalance makes it void
+├── ReadFailed                a topic could not be read: Kafka didn't answer, or records are gone
+├── ReadInterrupted           a read was told to stop: by a rebalance, which makes it void, or by who asked for it
 ├── BodyTooLarge              a page is larger than the limit once it is decompressed
 ├── BodyGarbled               a page ends early, or isn't in the coding that it claims
 ├── UnknownCoding             a page comes in a coding that was not offered
-├── CommandRefused            a command of the command line can't be done; nothing was changed
-└── Unanswered                nobody answered a command in time; what it asked for stands
+└── OperationError            what an operator asked for came to nothing
+    ├── JobNotFound           there is no such job
+    ├── InvalidRequest        it can't be meant
+    ├── RequestRefused        it can't be done as things stand, or the coordinator said no; nothing was changed
+    └── Unanswered            no coordinator answered in time; what was asked stands
 """
 
 from __future__ import annotations

@@ -20,8 +20,11 @@ CHAPTERS = {
         "deploy/cluster/README",
     ),
     "Build on it": (
+        "docs/extraction",
         "docs/custom-steps",
+        "docs/testing-steps",
         "examples/plugin_step/README",
+        "docs/testing-steps",
         "docs/custom-roles",
         "examples/plugin_role/README",
         "docs/topics",

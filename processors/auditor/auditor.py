@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from processors.auditor.intake import IntakeAudit
 from processors.auditor.records import RecordsAudit
-from processors.auditor.sagas import SagaAudit
+from processors.auditor.sagas import AuditCounts, SagaAudit
 from processors.auditor.scope import ReportViolation, Scope
 from processors.auditor.spend import SpendAudit
 from processors.auditor.watermark import Moment, Watermark
@@ -98,6 +98,13 @@ class Auditor:
         self._records.settle(self._present)
         self._intake.settle()
 
+    def settle_at_rest(self, topics: Collection[str], now_ms: int) -> None:
+        """Judge what waits for these topics: they were read to their ends, and nothing more is coming."""
+        while waited_for := [place for place in self.waits_for() if place[0] in topics]:
+            for topic, partition in waited_for:
+                self.watermark.at_end(topic, partition, self.watermark.records_read)
+            self.settle(now_ms)
+
     def _present(self, job_id: str) -> Saga | None:
         partition = partition_for(job_id.encode(), self.scope.catalogue.events.partitions)
         one = self._partitions.get(partition)
@@ -136,6 +143,10 @@ class Auditor:
     def events(self) -> int:
         """How many events were judged."""
         return sum(one.counts.events for one in self._partitions.values())
+
+    def counts(self) -> AuditCounts:
+        """Return the sums of all partitions."""
+        return sum((one.present_counts() for one in self._partitions.values()), AuditCounts())
 
     @property
     def unjudged(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from processors.auditor.auditor import Auditor
 from processors.auditor.scope import ReportViolation, Scope
 from processors.errors import BadRecord, ConfigurationError
-from processors.kafka.reader import Reader, Tail
+from processors.kafka.reader import Place, Reader, Tail
 from processors.kafka.record import Record
 from processors.messages.wire import decode_saga, decode_saga_fields
 from processors.pipeline.plan_store import PlanBook, UnknownPlan
@@ -38,12 +38,13 @@ _MS = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """From where an audit reads; `since_ms` 0 for all that is there."""
+    """From where an audit reads; `since_ms` 0 for all that is there. `decisions_only`: events, states and commands."""
 
     catalogue: Catalogue
     since_ms: int
     history: timedelta
     commands: timedelta
+    decisions_only: bool = False
 
 
 class Follower:
@@ -71,25 +72,22 @@ class Follower:
         self._refresh()
         self.taken_over = self._seed() if any(starts.values()) else 0
         self._events = reader.tail({(scope.events, number): offset for number, offset in starts.items()})
-        self._others = reader.tail(dict(self._other_places(begin.since_ms)))
+        self._others = reader.tail(dict(self._other_places(begin)))
         self._next_event = dict(starts)
         self._asked_s = 0.0
         self._targets: dict[tuple[str, int], tuple[int, int]] = {}
 
-    def _other_places(self, since_ms: int) -> Iterator[tuple[tuple[str, int], int]]:
+    def _other_places(self, begin: Beginning) -> Iterator[tuple[Place, int]]:
         known = self._topics
-        from_time = [known.sagas, known.records, known.urls, known.dead_letters, *map(known.commands, known.steps)]
-        for topic in from_time:
-            for number, offset in self._reader.at(topic.name, since_ms).items():
-                yield (topic.name, number), offset
-        # Every sum is made of all of it.
-        for number, offset in self._reader.at(known.spend.name, 0).items():
-            yield (known.spend.name, number), offset
+        topics = [known.sagas, *map(known.commands, known.steps)]
+        if not begin.decisions_only:
+            topics += [known.records, known.urls, known.dead_letters]
+            # Every sum is made of all of it.
+            yield from self._reader.starts(self._reader.places([known.spend.name]), 0).items()
+        yield from self._reader.starts(self._reader.places(topic.name for topic in topics), begin.since_ms).items()
 
     def _refresh(self) -> None:
-        self._plans.book = PlanBook.of(
-            (record.key, record.value) for record in self._reader.records(self._topics.plans.name)
-        )
+        self._plans.book = PlanBook.of((one.key, one.value) for one in self._reader.records(self._topics.plans.name))
 
     def _seed(self) -> int:
         """Take over the sagas that were in flight at the beginning, each at its last state from before."""
@@ -145,12 +143,17 @@ class Follower:
 
     def _check_gap(self, record: Record) -> None:
         due = self._next_event[record.partition]
-        if record.offset > due:
+        self._next_event[record.partition] = record.offset + 1
+        # Offsets that are no records, such as a transaction's marker, lie among those that are left.
+        if record.offset > due and self._first_left(record) > due:
             raise ConfigurationError(
                 f"events {due} to {record.offset - 1} of {record.topic}-{record.partition} were removed before the audit "
                 "read them; begin later, see --since and SCRAPESAGA_AUDIT_SINCE"
             )
-        self._next_event[record.partition] = record.offset + 1
+
+    def _first_left(self, record: Record) -> int:
+        place = record.topic, record.partition
+        return self._reader.bounds([place])[place].first
 
     def _read_others(self, records: list[Record]) -> int:
         for record in records:
@@ -194,21 +197,24 @@ class Follower:
 
     # --- to the present end ---------------------------------------------------------------------------------------------
 
-    def to_end(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Read to what is the end of every topic by now, and judge.
+    def to_end(self) -> None:
+        """Read to what is the end of every topic by now, and judge."""
+        for _ in self.steps_to_end():
+            pass
+
+    def steps_to_end(self) -> Iterator[int]:
+        """Likewise, step by step.
 
         Events end last: each record that is judged has its event before that.
         """
         others = {place: self._others.end(*place) for place in self._others.positions}
         events = {place: self._events.end(*place) for place in self._events.positions}
-        while not stopped():
-            if _reached(self._events, events) and _reached(self._others, others):
-                break
-            self.step()
+        while not (_reached(self._events, events) and _reached(self._others, others)):
+            yield self.step()
         # What came later may wait for events that come later still; what came before is settled by asking once more.
         waited = time.monotonic() + 3 * ENDS_EVERY_S
-        while not stopped() and time.monotonic() < waited:
-            self.step()
+        while time.monotonic() < waited:
+            yield self.step()
 
 
 def _reached(tail: Tail, ends: dict[tuple[str, int], int]) -> bool:

@@ -51,7 +51,9 @@ class AuditedJob:
 class Jobs:
     """The jobs of one partition; `whole` says that its log is read from the first record that it ever had."""
 
-    def __init__(self, *, whole: bool, on_forget: Callable[[str], object] = lambda job_id: None) -> None:
+    def __init__(
+        self, *, whole: bool, on_forget: Callable[[str, AuditedJob | None], object] = lambda job_id, job: None
+    ) -> None:
         self._on_forget = on_forget
         self._jobs: dict[str, AuditedJob] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -97,7 +99,7 @@ class Jobs:
 
     def _forget(self, job_id: str) -> None:
         job = self._jobs.pop(job_id, None)
-        self._on_forget(job_id)
+        self._on_forget(job_id, job)
         if job is None or job.saga is not None or job.pending_events is None:
             self._former[_mark(job_id)] = None if job is None or job.saga is None else job.saga.phase
         if len(self._former) > FORMER_KEPT:

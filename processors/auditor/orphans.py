@@ -42,5 +42,5 @@ def explain(record: Record, job: AuditedJob | None, starts: int, *, has_past: bo
     if job is None:
         return Violation(rule, key, f"seq {seq} of a job that was never submitted", place)
     known = {*job.seen.values(), *(one.seq for one in job.expected.values())}
-    how = "the events make something else of it" if seq in known else "it follows from no event"
+    how = "this is not what follows from the events" if seq in known else "it follows from no event"
     return Violation(rule, key, f"seq {seq}: {how}", place)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from processors.auditor.jobs import AuditedJob, ExpectedRecord, Jobs, fingerprint
 from processors.auditor.orphans import explain
@@ -47,9 +47,21 @@ class AuditCounts:
     """What was judged, and what couldn't be."""
 
     events: int = 0
+    unreadable: int = 0
+    states: int = 0
+    commands: int = 0
+    repeats: int = 0
+    """Records that a topic holds once more, exactly as they were."""
     accepted: int = 0
     forgotten: int = 0
     unjudged: int = 0
+    expired: int = 0
+    """What follows from the events, isn't there, and may have been removed by now."""
+    pending: int = 0
+    """What follows from events behind the last whose state was seen: not written yet."""
+
+    def __add__(self, other: AuditCounts) -> AuditCounts:
+        return AuditCounts(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
 
 
 class SagaAudit:
@@ -78,7 +90,9 @@ class SagaAudit:
         self._on_accept = on_accept
         # What was read before the event that it follows from.
         self._early: dict[str, dict[bytes, Record]] = {}
-        self.jobs = Jobs(whole=self._starts == 0, on_forget=lambda job_id: self._early.pop(job_id, None))
+        self.jobs = Jobs(whole=self._starts == 0, on_forget=self._forget)
+        # The last event whose state was seen.
+        self._decided = -1
         self._orphan_records: Waiting[tuple[str, bytes]] = Waiting()
         # What must be there by now: states by the offset of their event, commands once their state was seen.
         self._states_due: deque[tuple[int, str, bytes]] = deque()
@@ -134,6 +148,7 @@ class SagaAudit:
     def unreadable(self, record: Record) -> None:
         """Note an event that the coordinator can't read either."""
         self.counts.events += 1
+        self.counts.unreadable += 1
         self._set_aside.append((record.offset, ""))
 
     def _fold(self, job: AuditedJob, record: Record, event: Event) -> None:
@@ -146,6 +161,7 @@ class SagaAudit:
             self._set_aside.append((record.offset, event.job_id))
         for command in decision.commands:
             if isinstance(command, StepCommand):
+                self.counts.commands += 1
                 gone = record.timestamp_ms < self._scope.commands_ms
                 topic = self._scope.commands_of(command.step)
                 self._expect(
@@ -164,6 +180,7 @@ class SagaAudit:
         after = decision.saga
         job.saga = after
         if after is not None:
+            self.counts.states += 1
             saved, seq = encode_saga(after), after.seq
         else:
             seq = before.seq if before is not None else 0
@@ -205,9 +222,16 @@ class SagaAudit:
             if mark in job.expected:
                 self._saw(job_id, job, mark, record, moment)
                 return
-            if mark in job.seen or self._take_over(job_id, job, record):
+            if mark in job.seen:
+                self.counts.repeats += 1
                 return
-        self._early.setdefault(job_id, {})[mark] = record
+            if self._take_over(job_id, job, record):
+                return
+        early = self._early.setdefault(job_id, {})
+        if mark in early:
+            self.counts.repeats += 1
+            return
+        early[mark] = record
         self._orphan_records.add(self._scope.events, self._partition, moment, (job_id, mark))
 
     def _saw(self, job_id: str, job: AuditedJob, mark: bytes, record: Record, moment: Moment) -> None:
@@ -230,6 +254,7 @@ class SagaAudit:
 
     def _others_are_due(self, offset: int, record: Record, moment: Moment) -> None:
         """A state was seen: those of earlier events must have been there before it, dead letters too."""
+        self._decided = max(self._decided, offset)
         while self._states_due and self._states_due[0][0] <= offset:
             at, job_id, mark = self._states_due.popleft()
             job = self.jobs.get(job_id)
@@ -241,10 +266,11 @@ class SagaAudit:
                 continue
             del job.expected[mark]
             job.seen[mark] = lost.seq
-            if not lost.may_be_gone:
-                self._break(
-                    Invariant.NO_GAPS, job_id, position_of(record), f"seq {lost.seq} of event {at} is missing before it"
-                )
+            if lost.may_be_gone:
+                self.counts.expired += 1
+            else:
+                detail = f"the state before it, seq {lost.seq} of event {at}, is on no topic"
+                self._break(Invariant.NO_GAPS, job_id, position_of(record), detail)
         while self._set_aside and self._set_aside[0][0] < offset:
             letter = self._set_aside.popleft()
             topic = self._scope.catalogue.dead_letters
@@ -295,7 +321,12 @@ class SagaAudit:
             job = self.jobs.get(job_id)
             lost = None if job is None else job.expected.pop(mark, None)
             if lost is not None:
-                self._break(Invariant.SENT, job_id, place, f"no command with seq {lost.seq} lies on {lost.topic}")
+                self._break(
+                    Invariant.SENT,
+                    job_id,
+                    place,
+                    f"its command with seq {lost.seq} is on no topic: not on {lost.topic}",
+                )
         for offset, job_id in self._letters_due.ripe(self._watermark):
             if offset not in self._letters:
                 place = LogPosition(self._scope.events, self._partition, offset)
@@ -316,6 +347,20 @@ class SagaAudit:
                 self._break(
                     Invariant.GOES_ON, job_id, place, f"its timer is {late} s overdue: is a coordinator running?"
                 )
+
+    def present_counts(self) -> AuditCounts:
+        """Return the sums as they are now, with what follows from the events, was not seen, and is no wrong."""
+        left = [one for job in self.jobs for one in job.expected.values()]
+        return replace(
+            self.counts,
+            pending=sum(one.offset > self._decided for one in left),
+            expired=self.counts.expired + sum(one.may_be_gone and one.offset <= self._decided for one in left),
+        )
+
+    def _forget(self, job_id: str, job: AuditedJob | None) -> None:
+        self._early.pop(job_id, None)
+        if job is not None:
+            self.counts.expired += sum(one.may_be_gone for one in job.expected.values())
 
     def waits_for(self) -> Iterator[tuple[str, int]]:
         """Yield the partitions whose reading would settle something."""

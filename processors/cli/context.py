@@ -1,20 +1,23 @@
-"""What every command needs: settings, a reader, and the address of Kafka."""
+"""What every command needs: the settings, and the operations on the engine that they name.
+
+Commands import what they call when they are called: looking at a job must not take a second longer for the code that
+checks pipelines, and `--help` none at all.
+"""
 
 from __future__ import annotations
 
 import getpass
 import os
-import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from processors.kafka.reader import Reader
-from processors.local.claim import holder_of
-from processors.local.errors import LocalError
-from processors.process.provisioning import kafka_security
-from processors.settings.settings import Settings
-from topics.catalogue import Catalogue
+if TYPE_CHECKING:
+    from processors.operations.engine import Engine
+    from processors.settings.settings import Settings
+
+T = TypeVar("T")
 
 SERVERS = "SCRAPESAGA_BOOTSTRAP_SERVERS"
 DATA_DIR = "SCRAPESAGA_DATA_DIR"
@@ -44,6 +47,9 @@ def check_engine(environ: Mapping[str, str], settings: Settings) -> None:
     """Raise LocalError where a local engine is meant and there is none, instead of waiting for its Kafka."""
     if environ.get(SERVERS):
         return
+    from processors.local.claim import holder_of
+    from processors.local.errors import LocalError
+
     folder = Path(environ.get(DATA_DIR) or DEFAULT_DATA_DIR).absolute()
     if (folder / ADDRESSES).exists():
         # A Kafka of somebody else's may well be there without the engine.
@@ -58,6 +64,8 @@ def check_engine(environ: Mapping[str, str], settings: Settings) -> None:
 
 
 def _answers(address: str) -> bool:
+    import socket
+
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=2):
@@ -67,11 +75,13 @@ def _answers(address: str) -> bool:
 
 
 class Context:
-    """The settings of one command, read when first needed."""
+    """The settings of one command, read when first needed, and the engine that they lead to."""
 
     @cached_property
     def settings(self) -> Settings:
         """The settings. Raises ConfigurationError."""
+        from processors.settings.settings import Settings
+
         return Settings.from_env(environment(os.environ))
 
     def check(self) -> None:
@@ -79,25 +89,28 @@ class Context:
         check_engine(os.environ, self.settings)
 
     @cached_property
-    def client(self) -> dict[str, str]:
-        """Settings of a confluent client. Raises LocalError if there is no engine here."""
+    def engine(self) -> Engine:
+        """The engine that operations are asked of. Raises LocalError if there is none here."""
+        from processors.operations.engine import Engine
+
         self.check()
-        return {"bootstrap.servers": self.settings.bootstrap_servers, **kafka_security(self.settings).for_confluent()}
+        return Engine(self.settings)
 
-    @cached_property
-    def reader(self) -> Reader:
-        """Reads the topics."""
-        return Reader(self.client)
+    def run(self, work: Callable[[Engine], Awaitable[T]]) -> T:
+        """Return what an operation returns; Ctrl-C stops what it reads."""
+        import asyncio
 
-    @cached_property
-    def catalogue(self) -> Catalogue:
-        """The topics by their names, with the steps that are on the broker."""
-        return self.settings.catalogue(self.reader.steps(self.settings.topic_prefix))
+        return asyncio.run(self._run(work))
+
+    async def _run(self, work: Callable[[Engine], Awaitable[T]]) -> T:
+        async with self.engine as engine:
+            return await work(engine)
 
     @property
-    def client_if_known(self) -> dict[str, str] | None:
+    def client_if_known(self) -> Mapping[str, str] | None:
         """Settings of a confluent client if they were needed and could be read, for error messages."""
-        return self.__dict__.get("client")
+        engine: Engine | None = self.__dict__.get("engine")
+        return None if engine is None else engine.client
 
 
 def user_name() -> str:

@@ -1,56 +1,34 @@
-"""How a command ends: its exit codes, and which error means which."""
+"""Which error means which exit code, and what is said of it. Imported once something went wrong: it knows every client."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from enum import IntEnum
 
 from confluent_kafka import KafkaException
 
+from processors.cli.exits import EPILOG, Exit
 from processors.errors import ConfigurationError, ScrapesagaError
+from processors.kafka.reader import ReadFailed
 from processors.local.errors import LocalError
+from processors.operations.errors import Unanswered
 from topics.cluster import Cluster
 from topics.errors import BrokerUnusable, TopicsError
+
+__all__ = ["EPILOG", "OURS", "Exit", "exit_code", "explain"]
 
 # Kafka was asked before, in vain: this only finds out why.
 _DIAGNOSED_WITHIN = timedelta(seconds=3)
 
-
-class Exit(IntEnum):
-    """Exit codes, as `scrapesaga --help` lists them."""
-
-    OK = 0
-    REFUSED = 1
-    USAGE = 2
-    UNUSABLE = 3
-    DIVERGED = 4
-    UNANSWERED = 5
-
-
-EPILOG = (
-    "Exit codes: 0 success; 1 not found, or an input was refused; 2 wrong usage; "
-    "3 Kafka can't be reached, or a setting is wrong; 4 an audit or a verdict found a violation; "
-    "5 no coordinator answered in time; 130 interrupted."
-)
-
 #: What a command answers with one line on stderr; anything else is a bug and keeps its traceback.
 OURS = (ScrapesagaError, TopicsError, LocalError, KafkaException)
-
-
-class CommandRefused(ScrapesagaError):
-    """The request can't be done. Nothing was changed."""
-
-
-class Unanswered(ScrapesagaError):
-    """No coordinator answered in time. The request stays on its topic."""
 
 
 def exit_code(error: BaseException) -> Exit:
     """Return the exit code for an error of OURS."""
     if isinstance(error, Unanswered):
         return Exit.UNANSWERED
-    unusable = (ConfigurationError, TopicsError, LocalError, KafkaException)
+    unusable = (ConfigurationError, TopicsError, LocalError, KafkaException, ReadFailed)
     return Exit.UNUSABLE if isinstance(error, unusable) else Exit.REFUSED
 
 

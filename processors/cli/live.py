@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from processors.auditor.follow import Beginning, Follower
-from processors.auditor.violations import label_of, position_fields
-from processors.cli import show
 from processors.cli.context import Context
-from processors.cli.errors import Exit
-from processors.cli.replay import read_start
-from processors.durations import parse_duration
-from processors.operations.conservation import count
+from processors.cli.exits import Exit
 from processors.redaction import one_line
-from processors.saga.invariants import Violation
 
-_STATUS_EVERY_S = 5.0
+if TYPE_CHECKING:
+    from processors.operations.engine import Engine
+    from processors.operations.verification import AuditStatus
 
 
 def follow(
@@ -35,77 +29,55 @@ def follow(
     ] = False,
 ) -> None:
     """Check the topics while the engine runs, until Ctrl-C. Ends with 4 if it found a violation."""
-    context: Context = ctx.obj
+    import asyncio
+    import signal
+    import threading
+
+    from processors.cli import show
+    from processors.durations import parse_duration
+    from processors.operations.replays import read_start
+    from processors.operations.verification import AuditStatus, audit
+
     try:
-        start = read_start(since, datetime.now(UTC)).since_ms if since else 0
-        give_up = time.monotonic() + parse_duration(seconds).total_seconds() if seconds else float("inf")
+        since_ms = read_start(since, datetime.now(UTC)).since_ms if since else 0
+        limit_s = parse_duration(seconds).total_seconds() if seconds else None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    if since and not start:
+    if since and not since_ms:
         raise typer.BadParameter("give a duration ago or a time; an offset means another time in each partition")
-    settings = context.settings
-    begin = Beginning(context.catalogue, start, settings.retention_history, settings.retention_commands)
 
-    def report(violation: Violation) -> None:
-        typer.echo(show.as_json(_fields(violation)) if as_json else one_line(str(violation)))
-
-    follower = Follower(context.reader, begin, report)
-    if start:
-        typer.echo(
-            f"{follower.taken_over} sagas in flight: the audit starts from their last state before --since", err=True
-        )
-    try:
-        with suppress(KeyboardInterrupt):
-            if to_end:
-                follower.to_end(lambda: time.monotonic() > give_up)
+    async def judge(engine: Engine) -> AuditStatus | None:
+        ended, last = threading.Event(), None
+        # Ctrl-C is how it usually ends: with a judgement.
+        with suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, ended.set)
+        async for one in audit(engine, since_ms=since_ms, to_end=to_end, seconds=limit_s, ended=ended):
+            if isinstance(one, AuditStatus):
+                if last is None and since_ms:
+                    taken_over = f"{one.taken_over} sagas in flight"
+                    typer.echo(f"{taken_over}: the audit starts from their last state before --since", err=True)
+                elif last is not None and not as_json:
+                    typer.echo(_status(one), err=True)
+                last = one
             else:
-                _until(follower, give_up)
-        if as_json:
-            typer.echo(show.as_json(_sums(follower)))
-        else:
-            typer.echo(_status(follower), err=True)
-    finally:
-        follower.close()
-    raise typer.Exit(Exit.DIVERGED if follower.auditor.violations else Exit.OK)
+                typer.echo(show.violation_json(one) if as_json else one_line(str(one)))
+        return last
+
+    context: Context = ctx.obj
+    last = context.run(judge)
+    if last is None:
+        return
+    if as_json:
+        typer.echo(show.audit_json(last))
+    raise typer.Exit(Exit.DIVERGED if last.violations else Exit.OK)
 
 
-def _until(follower: Follower, give_up: float) -> None:
-    reported = time.monotonic()
-    while time.monotonic() < give_up:
-        follower.step()
-        if time.monotonic() - reported > _STATUS_EVERY_S:
-            reported = time.monotonic()
-            typer.echo(_status(follower), err=True)
-
-
-def _status(follower: Follower) -> str:
-    auditor = follower.auditor
-    states = ", ".join(f"{number} {name}" for name, number in auditor.conservation().items() if number)
+def _status(one: AuditStatus) -> str:
+    states = ", ".join(f"{number} {name}" for name, number in one.states.items() if number)
     return (
-        f"{auditor.events} events checked, {follower.lag} to read, {auditor.unjudged} records not checked, "
-        f"{sum(auditor.violations.values())} violations: {states}"
+        f"{one.events} events checked, {one.lag} to read, {one.unjudged} records not checked, "
+        f"{sum(one.violations.values())} violations: {states}"
     )
-
-
-def _sums(follower: Follower) -> dict[str, object]:
-    auditor = follower.auditor
-    return {
-        "events": auditor.events,
-        "lag": follower.lag,
-        "unjudged": auditor.unjudged,
-        "stuck": auditor.stuck,
-        "states": auditor.conservation(),
-        "broken": {label_of(rule): number for rule, number in auditor.violations.items()},
-    }
-
-
-def _fields(violation: Violation) -> dict[str, object]:
-    return {
-        "invariant": violation.rule,
-        "job_id": violation.job_id,
-        **position_fields(violation),
-        "detail": violation.detail,
-    }
 
 
 def conservation(
@@ -114,13 +86,11 @@ def conservation(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per batch.")] = False,
 ) -> None:
     """Account for every accepted job of each batch. Ends with 4 if a job is nowhere."""
+    from processors.cli import show
+    from processors.operations.conservation import conservation as count
+
     context: Context = ctx.obj
-    now_ms = int(time.time() * 1000)
-    batches = count(
-        context.reader, context.catalogue, now_ms - context.settings.retention_tombstones // timedelta(milliseconds=1)
-    )
-    if label is not None:
-        batches = {label: batches[label]} if label in batches else {}
+    batches = context.run(lambda engine: count(engine, label))
     lost = False
     for name, sums in sorted(batches.items()):
         lost = lost or bool(sums.lost)

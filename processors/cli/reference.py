@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from processors.cli.app import app
-from processors.cli.errors import EPILOG
+from processors.cli.exits import EPILOG
 
 _INTRODUCTION = """\
 # The command line

@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from processors.cli import show
 from processors.cli.context import DATA_DIR, DEFAULT_DATA_DIR, Context
-from processors.local.errors import LocalError
 
 DataDir = Annotated[Path, typer.Option(envvar=DATA_DIR, help="Folder of the local engine; kept between runs.")]
 _DEFAULT_DIR = Path(DEFAULT_DATA_DIR)
@@ -39,6 +36,9 @@ def roles(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
     """List the roles that `worker` can run: what each reads, writes and scales by. <step> is the name of a step."""
+    from rich.table import Table
+
+    from processors.cli import show
     from processors.process.role import STEP
     from processors.process.roles import ROLES, installed_roles, load_role
     from processors.process.step import step_role
@@ -56,6 +56,8 @@ def roles(
 
 def make_folder(data_dir: Path) -> None:
     """Make the folder of everything local, unless it is there. Raises LocalError."""
+    from processors.local.errors import LocalError
+
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:

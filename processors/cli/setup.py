@@ -5,25 +5,17 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
-import yaml
-from rich.table import Table
 
-from processors.cli import show
 from processors.cli.context import Context
-from processors.cli.errors import Exit
-from processors.durations import parse_duration
-from processors.errors import PipelineError
-from processors.pipeline.pipeline import find_step, installed_steps, read_pipeline, read_pipelines
-from processors.process.provisioning import apply_topics, plan_topics, steps_served, verify_topics, wait_for_topics
-from processors.saga.plan import Plan
-from processors.step import NOTHING_TO_UNDO
-from topics import export
-from topics.catalogue import DEFAULT_STEPS, Catalogue
-from topics.changes import Change, Refused, explain, mend
+from processors.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from processors.saga.plan import Plan
+    from topics.catalogue import Catalogue
+    from topics.changes import Change
 
 topics = typer.Typer(no_args_is_help=True, help="Plan, create and check the topics of the engine.")
 pipeline = typer.Typer(no_args_is_help=True, help="Check pipelines, and show their plans and steps.")
@@ -35,6 +27,9 @@ Files = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders wi
 @topics.command("plan")
 def topics_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show what `apply` would change. Ends with 1 if something can't be changed in place."""
+    from processors.process.provisioning import plan_topics
+    from topics.changes import Refused, explain, mend
+
     context: Context = ctx.obj
     context.check()
     found = plan_topics(context.settings, wanted(context))
@@ -53,6 +48,9 @@ def topics_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
 @topics.command("apply")
 def topics_apply(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Create the missing topics and correct the others. Deletes nothing; safe to repeat."""
+    from processors.process.provisioning import apply_topics
+    from topics.changes import explain
+
     context: Context = ctx.obj
     context.check()
     changed = apply_topics(context.settings, wanted(context))
@@ -70,6 +68,9 @@ def topics_verify(
     as_json: AsJson = False,
 ) -> None:
     """Check the topics against the catalogue. Prints each difference with its fix, and ends with 3 if there is one."""
+    from processors.durations import parse_duration
+    from processors.process.provisioning import plan_topics, verify_topics, wait_for_topics
+
     context: Context = ctx.obj
     try:
         patience = parse_duration(wait)
@@ -91,6 +92,9 @@ def topics_verify(
 
 
 def _difference(context: Context, change: Change) -> str:
+    from processors.cli import show
+    from topics.changes import explain, mend
+
     how = mend(change, context.settings.bootstrap_servers)
     return show.as_json({"topic": change.topic.name, "difference": explain(change), "mend": how})
 
@@ -116,6 +120,10 @@ def topics_export(
     ] = "kafka.strimzi.io/v1",
 ) -> None:
     """Print the topics that the settings and pipelines need, for other tools to create. Does not connect to Kafka."""
+    import yaml
+
+    from topics import export
+
     catalogue = wanted(ctx.obj)
     match style:
         case Format.STRIMZI:
@@ -131,6 +139,10 @@ def topics_export(
 
 def wanted(context: Context) -> Catalogue:
     """Return the topics that the settings' pipelines need; those of the built-in steps where none is named."""
+    from processors.pipeline.pipeline import read_pipelines
+    from processors.process.provisioning import steps_served
+    from topics.catalogue import DEFAULT_STEPS
+
     places = context.settings.pipelines
     if not places:
         return context.settings.catalogue(DEFAULT_STEPS)
@@ -142,6 +154,10 @@ def wanted(context: Context) -> Catalogue:
 @pipeline.command("lint")
 def lint(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
     """Check pipelines. A mistake is reported with its file, step and key."""
+    from processors.cli import show
+    from processors.errors import PipelineError
+    from processors.pipeline.pipeline import read_pipeline
+
     context: Context = ctx.obj
     wrong = 0
     for file in _files(files):
@@ -165,6 +181,10 @@ def lint(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
 @pipeline.command("plan")
 def resolved(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
     """Show the plan of a pipeline: all parameters with their defaults, and the hash."""
+    import msgspec
+
+    from processors.pipeline.pipeline import read_pipelines
+
     context: Context = ctx.obj
     for plan in read_pipelines(files, context.settings.schemas_dir).values():
         if as_json:
@@ -176,6 +196,13 @@ def resolved(ctx: typer.Context, files: Files, as_json: AsJson = False) -> None:
 @pipeline.command("steps")
 def steps(as_json: AsJson = False) -> None:
     """List the installed steps by their `use:` names."""
+    from rich.table import Table
+
+    from processors.cli import show
+    from processors.errors import PipelineError
+    from processors.pipeline.pipeline import find_step, installed_steps
+    from processors.step import NOTHING_TO_UNDO
+
     table = Table("use", "undo", "confirms", "from", "what it does", box=None, pad_edge=False)
     broken = 0
     for name, target in sorted(installed_steps().items()):
@@ -199,6 +226,8 @@ def steps(as_json: AsJson = False) -> None:
 
 
 def _files(places: list[Path]) -> list[Path]:
+    from processors.errors import PipelineError
+
     found: list[Path] = []
     for place in places:
         inside = sorted((*place.glob("*.yaml"), *place.glob("*.yml"))) if place.is_dir() else [place]
@@ -209,6 +238,10 @@ def _files(places: list[Path]) -> list[Path]:
 
 
 def _print_plan(plan: Plan) -> None:
+    from rich.table import Table
+
+    from processors.cli import show
+
     typer.echo(f"{plan.pipeline}  plan {plan.hash}  resubmit {plan.resubmit}  deadline {_s(plan.deadline_ms)}")
     table = Table(
         "step", "use", "timeout", "attempts", "backoff", "undo", "undo attempts", "confirms", "with", box=None

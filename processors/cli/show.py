@@ -7,13 +7,21 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import markup
 from rich.console import Console
 from rich.table import Table
 
+from processors.auditor.violations import position_fields
+from processors.operations.queries import under_way
 from processors.redaction import one_line
+
+if TYPE_CHECKING:
+    from processors.operations.job_history import Decoded
+    from processors.operations.spending import PipelineSpend
+    from processors.operations.verification import AuditStatus
+    from processors.saga.invariants import Violation
 
 _COLOURS = {
     "RUNNING": "cyan",
@@ -77,20 +85,6 @@ def phase(state: Mapping[str, Any]) -> str:
     return f"[{_COLOURS.get(name, 'white')}]{name}[/]"
 
 
-def under_way(state: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """Return what a saga is at: each step by name where the plan is known, else by number, and the attempt."""
-    if state["phase"] in ("COMPLETED", "COMPENSATED"):
-        return str(state["failed_step"])
-    found = []
-    for place, step in enumerate(state["steps"]):
-        flight = step["in_flight"]
-        if flight is not None:
-            name = names[place] if place < len(names) else f"step {place + 1}"
-            attempt = f" #{flight['attempt']}" if flight["attempt"] > 1 else ""
-            found.append(f"{str(flight['action']).lower()} {name}{attempt}")
-    return ", ".join(found)
-
-
 def job_table(states: list[Mapping[str, Any]], names: Mapping[str, tuple[str, ...]]) -> Table:
     """Return one row a job; `names` are the steps of each plan by its hash."""
     table = Table("job", "phase", "at", "run", "updated", "label", "reason", box=None, pad_edge=False)
@@ -137,3 +131,64 @@ def print_job(out: Console, state: Mapping[str, Any], names: tuple[str, ...]) ->
     if state["phase"] == "PARKED":
         job = state["job_id"]
         out.print(f"  It waits for a person: `scrapesaga resume {job}`, or with --skip --reason WHY, or `cancel`.")
+
+
+# --- what the log holds -----------------------------------------------------------------------------------------------
+
+
+def record_line(one: Decoded) -> str:
+    """Return one line: time, place, gist; for a dead letter why it is one."""
+    why = one.header("dead-letter-reason")
+    after = f"  dead letter: {why}" if why else ""
+    return one_line(f"{moment(one.record.timestamp_ms)}  {one.record}  {one.gist()}{after}")
+
+
+def record_json(one: Decoded) -> str:
+    """Return all of a record as one line of JSON."""
+    record = one.record
+    return as_json(
+        {
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "time": moment(record.timestamp_ms),
+            "key": record.key,
+            "headers": dict(record.headers),
+            "message": one.message or None,
+            "value": one.fields or record.value,
+        }
+    )
+
+
+def violation_json(one: Violation) -> str:
+    """Return a violation as one line of JSON."""
+    return as_json({"invariant": one.rule, "job_id": one.job_id, **position_fields(one), "detail": one.detail})
+
+
+def audit_json(one: AuditStatus) -> str:
+    """Return what an audit counted as one line of JSON."""
+    return as_json(
+        {
+            "events": one.events,
+            "lag": one.lag,
+            "unjudged": one.unjudged,
+            "stuck": one.stuck,
+            "states": one.states,
+            "broken": one.violations,
+        }
+    )
+
+
+def spend_json(one: PipelineSpend) -> str:
+    """Return a pipeline's spending as one line of JSON."""
+    states = {state.value.lower(): {"entries": n, "cost": str(cost)} for state, (n, cost) in one.states.items()}
+    return as_json({"pipeline": one.pipeline, "spent": str(one.spent), "entries": one.entries, "states": states})
+
+
+def spend_table(found: list[PipelineSpend]) -> Table:
+    """Return one row a pipeline."""
+    table = Table("pipeline", "spent", "entries", "by state", box=None, pad_edge=False)
+    for one in found:
+        told = ", ".join(f"{n} {state.lower()}" for state, (n, _) in sorted(one.states.items()))
+        table.add_row(one.pipeline, str(one.spent), str(one.entries), told)
+    return table

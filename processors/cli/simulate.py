@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from processors.cli.errors import Exit
+from processors.cli.exits import Exit
 
 
 class Levels(StrEnum):

@@ -168,6 +168,7 @@ def _run(console: Console, engine: LocalEngine, world: SampleServers, kills: Seq
     reader = Reader(client)
     _follow(console, engine, reader, f"{prefix}.sagas", len(expected), kills)
     took = time.monotonic() - began
+    outside.wait_for_late_charges(world.api_url, LATE_CHARGE_SECONDS)
     states = outside.saga_states(reader, f"{prefix}.sagas")
     records = outside.compacted(reader, f"{prefix}.records")
     letters = outside.dead_letters(reader, f"{prefix}.dead-letters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,6 +69,13 @@ def warehouse_jobs(warehouse: WarehouseLogin, view: str) -> frozenset[str]:
         return frozenset(row[0] for row in client.query(f"SELECT job_id FROM {view}").result_rows)
     finally:
         client.close()
+
+
+def wait_for_late_charges(api_url: str, within_s: float) -> None:
+    """Return once the paid API has charged all that it charges late, or that time is over: before, the books lie."""
+    give_up = time.monotonic() + within_s
+    while asked(f"{api_url}/_stats")["to_charge"] and time.monotonic() < give_up:
+        time.sleep(0.5)
 
 
 def invoices(api_url: str) -> tuple[Mapping[str, object], ...]:

@@ -256,6 +256,7 @@ class PaidApi:
                 "faults": self._drawn,
                 "replayed": self._replayed,
                 "charged_late": self._late_charges,
+                "to_charge": len(self._late),
                 "charged": len(invoices),
                 "cancelled": cancelled,
                 "blocked": len(self._ledger.blocked),

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import can_ada
-import httpx
 
 from processors.redaction import sanitised_url
 from processors.redaction.secret_search import redact_known
+
+if TYPE_CHECKING:
+    import httpx
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 #: What DNS can carry (RFC 1035): a resolver answers a longer name with an error of its own kind.
@@ -85,6 +88,9 @@ class Url:
     @classmethod
     def of(cls, text: str) -> Url:
         """Read an absolute address. Raises BadUrl."""
+        # Whoever only names a job by its address need not load an HTTP client, which loads a terminal's tools.
+        import httpx
+
         url = parsed(text)
         scheme = url.protocol[:-1]
         port = int(url.port) if url.port else _DEFAULT_PORTS[scheme]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from processors.errors import ConfigurationError
+from processors.settings.settings import Settings
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -53,17 +54,6 @@ class Security:
         """Whether the connection is encrypted."""
         return self.protocol.endswith("SSL")
 
-    def for_aiokafka(self) -> dict[str, object]:
-        """Keyword arguments of aiokafka's clients."""
-        found: dict[str, object] = {"security_protocol": self.protocol}
-        if self.tls:
-            found["ssl_context"] = self.tls_context()
-        if self.sasl:
-            found["sasl_mechanism"] = self.mechanism
-            found["sasl_plain_username"] = self.username
-            found["sasl_plain_password"] = self.password
-        return found
-
     def for_confluent(self) -> dict[str, str]:
         """Settings of confluent-kafka's clients."""
         found = {"security.protocol": self.protocol}
@@ -92,3 +82,21 @@ class Security:
             files = ", ".join(str(path) for path in (self.cafile, self.certfile, self.keyfile) if path is not None)
             raise ConfigurationError(f"The TLS files for Kafka can't be loaded ({files}): {error}.") from error
         return context
+
+
+def kafka_security(settings: Settings) -> Security:
+    """Return how clients authenticate to Kafka."""
+    return Security(
+        protocol=settings.security_protocol,
+        mechanism=settings.sasl_mechanism,
+        username=settings.sasl_username,
+        password=settings.sasl_password.reveal(),
+        cafile=settings.ssl_cafile,
+        certfile=settings.ssl_certfile,
+        keyfile=settings.ssl_keyfile,
+    )
+
+
+def kafka_client(settings: Settings) -> dict[str, str]:
+    """Return librdkafka's connection settings."""
+    return {"bootstrap.servers": settings.bootstrap_servers, **kafka_security(settings).for_confluent()}

@@ -1,29 +1,49 @@
-"""Reads the engine's topics from outside, for the command line: bounded, without a consumer group, committing nothing.
+"""Reads topics from outside any consumer group: bounded, followed, from the end backwards, or in bulk. Nothing is committed.
 
-Nothing here writes, and no reader of the engine's own is disturbed: partitions are assigned by hand.
+This is the one reader of the project: the operations of operators, the auditor, steps' logs and claim checks, and the
+restore of the saga table all read through it. Partitions are assigned by hand, so no reader of the engine's own is disturbed.
+
+It blocks: call it from a thread where an event loop runs. One thread at a time may use a reader.
+
+Offsets are not records: the markers of transactions and what compaction removed leave holes, at the end of a partition too.
+So the end of a read is a position, never the offset of a last record, and what was aborted is nobody's.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
+from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # not listed in its __all__
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from processors.errors import ConfigurationError
+from processors.kafka.message_run import MessageRun, Place, ReadFailed, ReadInterrupted, at_hand, in_runs, record_of
+from processors.kafka.partitioner import partition_for
 from processors.kafka.record import Record
+from processors.kafka.tail import ANSWERED_WITHIN_S, POLL_S, SILENCE_S, Tail
 
-# How long Kafka may be silent before a command gives up; a broker that lives answers in milliseconds.
-_SILENCE_S = 20.0
-_POLL_S = 0.25
-_AT_ONCE = 2_000
+__all__ = ["Bounds", "Place", "ReadFailed", "ReadInterrupted", "Reader", "Tail", "TopicMissing"]
+
 _CONNECTED_WITHIN_S = 10.0
 _PATIENCE_S = 1.0
 # Waiting cannot mend these: the broker is there and said no.
 _FINAL = (KafkaError._AUTHENTICATION, KafkaError._SSL)
+_LEADS_SOON = (
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+)
+# How long a fetch waits at the broker for something new. The next read of a connection stands behind the fetch that is under
+# way: one that waits at an end for nothing would make each of an operation's reads so much longer.
+_BOUNDED_WAIT_MS, _FOLLOW_WAIT_MS = 5, 500
+# From the end backwards: the first look is one fetch, later ones grow up to some megabytes.
+_FIRST_CHUNK = 1_024
+_LAST_CHUNK = 16_384
 
 
 class TopicMissing(ConfigurationError):
@@ -36,36 +56,74 @@ class TopicMissing(ConfigurationError):
         )
 
 
-class Reader:
-    """Reads topics with the settings of a confluent client. Raises KafkaException if Kafka can't be reached."""
+class Bounds(NamedTuple):
+    """The first offset that a partition still has, and the one up to which it can be read now."""
 
-    def __init__(self, client: Mapping[str, str]) -> None:
+    first: int
+    end: int
+
+
+class Reader:
+    """Reads topics with the settings of a confluent client.
+
+    `isolation` is read_committed but for who says why not; `lost` says what happens where an offset is gone: go on at the
+    "earliest" record that is left, or "error". Raises KafkaException if Kafka can't be reached, ReadFailed if it falls
+    silent for `silence_s`, ReadInterrupted once `stopped` is set.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, str | int | bool],
+        *,
+        isolation: str = "read_committed",
+        lost: str = "earliest",
+        silence_s: float = SILENCE_S,
+        stopped: threading.Event | None = None,
+    ) -> None:
         self._client = dict(client)
+        self._isolation = isolation
+        self._lost = lost
+        self._silence_s = silence_s
+        self.stopped = stopped or threading.Event()
+        """Set it, from any thread, and whoever reads raises ReadInterrupted within a moment."""
         self._counts: dict[str, int] | None = None
         self._complaints: deque[KafkaError] = deque(maxlen=16)
+        # A connection costs as much as reading ten thousand records: one that has done its work does the next.
+        self._idle: deque[Consumer] = deque()
 
     @property
     def servers(self) -> str:
         """Where Kafka is."""
-        return self._client["bootstrap.servers"]
+        return str(self._client["bootstrap.servers"])
+
+    def close(self) -> None:
+        """Give the connections back."""
+        while self._idle:
+            self._idle.pop().close()
+
+    # --- what there is ------------------------------------------------------------------------------------------------
 
     def topics(self) -> Mapping[str, int]:
         """Return the number of partitions of every topic on the broker; asked once."""
         if self._counts is None:
-            consumer = self._consumer()
+            consumer = self._borrow()
             try:
-                found = self._metadata(consumer).topics
+                self._counts = self._ask_for_topics(consumer)
             finally:
-                consumer.close()
-            self._counts = {name: len(about.partitions) for name, about in found.items()}
+                self._idle.append(consumer)
         return self._counts
 
-    def _metadata(self, consumer: Consumer) -> ClusterMetadata:
+    def refresh(self) -> None:
+        """Ask anew, when they are asked for, which topics there are."""
+        self._counts = None
+
+    def _ask_for_topics(self, consumer: Consumer) -> dict[str, int]:
         """Ask until Kafka answers; at once no longer when it refuses the login or the certificate."""
         give_up = time.monotonic() + _CONNECTED_WITHIN_S
         while True:
             try:
-                return cast(ClusterMetadata, consumer.list_topics(timeout=_PATIENCE_S))
+                found = consumer.list_topics(timeout=_PATIENCE_S).topics
+                return {name: len(about.partitions) for name, about in found.items()}
             except KafkaException:
                 consumer.poll(0)
                 refused = any(complaint.code() in _FINAL for complaint in self._complaints)
@@ -86,106 +144,179 @@ class Reader:
             sorted(n[len(head) : -len(tail)] for n in self.topics() if n.startswith(head) and n.endswith(tail))
         )
 
-    def lowest(self, topic: str) -> dict[int, int]:
-        """Return the first offset that each partition still has."""
-        return {place.partition: place.offset for place, _ in self._bounds(topic, None)}
+    def partition_of(self, topic: str, key: str) -> int:
+        """Return the partition that a key has in a topic."""
+        return partition_for(key.encode(), self.partitions(topic))
 
-    def records(
-        self, topic: str, partitions: Iterable[int] | None = None, *, offset: int = 0, since_ms: int = 0
-    ) -> Iterator[Record]:
-        """Yield the records from an offset or a time in milliseconds to the present end, in order per partition."""
-        bounds = self._bounds(topic, partitions)
-        starts = {place.partition: max(place.offset, offset) for place, _ in bounds}
-        ends = {place.partition: high for place, high in bounds}
-        consumer = self._consumer()
+    def places(self, topics: Iterable[str], partitions: Iterable[int] | None = None) -> list[Place]:
+        """Return all partitions of some topics, or the same ones of each. Raises TopicMissing."""
+        numbers = None if partitions is None else list(partitions)
+        return [
+            (topic, number)
+            for topic in topics
+            for number in (range(self.partitions(topic)) if numbers is None else numbers)
+        ]
+
+    def bounds(self, places: Iterable[Place]) -> dict[Place, Bounds]:
+        """Return where partitions begin and end now."""
+        asked = list(places)
+        first, end = self._offsets(asked, OFFSET_BEGINNING), self._offsets(asked, OFFSET_END)
+        return {place: Bounds(first[place], end[place]) for place in asked}
+
+    def starts(self, places: Iterable[Place], since_ms: int) -> dict[Place, int]:
+        """Return the first offsets from a time in milliseconds on; 0: the first that there are."""
+        asked = list(places)
+        if not since_ms:
+            return self._offsets(asked, OFFSET_BEGINNING)
+        found = self._offsets(asked, since_ms)
+        late = [place for place, offset in found.items() if offset < 0]
+        return {**found, **(self._offsets(late, OFFSET_END) if late else {})}
+
+    def at(self, topic: str, since_ms: int) -> dict[int, int]:
+        """Return the first offset of each partition of a topic from a time on; 0: the first that there is."""
+        return {number: offset for (_, number), offset in self.starts(self.places([topic]), since_ms).items()}
+
+    def _offsets(self, places: list[Place], when: int) -> dict[Place, int]:
+        """Ask where partitions are at a time, in one request a broker; -1: no record is that young."""
+        if not places:
+            return {}
+        consumer = self._borrow()
+        give_up = time.monotonic() + ANSWERED_WITHIN_S
         try:
-            if since_ms:
-                asked = [TopicPartition(topic, number, since_ms) for number in starts]
-                for place in consumer.offsets_for_times(asked, timeout=10):
-                    starts[place.partition] = place.offset if place.offset >= 0 else ends[place.partition]
-            open_ = {number for number in starts if starts[number] < ends[number]}
-            if not open_:
-                return
-            consumer.assign([TopicPartition(topic, number, starts[number]) for number in sorted(open_)])
+            while True:
+                try:
+                    return _answered(consumer, places, when)
+                except KafkaException as error:
+                    # A broker that has just started leads its partitions a moment after it says so.
+                    if error.args[0].code() not in _LEADS_SOON or time.monotonic() > give_up:
+                        raise
+                    self.stopped.wait(POLL_S)
+        finally:
+            self._idle.append(consumer)
+
+    # --- bounded reads ------------------------------------------------------------------------------------------------
+
+    def runs(self, starts: Mapping[Place, int], ends: Mapping[Place, int] | None = None) -> Iterator[MessageRun]:
+        """Yield the messages from some offsets to the present end, or to `ends`, in order within each partition.
+
+        Each partition that has something to read ends with a run, perhaps empty, that says so.
+        """
+        open_ = {place for place, offset in starts.items() if ends is None or offset < ends[place]}
+        if not open_:
+            return
+        consumer = self._borrow()
+        consumer.assign([TopicPartition(*place, starts[place]) for place in sorted(open_)])
+        try:
             heard = time.monotonic()
             while open_:
-                messages = consumer.consume(_AT_ONCE, timeout=_POLL_S)
+                if self.stopped.is_set():
+                    raise ReadInterrupted("The read was interrupted.")
+                messages = at_hand(consumer, POLL_S)
                 if messages:
                     heard = time.monotonic()
-                elif time.monotonic() - heard > _SILENCE_S:
-                    raise ConfigurationError(
-                        f"Kafka at {self.servers} was silent for {_SILENCE_S:.0f} s in the middle of {topic}; try again"
-                    )
-                for message in messages:
-                    number = _partition(message)
-                    if _at_end(message):
-                        open_.discard(number)
-                        continue
-                    record = _record(message)
-                    if record.offset < ends[number]:
-                        yield record
-                    if record.offset >= ends[number] - 1:
-                        open_.discard(number)
+                elif time.monotonic() - heard > self._silence_s:
+                    names = ", ".join(f"{topic}-{number}" for topic, number in sorted(open_))
+                    raise ReadFailed(f"Kafka at {self.servers} sent nothing of {names} for {self._silence_s:.0f} s.")
+                for run in in_runs(messages, open_, ends):
+                    if run.ended:
+                        open_.discard(run.place)
+                        consumer.pause([TopicPartition(*run.place)])
+                    yield run
         finally:
-            consumer.close()
+            # A partition that is left paused stays so when it is assigned the next time.
+            consumer.resume([TopicPartition(*place) for place in starts])
+            consumer.unassign()
+            self._idle.append(consumer)
+
+    def read(
+        self, starts: Mapping[Place, int], ends: Mapping[Place, int], *, key: bytes | None = None
+    ) -> Iterator[Record]:
+        """Yield the records between offsets, in order per partition; of one key alone if one is given."""
+        for run in self.runs(starts, ends):
+            for message in run.messages:
+                # Most of what is read to find one key is another's: it isn't made a record.
+                if key is None or message.key() == key:
+                    yield record_of(message)
+
+    def records(
+        self,
+        topic: str,
+        partitions: Iterable[int] | None = None,
+        *,
+        offset: int = 0,
+        since_ms: int = 0,
+        key: bytes | None = None,
+    ) -> Iterator[Record]:
+        """Yield the records from an offset or a time in milliseconds to the present end, in order per partition."""
+        places = self.places([topic], partitions)
+        ends = {place: bounds.end for place, bounds in self.bounds(places).items()}
+        starts = {place: max(first, offset) for place, first in self.starts(places, since_ms).items()}
+        yield from self.read(starts, ends, key=key)
+
+    def backwards(self, place: Place) -> Iterator[list[Record]]:
+        """Yield a partition from its end to its beginning in growing chunks; the records within each in their order."""
+        first, end = self.bounds([place])[place]
+        size = _FIRST_CHUNK
+        while end > first:
+            start = max(first, end - size)
+            yield list(self.read({place: start}, {place: end}))
+            end, size = start, min(2 * size, _LAST_CHUNK)
+
+    def one(self, place: Place, offset: int) -> Record | None:
+        """Return the record at an offset; None if there is none.
+
+        Kafka itself answers with the next record where that one was compacted away, and with the first of the partition
+        where the offset lies behind its end.
+        """
+        bounds = self.bounds([place])[place]
+        if not bounds.first <= offset < bounds.end:
+            return None
+        return next((one for one in self.read({place: offset}, {place: offset + 1})), None)
+
+    # --- following ----------------------------------------------------------------------------------------------------
 
     def follow(
         self, topic: str, seconds: float | None, partitions: Iterable[int] | None = None
     ) -> Iterator[Record | None]:
-        """Yield what is appended from now on, for some seconds or for ever; None when nothing came for a moment."""
-        places = [TopicPartition(place.topic, place.partition, high) for place, high in self._bounds(topic, partitions)]
+        """Yield what is appended from now on, for some seconds or for ever; None when nothing came for a moment.
+
+        The first None says that the partitions are open: what is appended from then on is seen.
+        """
         until = None if seconds is None else time.monotonic() + seconds
-        consumer = self._consumer()
+        ends = self.bounds(self.places([topic], partitions))
+        tail = self.tail({place: bounds.end for place, bounds in ends.items()})
         try:
-            consumer.assign(places)
-            # The first poll opens the partitions; what is appended from here on is seen.
             yield None
             while until is None or time.monotonic() < until:
-                messages = consumer.consume(_AT_ONCE, timeout=_POLL_S)
-                yield from (_record(message) for message in messages if not _at_end(message))
+                yield from tail.read(POLL_S)
                 yield None
         finally:
-            consumer.close()
+            tail.close()
 
-    def at(self, topic: str, since_ms: int) -> dict[int, int]:
-        """Return the first offset of each partition from a time in milliseconds on; 0: the first that there is."""
-        bounds = self._bounds(topic, None)
-        found = {place.partition: place.offset for place, _ in bounds}
-        if since_ms:
-            ends = {place.partition: high for place, high in bounds}
-            consumer = self._consumer()
-            try:
-                asked = [TopicPartition(topic, number, since_ms) for number in found]
-                for place in consumer.offsets_for_times(asked, timeout=10):
-                    found[place.partition] = place.offset if place.offset >= 0 else ends[place.partition]
-            finally:
-                consumer.close()
-        return found
-
-    def tail(self, places: Mapping[tuple[str, int], int]) -> Tail:
+    def tail(self, places: Mapping[Place, int]) -> Tail:
         """Open several partitions, each from an offset on, to be read for as long as one likes."""
-        return Tail(self._consumer(), places)
+        return Tail(self._connect(_FOLLOW_WAIT_MS), places, self.stopped)
 
-    def _bounds(self, topic: str, partitions: Iterable[int] | None) -> list[tuple[TopicPartition, int]]:
-        numbers = range(self.partitions(topic)) if partitions is None else partitions
-        consumer = self._consumer()
-        try:
-            found = []
-            for number in numbers:
-                low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
-                found.append((TopicPartition(topic, number, low), high))
-            return found
-        finally:
-            consumer.close()
+    # --- connections --------------------------------------------------------------------------------------------------
 
-    def _consumer(self) -> Consumer:
+    def _borrow(self) -> Consumer:
+        return self._idle.pop() if self._idle else self._connect(_BOUNDED_WAIT_MS)
+
+    def _connect(self, fetch_wait_ms: int) -> Consumer:
         return Consumer(
             {
                 # Nothing is ever committed to it; the client insists on a name.
                 "group.id": "scrapesaga-reader",
                 "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": self._lost,
+                # The end is where the broker says so: the offset before it may hold a marker, or nothing any more.
                 "enable.partition.eof": True,
+                "isolation.level": self._isolation,
+                "fetch.wait.max.ms": fetch_wait_ms,
+                # A second by default, in which a partition that was read faster than it came stands still.
+                "fetch.queue.backoff.ms": 5,
+                "queued.max.messages.kbytes": 16 * 1024,
                 # Errors come as exceptions with what to do; the client's own log would repeat each attempt.
                 "log_level": 0,
                 "error_cb": self._complaints.append,
@@ -194,73 +325,10 @@ class Reader:
         )
 
 
-class Tail:
-    """Reads partitions on, through restarts of the broker; in order within each, and in none between them."""
-
-    def __init__(self, consumer: Consumer, places: Mapping[tuple[str, int], int]) -> None:
-        self.positions = dict(places)
-        """The next offset of each partition."""
-        self._consumer = consumer
-        consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in places.items()])
-
-    def read(self, timeout_s: float) -> list[Record]:
-        """Return what came, at most some thousand records; after `timeout_s` nothing. Raises KafkaException."""
-        records = []
-        for message in self._consumer.consume(_AT_ONCE, timeout=timeout_s):
-            place = message.topic() or "", _partition(message)
-            if _at_end(message):
-                # The end may lie behind the last record: the ones between were removed.
-                self.positions[place] = max(self.positions[place], message.offset() or 0)
-                continue
-            record = _record(message)
-            self.positions[place] = record.offset + 1
-            records.append(record)
-        return records
-
-    def end(self, topic: str, partition: int) -> int:
-        """Ask the broker for the present end of a partition. Raises KafkaException."""
-        return self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
-
-    def lag(self) -> int:
-        """Return how many records were not read yet, as far as the last fetches told."""
-        behind = 0
-        for (topic, partition), position in self.positions.items():
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-            behind += max(0, high - position)
-        return behind
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._consumer.close()
-
-
-def _partition(message: Message) -> int:
-    number = message.partition()
-    return -1 if number is None else number
-
-
-def _at_end(message: Message) -> bool:
-    error = message.error()
-    if error is None:
-        return False
-    if error.code() == KafkaError._PARTITION_EOF:
-        return True
-    raise KafkaException(error)
-
-
-def _record(message: Message) -> Record:
-    pairs = cast(list[tuple[str, str | bytes | None]], message.headers() or [])
-    headers = tuple((name, _bytes(value) or b"") for name, value in pairs)
-    return Record(
-        topic=message.topic() or "",
-        partition=_partition(message),
-        offset=message.offset() or 0,
-        timestamp_ms=message.timestamp()[1],
-        key=_bytes(message.key()),
-        value=_bytes(message.value()),
-        headers=headers,
-    )
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
+def _answered(consumer: Consumer, places: list[Place], when: int) -> dict[Place, int]:
+    asked = [TopicPartition(topic, number, when) for topic, number in places]
+    answers = consumer.offsets_for_times(asked, timeout=ANSWERED_WITHIN_S)
+    for answer in answers:
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+    return {(answer.topic, answer.partition): answer.offset for answer in answers}

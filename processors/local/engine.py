@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from processors.kafka.credentials import kafka_security
 from processors.local.claim import Claim
 from processors.local.clickhouse import EmbeddedClickHouse
 from processors.local.errors import LocalError
@@ -24,7 +25,7 @@ from processors.local.supervisor import ProcessSpec, Supervisor
 from processors.local.watch import ServerWatch
 from processors.pipeline.pipeline import read_pipelines
 from processors.process.layout import EACH, process_name, read_layout
-from processors.process.provisioning import apply_topics, kafka_security, steps_served
+from processors.process.provisioning import apply_topics, steps_served
 from processors.process.roles import COORDINATOR, INTAKE, find_roles
 from processors.saga.plan import Plan
 from processors.settings.settings import Settings

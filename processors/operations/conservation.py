@@ -5,8 +5,10 @@ Counted from the topics alone, without the rules: submissions on one side, state
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from processors.errors import BadRecord
@@ -15,6 +17,7 @@ from processors.kafka.record import Record
 from processors.messages.dead_letters import source_of
 from processors.messages.scrape_request import read_request
 from processors.messages.wire import decode_saga_fields
+from processors.operations.engine import Engine, Session
 from processors.operations.queries import Newest
 from schemas.codec import UndecodableMessage, codec, message_name
 from topics.catalogue import Catalogue
@@ -50,6 +53,17 @@ class Sums:
         parts = [f"{number:,} {name.replace('_', ' ')}" for name, number in numbers.items() if number]
         said = f"{accepted:,} accepted = {' + '.join(parts) or '0'}"
         return said + (f"; {rejected:,} rejected" if rejected else "")
+
+
+async def conservation(engine: Engine, label: str | None = None) -> dict[str, Sums]:
+    """Return for each batch by its label, or for one of them, what became of every job that was accepted."""
+    return await engine.run(lambda session: _conservation(session, label))
+
+
+def _conservation(session: Session, label: str | None) -> dict[str, Sums]:
+    kept = session.settings.retention_tombstones // timedelta(milliseconds=1)
+    batches = count(session.reader, session.catalogue, int(time.time() * 1000) - kept)
+    return batches if label is None else {name: sums for name, sums in batches.items() if name == label}
 
 
 def count(reader: Reader, catalogue: Catalogue, tombstones_ms: int) -> dict[str, Sums]:

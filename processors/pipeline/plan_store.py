@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from processors.errors import BadRecord, PipelineError
 from processors.saga.plan import Plan, decode_plan, encode_plan
-from processors.step import Log
+
+if TYPE_CHECKING:
+    # Whoever only looks up a plan need not load what steps are made of.
+    from processors.step import Log
 
 PLAN_KEY = b"plan:"
 PIPELINE_KEY = b"pipeline:"

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from processors.errors import ConfigurationError
+from processors.kafka.credentials import kafka_security
 from processors.kafka.producer import Producer
-from processors.process.provisioning import kafka_security
 from processors.settings.settings import Settings
 from processors.transport.app import StreamApp, create_faust_app
 from topics.catalogue import Catalogue
-
-
-def kafka_client(settings: Settings) -> dict[str, str]:
-    """Return librdkafka's connection settings."""
-    return {"bootstrap.servers": settings.bootstrap_servers, **kafka_security(settings).for_confluent()}
 
 
 def group_of(settings: Settings, role: str) -> str:

@@ -14,9 +14,9 @@ from processors.auditor.follow import Beginning, Follower
 from processors.auditor.throttled_log import ThrottledLog
 from processors.auditor.violations import Invariant, label_of
 from processors.errors import ScrapesagaError
+from processors.kafka.credentials import kafka_client
 from processors.kafka.reader import Reader
 from processors.observability import metrics
-from processors.process.apps import kafka_client
 from processors.process.role import STEP, Process, Role
 from processors.saga.invariants import Violation
 from processors.settings.settings import Settings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from processors.kafka.credentials import kafka_client
 from processors.kafka.record import Batch
-from processors.process.apps import kafka_client
 from processors.process.role import STEP, Process, Role
 from processors.roles.coordinator import Coordinator
 from processors.transport.recovery import add_saga_table

@@ -26,9 +26,8 @@ class EngineHost:
         self._settings = settings
         self._catalogue = catalogue
         self._producer = producer
-        self._servers = settings.bootstrap_servers
-        self._credentials = security.for_aiokafka()
-        self._pages = PageReader(self._servers, self._credentials)
+        self._client = {"bootstrap.servers": settings.bootstrap_servers, **security.for_confluent()}
+        self._pages = PageReader(self._client)
         self._logs: list[KafkaLog] = []
 
     async def publish(
@@ -50,7 +49,7 @@ class EngineHost:
 
     def log(self, topic: str) -> KafkaLog:
         """Open a single-partition topic by its short name; each call reads from the beginning, with a place of its own."""
-        log = KafkaLog(self._catalogue.topic(topic).name, self._producer, self._servers, self._credentials)
+        log = KafkaLog(self._catalogue.topic(topic).name, self._producer, self._client)
         self._logs.append(log)
         return log
 

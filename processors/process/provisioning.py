@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from processors.errors import ConfigurationError, TopicMismatch
-from processors.kafka.credentials import Security
+from processors.kafka.credentials import kafka_client
 from processors.saga.plan import Plan
 from processors.settings.settings import Settings
 from topics import admin
@@ -22,19 +22,6 @@ from topics.errors import TopicsDiffer, TopicsError
 
 # Provisioning takes seconds; a pod that starts a second later for it matters to nobody.
 _LOOK_EVERY_S = 1.0
-
-
-def kafka_security(settings: Settings) -> Security:
-    """Return how clients authenticate to Kafka."""
-    return Security(
-        protocol=settings.security_protocol,
-        mechanism=settings.sasl_mechanism,
-        username=settings.sasl_username,
-        password=settings.sasl_password.reveal(),
-        cafile=settings.ssl_cafile,
-        certfile=settings.ssl_certfile,
-        keyfile=settings.ssl_keyfile,
-    )
 
 
 def steps_served(settings: Settings, pipelines: Iterable[Plan]) -> tuple[str, ...]:
@@ -89,8 +76,7 @@ def wait_for_topics(
 
 
 def _cluster(settings: Settings) -> Cluster:
-    security = kafka_security(settings).for_confluent()
-    return Cluster({"bootstrap.servers": settings.bootstrap_servers, **security})
+    return Cluster(kafka_client(settings))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from processors.kafka.credentials import kafka_client
 from processors.kafka.log import KafkaLog
 from processors.kafka.producer import Producer
 from processors.kafka.record import Batch
@@ -22,7 +23,6 @@ from processors.observability.otlp import SpanQueue, open_spans
 from processors.pipeline.plan_store import Plans
 from processors.process.apps import new_producer, role_app
 from processors.process.health_server import HealthServer
-from processors.process.provisioning import kafka_security
 from processors.saga.plan import Plan
 from processors.settings.settings import Settings
 from processors.transport.app import StreamApp, alive, raw_topic, ready, run_apps
@@ -115,8 +115,7 @@ class Process:
     @cached_property
     def plans(self) -> Plans:
         """The plans that sagas are pinned to, read once before any role starts."""
-        security = kafka_security(self.settings).for_aiokafka()
-        log = KafkaLog(self.catalogue.plans.name, self.producer, self.settings.bootstrap_servers, security)
+        log = KafkaLog(self.catalogue.plans.name, self.producer, kafka_client(self.settings))
         plans = Plans(log)
         self._resources.append(self._read_plans(log, plans))
         return plans

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from processors.kafka.credentials import kafka_security
 from processors.process.host import EngineHost
-from processors.process.provisioning import kafka_security
 from processors.process.role import STEP, Process, Role
 from processors.roles.step_worker import StepWorker
 

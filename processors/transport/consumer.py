@@ -28,7 +28,7 @@ from mode.types import ServiceT
 
 from processors.kafka.closing import close_consumer
 from processors.transport.driver import LoopConsumer
-from processors.transport.offset_tracker import OffsetTracker
+from processors.transport.offset_tracker import OffsetTracker, moved
 from processors.transport.record_queue import RecordQueue
 from processors.transport.recovery import BulkTables
 
@@ -56,11 +56,6 @@ class Limits:
     """Time for records in flight to finish when their partition is revoked or the app stops."""
 
 
-def moved(before: Mapping[TP, int | None], now: Mapping[TP, int]) -> dict[TP, int | None]:
-    """Return the partitions that somebody has committed further since, with what was committed before; None: nothing."""
-    return {tp: at for tp, at in before.items() if tp in now and (at is None or at < now[tp])}
-
-
 class FastConsumer(LoopConsumer):
     """One inbox a topic, one Progress a partition and assignment."""
 
@@ -73,6 +68,8 @@ class FastConsumer(LoopConsumer):
         self._committing = asyncio.Lock()
         # Where each partition ended when it was assigned.
         self._ends: dict[TP, int] = {}
+        # Where fetching each partition began.
+        self._begun: dict[TP, int] = {}
         # What was committed of each partition when it was assigned; None: nothing was.
         self._starts: dict[TP, int | None] = {}
         # Between an assignment and perform_seek(): Faust may resume partitions before it has set their positions.
@@ -145,6 +142,8 @@ class FastConsumer(LoopConsumer):
                     self.turned_at = monotonic()
                     # Errors of the group's background tasks are only raised here, and they pause until somebody asks.
                     kafka._coordinator.check_errors()
+                    # All that was fetched lies in the queues by now.
+                    self._note_positions()
                     partitions = self._fetchable()
                     fetched = partitions and await source.fetched_records(partitions, 0, _RECORDS_A_TURN)
                     if fetched:
@@ -158,6 +157,23 @@ class FastConsumer(LoopConsumer):
             # Faust's Fetcher would take a stop in the middle of a rebalance for a crash.
             if not (self.app.should_stop or fetcher.should_stop):
                 raise
+
+    def _note_positions(self) -> None:
+        """Tell the trackers how far was fetched: behind the last record may lie a transaction's marker."""
+        if not self._positioned or self.kafka._subscription.reassignment_in_progress:
+            return
+        for tp in self._get_active_partitions():
+            position = None if self._is_changelog_tp(tp) else self.position_now(tp)
+            if position is None:
+                continue
+            tracker = self._trackers.get(tp)
+            begun = self._begun.setdefault(tp, position)
+            if tracker is None and position > begun:
+                # No record has come since, and yet fetching went on.
+                tracker = self._trackers[tp] = OffsetTracker(self._note_done, self._ends.get(tp, sys.maxsize))
+                tracker.committed = begun
+            if tracker is not None:
+                tracker.fetched_to(position)
 
     def _fetchable(self) -> set[TP]:
         if not self.flow_active or self.kafka._subscription.reassignment_in_progress:
@@ -302,6 +318,7 @@ class FastConsumer(LoopConsumer):
         for tracker in self._trackers.values():
             tracker.close()
         self._trackers.clear()
+        self._begun.clear()
 
     async def _settle(self) -> None:
         """Wait until agents have acknowledged what they have, within the bound."""

@@ -77,6 +77,8 @@ class LoopConsumer(Consumer):
             partition_assignment_strategy=[self.app.assignor if has_tables else RoundRobinPartitionAssignor],
             enable_auto_commit=False,
             auto_offset_reset=conf.consumer_auto_offset_reset,
+            # What was aborted is nobody's: without it a request that its producer took back would be scraped.
+            isolation_level="read_committed",
             max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
             fetch_max_wait_ms=_FETCH_WAIT_MS,
@@ -128,6 +130,11 @@ class LoopConsumer(Consumer):
         """The offset that will be fetched next."""
         return cast(int, await self.kafka.position(TopicPartition(tp.topic, tp.partition)))
 
+    def position_now(self, tp: TP) -> int | None:
+        """The offset from which on nothing was fetched, as it is known here; None before it is."""
+        state = self.kafka._subscription.subscription.assignment.state_value(TopicPartition(tp.topic, tp.partition))
+        return state.position if state is not None and state.has_valid_position else None
+
     def assignment(self) -> set[TP]:
         """The partitions that this process owns."""
         return ensure_TPset(self.kafka.assignment())
@@ -135,6 +142,10 @@ class LoopConsumer(Consumer):
     def highwater(self, tp: TP) -> int:
         """The offset after the last record, as of the last fetch."""
         return cast(int, self.kafka.highwater(TopicPartition(tp.topic, tp.partition)))
+
+    def stable_end(self, tp: TP) -> int:
+        """The offset up to which the partition could be read at the last fetch; -1 before it."""
+        return cast("int | None", self.kafka.last_stable_offset(TopicPartition(tp.topic, tp.partition))) or -1
 
     def topic_partitions(self, topic: str) -> int | None:
         """How many partitions the topic has."""
@@ -150,7 +161,7 @@ class LoopConsumer(Consumer):
         )
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        """The offset after the last record of each partition."""
+        """The offset up to which each partition can be read: a transaction that is open holds it back."""
         return cast(
             Mapping[TP, int],
             await self.kafka.end_offsets([TopicPartition(*tp) for tp in partitions]),

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import cast
 
 import faust
-from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.types import TP
 
@@ -20,7 +19,8 @@ _ASK_WITHIN_S = 2.0
 async def lag_of(app: faust.App) -> dict[tuple[str, int], int]:
     """Return the lag of each partition by (topic, number), now; empty while the app owns none or isn't connected.
 
-    A record counts until it is acknowledged, in work or not. The end is asked of the broker: what the last fetch told of
+    A record counts until it is acknowledged, in work or not; a transaction's marker, an aborted record, and what lies behind
+    a transaction that is still open don't. The end is asked of the broker: what the last fetch told of
     it is old when most needed, while back-pressure keeps the partition from being fetched. Changelogs are left out.
     """
     consumer = cast("FastConsumer | None", app._consumer)
@@ -36,7 +36,7 @@ async def lag_of(app: faust.App) -> dict[tuple[str, int], int]:
     for tp in consumer.assignment().intersection(owned):
         undone = _first_undone(consumer, tp)
         if undone is not None:
-            end = max(ends.get(tp, 0), consumer.highwater(tp) or 0)
+            end = max(ends.get(tp, 0), consumer.stable_end(tp))
             found[tp.topic, tp.partition] = max(0, end - undone)
     return found
 
@@ -50,8 +50,7 @@ def _first_undone(consumer: FastConsumer, tp: TP) -> int | None:
         if offset is not None:
             return offset
     # Nothing was handed out since the assignment: the position is where the broker said to begin.
-    state = consumer.kafka._subscription.subscription.assignment.state_value(TopicPartition(tp.topic, tp.partition))
-    return state.position if state is not None and state.has_valid_position else None
+    return consumer.position_now(tp)
 
 
 async def _ends(consumer: FastConsumer, owned: list[TP]) -> Mapping[TP, int]:

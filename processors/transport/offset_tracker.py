@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from faust.types import TP
+
+
+def moved(before: Mapping[TP, int | None], now: Mapping[TP, int]) -> dict[TP, int | None]:
+    """Return the partitions that somebody has committed further since, with what was committed before; None: nothing."""
+    return {tp: at for tp, at in before.items() if tp in now and (at is None or at < now[tp])}
 
 
 class OffsetTracker:
     """Knows the offset that may be committed: the lowest one not done.
+
+    Offsets are not records. Behind the last record of a partition may lie a transaction's marker, or records that were
+    aborted: once all before them is done they are passed over, or the partition would lag for ever.
 
     One object per partition and assignment. When the partition is revoked it is closed, and whoever still holds records
     of it can acknowledge them in vain: they are already on their way to the next owner.
@@ -20,6 +30,8 @@ class OffsetTracker:
         "_handed_at",
         "_inherited_below",
         "_on_done",
+        "_position",
+        "_queued_to",
         "committed",
         "owned",
     )
@@ -37,6 +49,9 @@ class OffsetTracker:
         # (last offset, clock) of each hand-out that isn't finished.
         self._handed_at: deque[tuple[int, float]] = deque()
         self._after: int | None = None
+        # Behind the last record that waits or has waited for the agent, and where the next fetch begins.
+        self._queued_to: int | None = None
+        self._position = -1
 
     @property
     def in_flight(self) -> int:
@@ -60,6 +75,15 @@ class OffsetTracker:
         """Whether the record was there before this assignment, so that an earlier owner may have begun it."""
         return offset < self._inherited_below
 
+    def queue(self, last: int) -> None:
+        """Note that records through an offset wait for the agent."""
+        self._queued_to = last + 1
+
+    def fetched_to(self, position: int) -> None:
+        """Note that all records below an offset were fetched, and wait for the agent if they are there at all."""
+        self._position = position
+        self._pass_over()
+
     def hand_out(self, offsets: Sequence[int], now: float) -> None:
         """Note that records go to the agent; offsets rise."""
         if self._after is None:
@@ -77,6 +101,7 @@ class OffsetTracker:
         self._done.add(offset)
         if offset == handed[0]:
             self._advance()
+            self._pass_over()
         self._on_done()
 
     def done_run(self, offsets: Sequence[int]) -> None:
@@ -92,6 +117,7 @@ class OffsetTracker:
             lowest = handed[0]
             self._done.update(offset for offset in offsets if offset >= lowest)
             self._advance()
+        self._pass_over()
         self._on_done()
 
     def close(self) -> None:
@@ -100,6 +126,11 @@ class OffsetTracker:
         self._handed.clear()
         self._done.clear()
         self._handed_at.clear()
+
+    def _pass_over(self) -> None:
+        """Move on behind what isn't a record, if all that was fetched was handed out and is done."""
+        if not self._handed and self._after == self._queued_to and self._position > (self._after or 0):
+            self._after = self._queued_to = self._position
 
     def _advance(self) -> None:
         handed, done = self._handed, self._done

@@ -26,6 +26,7 @@ class RecordQueue:
     def put(self, tracker: OffsetTracker, fetched: Sequence[Any]) -> None:
         """Queue records of one partition, in order."""
         self._runs.append((tracker, fetched))
+        tracker.queue(fetched[-1].offset)
         self.queued += len(fetched)
         self._wake()
 

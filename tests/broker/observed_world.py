@@ -17,12 +17,12 @@ from typing import Any, Self
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
+from processors.kafka.credentials import kafka_client
 from processors.kafka.partitioner import partition_for
 from processors.kafka.reader import Reader
 from processors.local.ports import free_port
 from processors.operations.queries import all_states
 from processors.pipeline.pipeline import read_pipelines
-from processors.process.apps import kafka_client
 from processors.process.provisioning import apply_topics, steps_served
 from processors.settings.settings import Settings
 

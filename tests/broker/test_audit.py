@@ -22,11 +22,11 @@ from processors.auditor.follow import Beginning, Follower
 from processors.auditor.violations import Invariant
 from processors.cli.app import app
 from processors.cli.errors import Exit
-from processors.cli.records import decode
 from processors.kafka.reader import Reader
 from processors.local.ports import free_port
 from processors.messages.wire import decode_command, decode_saga, encode_saga
 from processors.operations.conservation import count
+from processors.operations.job_history import decode
 from processors.operations.queries import read_plans
 from processors.spend.book import SpendEntry, SpendState
 from tests.broker.tampered import Topics, added, read, write
@@ -64,10 +64,10 @@ def tampered(run: Run) -> Catalogue:
 
 def pay_twice(topics: Topics) -> None:
     """Let a paid call be answered a second time, with another charge."""
-    paid = next(
-        one for one in reversed(topics["spend"]) if SpendEntry.decode(one.value or b"").state is SpendState.PAID
-    )
-    entry = SpendEntry.decode(paid.value or b"")
+    # The last word on its key: to an entry that another follows this one would be a repeat that is overruled.
+    last = {one.key: one for one in topics["spend"] if one.value is not None}
+    entries = [(one, SpendEntry.decode(one.value or b"")) for one in last.values()]
+    paid, entry = next((one, entry) for one, entry in entries if entry.state is SpendState.PAID and entry.known)
     again = replace(entry, version=entry.version + 1, response=b'{"charge": 2}')
     topics["spend"].append(added(paid, again.encode()))
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from processors.cli.app import app
 from processors.cli.errors import Exit
+from processors.operations.queries import JobState
 from tests.broker.observed_world import Engine, until
 from topics.cluster import Cluster
 
@@ -125,7 +126,7 @@ def test_the_coordinators_refusal_is_told(engine: Engine, run: Run, job: str, mo
     reaches(engine, job, "COMPLETED")
     # What a command sees that is overtaken: the job as it was a moment before.
     seen = {**engine.states()[job], "phase": "RUNNING"}
-    monkeypatch.setattr("processors.cli.acts.state_of", lambda _context, _job: seen)
+    monkeypatch.setattr("processors.operations.operator_requests.status_in", lambda _session, _job: JobState(seen))
     assert "the coordinator refused: " in run("cancel", job, ends=Exit.REFUSED).output
 
 

@@ -13,10 +13,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not listed in its __all__
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
+from processors.kafka.credentials import kafka_security
 from processors.local.kafka import EmbeddedKafka
-from processors.process.provisioning import kafka_security
 from processors.settings.settings import Settings
+from processors.transport.app import faust_credentials
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
 
@@ -47,12 +49,13 @@ def ports(broker: EmbeddedKafka) -> dict[str, int]:
 
 
 async def test_our_settings_let_every_client_in(broker: EmbeddedKafka) -> None:
-    """librdkafka, and aiokafka by the settings that name the password's file."""
+    """librdkafka, and aiokafka as Faust's consumer logs in, by the settings that name the password's file."""
     create(broker, "mine")
     assert "mine" in topics(broker.client)
     settings = Settings.from_env(broker.environment)
     assert settings.sasl_password.reveal() not in json.dumps(broker.environment)
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, **kafka_security(settings).for_aiokafka())
+    login = credentials_to_aiokafka_auth(faust_credentials(kafka_security(settings)), None)
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, **login)
     await consumer.start()
     assert "mine" in await consumer.topics()
     await consumer.stop()

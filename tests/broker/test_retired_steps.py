@@ -40,7 +40,7 @@ def engine(folder: Path, *steps: str, **settings: str) -> LocalEngine:
 
 def in_flight(running: LocalEngine) -> None:
     """Submit a job, and wait until its first attempt has failed and the next one waits."""
-    producer = Producer({"bootstrap.servers": running.bootstrap_servers, "acks": "all"})
+    producer = Producer({**running.client, "acks": "all"})
     producer.produce("scrape.urls", json.dumps({"url": "http://127.0.0.1:1/", "job_id": "flown"}).encode())
     assert producer.flush(30) == 0
     give_up = time.monotonic() + 60
@@ -60,5 +60,5 @@ def test_a_step_taken_out_under_a_job_in_flight_is_refused_with_the_setting_that
     with pytest.raises((LocalError, ConfigurationError), match="SCRAPESAGA_RETIRED_STEPS=parse"):
         engine(tmp_path, "fetch").start()
     with engine(tmp_path, "fetch", SCRAPESAGA_RETIRED_STEPS="parse") as running:
-        assert Reader({"bootstrap.servers": running.bootstrap_servers}).partitions("scrape.parse.commands")
+        assert Reader(running.client).partitions("scrape.parse.commands")
         assert scrapesaga(running, "status", "flown").returncode == 0

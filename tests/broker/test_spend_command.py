@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from processors.auditor.spend import SpendAudit
 from processors.cli.app import app
-from processors.cli.context import Context
+from processors.kafka.reader import Reader
 from processors.kafka.sync_producer import SyncProducer
 from processors.messages.wire import encode_saga
 from processors.process.provisioning import apply_topics
@@ -73,7 +73,7 @@ def shown(environment: Mapping[str, str]) -> tuple[str, int]:
     return told["spent"], told["entries"]
 
 
-def test_forgetting_keeps_the_sum(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forgetting_keeps_the_sum(environment: dict[str, str]) -> None:
     """Old entries go, the young one and the live saga's stay, the sum too; a second time there is nothing to do.
 
     The auditor finds nothing wrong with it.
@@ -87,9 +87,8 @@ def test_forgetting_keeps_the_sum(environment: dict[str, str], monkeypatch: pyte
     assert "p" in run(environment, "show")
     broken: list[object] = []
     audit = SpendAudit(broken.append)
-    monkeypatch.setattr("os.environ", environment)
-    context = Context()
-    for record in context.reader.records(context.catalogue.spend.name):
+    settings = Settings.from_env(environment)
+    for record in Reader({"bootstrap.servers": settings.bootstrap_servers}).records(settings.catalogue().spend.name):
         audit.entry(record)
     assert audit.entries and not broken
 
@@ -100,14 +99,13 @@ def test_giving_back_makes_room_under_the_cap(environment: dict[str, str]) -> No
     assert shown(environment) == ("1.0", 2)
 
 
-def test_a_run_that_broke_off_is_finished(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_broke_off_is_finished(environment: dict[str, str]) -> None:
     """Killed between the carried entry and the tombstones, the next run writes those, and carries nothing twice."""
-    monkeypatch.setattr("os.environ", environment)
-    context = Context()
+    settings = Settings.from_env(environment)
     going = [entry("old-0", LONG_AGO), entry("old-1", LONG_AGO)]
     carried = carry(None, "p", going, datetime.now(UTC))
-    sender = SyncProducer(context.client)
-    sender.send(context.catalogue.spend.name, carried.encode(), key=carried.key.encode(), partition=0)
+    sender = SyncProducer({"bootstrap.servers": settings.bootstrap_servers})
+    sender.send(settings.catalogue().spend.name, carried.encode(), key=carried.key.encode(), partition=0)
     sender.finish()
     assert shown(environment) == ("4.0", 8) and carried.key == carried_key("p")
     run(environment, "forget", "--older-than", "90d")

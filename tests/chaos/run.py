@@ -160,6 +160,7 @@ def _drain(engine: LocalEngine, load: Load, within_s: float) -> int:
 
 
 def _look(engine: LocalEngine, world: SampleServers, load: Load, committer: Committer) -> Seen:
+    outside.wait_for_late_charges(world.api_url, LATE_CHARGE_SECONDS)
     reader = Reader(engine.client)
     prefix = engine.settings().topic_prefix
     return Seen(

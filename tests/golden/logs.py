@@ -13,9 +13,11 @@ from typing import Any
 
 import zstandard
 
-from processors.cli.verify import Audit, Kept, Topics, VerifyReport
+from processors.auditor.scope import Scope
 from processors.kafka.record import Record
 from processors.operations.queries import plan_book
+from processors.operations.verification import Verification, verify_records
+from topics.catalogue import Catalogue
 
 SUFFIX = ".jsonl.zst"
 #: What is replayed: the plans, the events, and what followed from them.
@@ -52,19 +54,21 @@ def topics(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}")))
 
 
-def replay(folder: Path) -> VerifyReport:
+def replay(folder: Path) -> Verification:
     """Decide the events again by the rules of this checkout, and compare each state and command byte for byte."""
-    report = VerifyReport()
-    found = Topics(report)
-    for record in read(folder, SAGAS):
-        found.add_state(record, 0)
-    for topic in topics(folder):
-        if topic.endswith(COMMANDS):
-            for record in read(folder, topic):
-                found.add_command(record)
+    commands = [topic for topic in topics(folder) if topic.endswith(COMMANDS)]
+    events = [_named(record) for record in read(folder, EVENTS)]
+    others = [_named(record) for topic in (SAGAS, *commands) for record in read(folder, topic)]
+    partitions = 1 + max(record.partition for record in events)
+    catalogue = Catalogue(partitions=partitions, steps=tuple(one.removesuffix(COMMANDS) for one in commands))
     # Nothing was removed by the time that it was recorded.
-    Audit(found, report, plan_book(read(folder, PLANS)), Kept(0, 0)).run(read(folder, EVENTS))
-    return report
+    scope = Scope(catalogue, dict.fromkeys(range(partitions), 0))
+    return verify_records(scope, plan_book(read(folder, PLANS)), events, others)
+
+
+def _named(record: Record) -> Record:
+    """Return a record with its topic as it is on Kafka."""
+    return record._replace(topic=f"scrape.{record.topic}")
 
 
 def _line(record: Record) -> dict[str, Any]:

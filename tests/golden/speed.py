@@ -18,10 +18,11 @@ from pathlib import Path
 from processors.auditor.auditor import Auditor
 from processors.auditor.follow import Beginning, Follower
 from processors.auditor.scope import Scope
-from processors.cli.audit import verify
-from processors.cli.context import Context
 from processors.kafka.reader import Reader
+from processors.kafka.sync_producer import SyncProducer
 from processors.local.kafka import EmbeddedKafka
+from processors.operations.engine import Session
+from processors.operations.verification import verify_in
 from processors.pipeline.plan_store import UnknownPlan
 from processors.saga.plan import encode_plan
 from processors.settings.settings import Settings
@@ -81,9 +82,10 @@ def on_kafka(engine: Engine, jobs: int, folder: Path) -> int:
             return follower.auditor.events, sum(follower.auditor.violations.values())
 
         def decide_again() -> tuple[int, int]:
-            context = Context()
-            context.__dict__.update(catalogue=catalogue, reader=Reader(client), settings=Settings.from_env({}))
-            report = verify(context)
+            session = Session(
+                Settings.from_env({"SCRAPESAGA_TOPIC_PREFIX": "speed"}), Reader(client), lambda: SyncProducer(client)
+            )
+            report = verify_in(session)
             return report.events, len(report.divergences)
 
         wrong = measured("audit --follow --to-end", jobs, follow)

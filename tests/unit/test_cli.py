@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,22 +11,23 @@ from confluent_kafka import KafkaError, KafkaException
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from processors.cli.acts import not_reusable
+from processors.auditor.scope import Scope
+from processors.cli import show
 from processors.cli.app import app
-from processors.cli.asking import RequestPosition, refusal, state_after
 from processors.cli.context import environment
 from processors.cli.errors import Exit, exit_code, explain
-from processors.cli.jobs import PhaseName, chooser
-from processors.cli.records import decode
+from processors.cli.jobs import PhaseName, job_filter
 from processors.cli.reference import reference
-from processors.cli.replay import read_start
-from processors.cli.submit import RequestDefaults, identity, read_line, read_lines
-from processors.cli.verify import Audit, Kept, Topics, VerifyReport
 from processors.errors import BadRecord, ConfigurationError, PipelineError
 from processors.kafka.record import Record
 from processors.messages.scrape_request import derived_job_id
-from processors.messages.wire import encode_command, encode_event, encode_saga
+from processors.messages.wire import decode_saga, encode_command, encode_event, encode_saga
+from processors.operations.job_history import decode
+from processors.operations.operator_requests import RequestPosition, not_reusable, refusal, state_after
 from processors.operations.queries import Newest, plan_book
+from processors.operations.replays import read_start
+from processors.operations.submissions import RequestDefaults, identity, read_line, read_lines
+from processors.operations.verification import Verification, verify_records
 from processors.pipeline.plan_store import UnknownPlan
 from processors.process.apps import role_app
 from processors.saga.commands import StepCommand
@@ -36,10 +37,11 @@ from processors.saga.plan import Plan, RetryPolicy, StepPlan, encode_plan, pin
 from processors.saga.protocol import advance
 from processors.saga.state import Origin, Saga
 from processors.settings.settings import Settings
+from topics.catalogue import Catalogue
 from topics.errors import BrokerUnusable
 
 NOW = 1_800_000_000_000
-KEPT = Kept.since(NOW + 1_000, timedelta(days=7), timedelta(days=7))
+CATALOGUE = Catalogue(partitions=2, steps=("fetch", "load"))
 
 
 def a_plan() -> Plan:
@@ -74,24 +76,19 @@ class Log:
 
     def apply(self, event: Submitted | Succeeded | Cancelled) -> None:
         offset = len(self.events)
-        self.events.append(record("events", offset, encode_event(event)))
+        self.events.append(record("scrape.events", offset, encode_event(event)))
         decision = advance(self.saga, offset, event, NOW)
         for one in decision.commands:
             assert isinstance(one, StepCommand)
-            self.commands.append(record(f"{one.step}.commands", len(self.commands), encode_command(one)))
+            self.commands.append(record(f"scrape.{one.step}.commands", len(self.commands), encode_command(one)))
         if decision.changed and decision.saga is not None:
             self.saga = decision.saga
-            self.states.append(record("sagas", len(self.states), encode_saga(decision.saga)))
+            self.states.append(record("scrape.sagas", len(self.states), encode_saga(decision.saga)))
 
-    def audit(self, starts: int = 0, kept: Kept = KEPT) -> VerifyReport:
-        report = VerifyReport()
-        topics = Topics(report)
-        for one in self.states:
-            topics.add_state(one, starts)
-        for one in self.commands:
-            topics.add_command(one)
-        Audit(topics, report, plans, kept).run(self.events[starts:])
-        return report
+    def audit(self, starts: int = 0, commands_ms: int = 0) -> Verification:
+        scope = Scope(CATALOGUE, {0: starts, 1: 0}, commands_ms=commands_ms)
+        seeds = [] if not starts else [(0, decode_saga(self.states[starts - 1].value or b"", plans))]
+        return verify_records(scope, plans, self.events[starts:], [*self.states, *self.commands], seeds)
 
 
 @pytest.fixture
@@ -131,7 +128,7 @@ def lose_state(log: Log) -> None:
 
 def invent_state(log: Log) -> None:
     assert log.saga is not None
-    log.states.append(record("sagas", 9, encode_saga(replace(log.saga, seq=log.saga.seq + 1))))
+    log.states.append(record("scrape.sagas", 9, encode_saga(replace(log.saga, seq=log.saga.seq + 1))))
 
 
 def lose_command(log: Log) -> None:
@@ -170,7 +167,7 @@ def test_audit_waits_for_a_coordinator_that_lags(log: Log) -> None:
 def test_audit_allows_for_retention(log: Log) -> None:
     """A command that its topic may have removed by now is counted, not missed."""
     del log.commands[0]
-    report = log.audit(kept=Kept(states_ms=0, commands_ms=NOW + 1))
+    report = log.audit(commands_ms=NOW + 1)
     assert (report.divergences, report.expired) == ([], 1)
 
 
@@ -191,7 +188,7 @@ def test_newest_state_has_the_highest_seq(log: Log) -> None:
 def test_forgotten_job_has_no_state(log: Log) -> None:
     """A tombstone that carries the last seq removes the job from every list."""
     assert log.saga is not None
-    grave = record("sagas", 9, None)._replace(headers=(("seq", str(log.saga.seq).encode()),))
+    grave = record("scrape.sagas", 9, None)._replace(headers=(("seq", str(log.saga.seq).encode()),))
     assert list(Newest([*log.states, grave]).all()) == []
 
 
@@ -224,7 +221,7 @@ def test_damaged_record_is_shown_as_bytes() -> None:
     """An audit shows a record that can't be decoded, as JSON too, instead of failing at it."""
     one = decode(record("events", 0, b"\xc3\x01damaged"))
     assert (one.gist(), one.job_id) == ("9 bytes", "")
-    assert '"base64"' in one.json()
+    assert '"base64"' in show.record_json(one)
 
 
 def test_a_record_in_confluents_format_names_its_schema() -> None:
@@ -414,11 +411,11 @@ def test_jobs_are_chosen_by_phase_label_pipeline_and_time(log: Log) -> None:
     """Every filter that is given has to hold."""
     state = Newest(log.states).state("j")
     assert state is not None
-    assert chooser([PhaseName.COMPLETED], "", "shop", "1h")({**state, "updated_ms": 2**50})
-    assert not chooser([PhaseName.PARKED], None, None, None)(state)
-    assert not chooser(None, "mine", None, None)(state)
-    assert not chooser(None, None, "news", None)(state)
-    assert not chooser(None, None, None, "2100-01-01")(state)
+    assert job_filter([PhaseName.COMPLETED], "", "shop", "1h").matches({**state, "updated_ms": 2**50})
+    assert not job_filter([PhaseName.PARKED], None, None, None).matches(state)
+    assert not job_filter(None, "mine", None, None).matches(state)
+    assert not job_filter(None, None, "news", None).matches(state)
+    assert not job_filter(None, None, None, "2100-01-01").matches(state)
 
 
 # --- reference -------------------------------------------------------------------------------------------------------

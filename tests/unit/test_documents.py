@@ -113,7 +113,13 @@ def test_a_block_of_yaml_is_what_it_claims(block: Block, tmp_path: Path, monkeyp
             (tmp_path / f"{name}.avsc").write_text(json.dumps(schema))
         pipelines = [{"name": name, **pipeline} for name, pipeline in given.get("pipelines", {}).items()]
     elif isinstance(given, list):
-        pipelines = [{"name": "fragment", "record": "product", "steps": [*BEFORE, *given]}]
+        pipelines = [
+            {
+                "name": "fragment",
+                "record": "product",
+                "steps": [*(one for one in BEFORE if one["use"] not in {step["use"] for step in given}), *given],
+            }
+        ]
     else:
         # Keys without steps go into a pipeline that has some.
         pipelines = [{"name": "fragment", "record": "product", "steps": list(BEFORE), **given}]
@@ -133,8 +139,9 @@ def merged(values: Any, given: Any) -> Any:
 
 @pytest.mark.parametrize("page", sorted({one.page for one in of("python")}))
 def test_the_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the first block to the last, as a reader would type them, in the repository's folder."""
+    """From the first block to the last, as a reader would type them, in the repository's folder, with the example at hand."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "plugin_step"))
     names: dict[str, Any] = {"__name__": "page", **IN_HAND.get(page, {})}
     for block in [one for one in of("python") if one.page == page]:
         exec(compile(block.text, str(block), "exec"), names)

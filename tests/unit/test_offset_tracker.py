@@ -154,3 +154,34 @@ def test_a_record_of_another_batch_is_refused() -> None:
     first.hand_out([0], now=0.0)
     with pytest.raises(KeyError):
         Batch([record(1, 0)], [Part(1, first, [0])]).done_one(record(2, 0))
+
+
+def test_what_lies_behind_the_last_record_is_passed_over_once_all_is_done() -> None:
+    """Markers of transactions and aborted records leave no lag; a record that waits or is in work holds back the offset."""
+    made = tracker()
+    made.queue(7)
+    made.fetched_to(10)
+    assert made.committable is None
+    made.hand_out([5, 6], now=1.0)
+    made.done_run([5, 6])
+    assert made.committable == 7, "7 still waits for the agent"
+    made.hand_out([7], now=1.0)
+    assert made.committable == 7
+    made.done(7)
+    assert made.committable == 10
+    made.committed = 10
+    made.queue(12)
+    assert made.committable is None, "an offset is never taken back"
+    made.hand_out([12], now=1.0)
+    made.done(12)
+    assert made.committable == 13, "fetched to 10 was before"
+
+
+def test_a_partition_of_aborted_records_alone_moves_on() -> None:
+    """Nothing was ever handed out, and yet there is nothing left to do."""
+    made = tracker()
+    made.committed = 4
+    made.fetched_to(4)
+    assert made.committable is None
+    made.fetched_to(9)
+    assert made.committable == 9

@@ -262,11 +262,13 @@ def charged_late(api: Api, key: str, seconds: float) -> None:
 def test_a_cancellation_before_a_late_charge_finds_nothing(api: Api) -> None:
     """It is answered 404 and forgotten: the charge comes all the same; a cancellation after it takes the money back."""
     charged_late(api, "charge-cancelled", 2)
+    assert api.stats()["to_charge"] == 1
     for _ in range(2):
         refused = api.cancel("charge-cancelled")
         assert (refused.status_code, refused.json()["error"]) == (404, "nothing_to_cancel")
     until(lambda: "charge-cancelled" in api.invoices())
     assert api.invoices()["charge-cancelled"]["status"] == InvoiceStatus.CHARGED
+    assert api.stats()["to_charge"] == 0
     assert api.cancel("charge-cancelled").json()["status"] == Refund.CANCELLED
     assert api.invoices()["charge-cancelled"]["status"] == InvoiceStatus.CANCELLED
     assert api.enrich("charge-cancelled").status_code == 409

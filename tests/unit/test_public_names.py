@@ -1,4 +1,4 @@
-"""The names that people write steps with: each is here on purpose, and none leaves or changes unseen."""
+"""The names that people write steps and roles with: each is here on purpose, and none leaves or changes unseen."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from processors import errors, outside, step, step_model
+from processors.process import role
 
 #: What each documented module offers. A name that goes, or comes, is news for CHANGELOG.md and for docs/custom-steps.md.
 NAMES = {
@@ -29,6 +30,7 @@ NAMES = {
         "StepParams",
     },
     "processors.step_model": {"Network", "StepModel"},
+    "processors.process.role": {"Process", "Role", "STEP", "Work"},
     "processors.errors": {
         "BadRecord",
         "ConfigurationError",
@@ -99,6 +101,18 @@ def test_what_the_engine_offers_to_a_step() -> None:
     assert members(step.Log) == {"append", "catch_up"}
     assert members(step_model.Network) == {"call"}
     assert members(step_model.StepModel) == {"close", "paid", "standing", "step"}
+
+
+def test_what_a_role_declares_and_what_a_process_offers_to_it() -> None:
+    """The arguments of `Role`, all by name, and what `start` may use of the process."""
+    assert [field.name for field in fields(role.Role)] == [
+        "name", "does", "reads", "writes", "start", "settings", "scales_by", "kind", "stateful", "alone",
+        "calls_outside", "ready_when", "restarted_when",
+    ]  # fmt: skip
+    assert members(role.Process) == {
+        "add_agent", "add_before_scrape", "add_probes", "add_resource", "add_service", "app", "plans", "producer",
+        "publish_plans", "run", "spans",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.cli import show
-from processors.cli.records import Decoded
 from processors.kafka.record import Record
 from processors.observability.log_format import JsonLines, TextLines
+from processors.operations.job_history import Decoded
 from processors.redaction import one_line, sanitised_url
 
 FORGED = "no price\n2026-01-31 06:00:00,000 INFO    saga completed\x1b[2K\x9b31m\u2028\u202e"
@@ -63,6 +63,6 @@ def test_the_command_line_shows_no_escape_sequences() -> None:
     told = Decoded(
         record, "step_result", {"action": "EXECUTE", "step": "parse", "seq": 1, "outcome": "FAILED", "reason": FORGED}
     )
-    assert len(told.line().splitlines()) == 1
-    assert "\x1b" not in told.line()
+    assert len(show.record_line(told).splitlines()) == 1
+    assert "\x1b" not in show.record_line(told)
     assert show.escape("[red]\n") == "\\[red]\\u000a"

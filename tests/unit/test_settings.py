@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from processors.durations import format_duration, parse_duration, parse_size
 from processors.errors import ConfigurationError
-from processors.process.provisioning import kafka_security
+from processors.kafka.credentials import kafka_security
 from processors.settings.reference import reference
 from processors.settings.settings import SETTINGS, LogFormat, SecurityProtocol, Settings, Store
 from topics.catalogue import Catalogue

@@ -17,7 +17,6 @@ def test_plaintext_needs_nothing() -> None:
     """The default talks to a local broker."""
     security = Security()
     assert faust_credentials(security) is None
-    assert security.for_aiokafka() == {"security_protocol": "PLAINTEXT"}
     assert security.for_confluent() == {"security.protocol": "PLAINTEXT"}
 
 
@@ -29,12 +28,6 @@ def test_a_login_reaches_every_client(mechanism: str) -> None:
     assert isinstance(faust, SASLCredentials)
     assert (faust.username, faust.password, faust.mechanism.value) == ("ada", "secret", mechanism)
     assert faust.protocol.value == "SASL_PLAINTEXT"
-    assert security.for_aiokafka() == {
-        "security_protocol": "SASL_PLAINTEXT",
-        "sasl_mechanism": mechanism,
-        "sasl_plain_username": "ada",
-        "sasl_plain_password": "secret",
-    }
     assert security.for_confluent() == {
         "security.protocol": "SASL_PLAINTEXT",
         "sasl.mechanism": mechanism,
@@ -46,9 +39,10 @@ def test_a_login_reaches_every_client(mechanism: str) -> None:
 def test_a_login_over_tls_has_both(tmp_path: Path) -> None:
     """SASL_SSL encrypts, and verifies the broker."""
     security = Security("SASL_SSL", "PLAIN", "ada", "secret", cafile=certificate(tmp_path)[0])
-    found = security.for_aiokafka()
-    assert found["ssl_context"].check_hostname  # type: ignore[attr-defined]  # an SSLContext
-    assert faust_credentials(security).protocol.value == "SASL_SSL"  # type: ignore[union-attr]  # SASLCredentials
+    found = faust_credentials(security)
+    assert isinstance(found, SASLCredentials)
+    assert found.protocol.value == "SASL_SSL"
+    assert found.ssl_context is not None and found.ssl_context.check_hostname
     assert security.for_confluent()["ssl.ca.location"] == str(security.cafile)
 
 
@@ -65,7 +59,7 @@ def test_mutual_tls_sends_a_certificate(tmp_path: Path) -> None:
     }
     other = certificate(tmp_path / "other")[1]
     with pytest.raises(ConfigurationError, match=r"TLS files .*can't be loaded"):
-        Security("SSL", certfile=cert, keyfile=other).for_aiokafka()
+        faust_credentials(Security("SSL", certfile=cert, keyfile=other))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faust.types import TP
 
-from processors.transport.consumer import moved
+from processors.transport.offset_tracker import moved
 
 
 def test_what_nobody_has_committed_since_stays() -> None:
