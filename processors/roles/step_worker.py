@@ -26,11 +26,10 @@ from processors.observability import metrics
 from processors.observability.tracing import Sink, begin_attempt, current_headers
 from processors.pipeline.plan_store import Plans
 from processors.roles.attempts import Attempts, MakeStep, planned_step
-from processors.roles.failures import failure_of, unexpected
+from processors.roles.failures import Failure, failure_of, unexpected
 from processors.roles.reply_batcher import ReplyBatcher
 from processors.saga.commands import StepCommand
 from processors.saga.events import Compensated, Confirmed, Failed, Reply, Succeeded
-from processors.saga.replies import failed
 from processors.saga.state import Action
 from processors.step import Host
 from topics.catalogue import Catalogue
@@ -294,7 +293,7 @@ class StepWorker:
         except Exception as error:
             metrics.unexpected_errors.labels(self.step).inc()
             log.exception("answering a command raised", extra={"job_id": received.command.job_id, "step": self.step})
-            return self._outgoing(received, unexpected(error).reply(received.command), 0)
+            return self._outgoing(received, self._failed(received.command, unexpected(error)), 0)
 
     async def _reply_to(self, received: ReceivedCommand) -> tuple[Reply, int]:
         """Do what the command says; return the reply and the microseconds that it took."""
@@ -306,11 +305,9 @@ class StepWorker:
         # Not started here; an earlier owner of the partition may have begun it and died without a word, so nobody can say
         # that it had no effect.
         if received.superseded:
-            reply: Reply = failed(
-                command, "superseded, not started by this worker", retryable=True, outcome_unknown=True
-            )
+            reply: Reply = self._failed(command, _unknown("superseded, not started by this worker"))
         elif command.expires_ms and self._clock() * 1000 > command.expires_ms:
-            reply = failed(command, "expired in the queue", retryable=True, outcome_unknown=True)
+            reply = self._failed(command, _unknown("expired in the queue"))
         else:
             reply = await self._attempt(received)
             if isinstance(reply, Failed) and not reply.outcome_unknown and received.batch.inherited(received.record):
@@ -331,7 +328,7 @@ class StepWorker:
             if not received.superseded:
                 raise
             # Stopped in the middle: it may have worked.
-            return failed(command, "superseded while it ran", retryable=True, outcome_unknown=True)
+            return self._failed(command, _unknown("superseded while it ran"))
         except Exception as error:
             if isinstance(error, DeliveryFailed) and not isinstance(error, RecordTooLarge):
                 raise
@@ -339,9 +336,13 @@ class StepWorker:
             if not failure.expected:
                 metrics.unexpected_errors.labels(self.step).inc()
                 log.exception("a step raised", extra={"job_id": command.job_id, "step": self.step, "seq": command.seq})
-            return failure.reply(command)
+            return self._failed(command, failure)
         finally:
             received.attempting = False
+
+    def _failed(self, command: StepCommand, failure: Failure) -> Reply:
+        """Return the reply of a command that did not work."""
+        return failure.reply(command)
 
     def _outgoing(self, received: ReceivedCommand, reply: Reply, took_us: int) -> tuple[Outgoing, ...]:
         command, record = received.command, received.record
@@ -356,3 +357,8 @@ class StepWorker:
             )
             return (dead_letter(self._dead_letters, record, reason, f"step {self.step}"),)
         return event, event._replace(topic=self._results)
+
+
+def _unknown(reason: str) -> Failure:
+    """Return the failure of an attempt of which nobody can say whether it had an effect."""
+    return Failure(reason, retryable=True, outcome_unknown=True)

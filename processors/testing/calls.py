@@ -51,6 +51,7 @@ def step_call(
     attempt: int = 1,
     pipeline: str = "test",
     url: str = "https://shop.example/1",
+    address: str = "",
     timeout: timedelta = timedelta(seconds=30),
     payload: Mapping[str, Json] | None = None,
     record: Mapping[str, Json] | None = None,
@@ -61,9 +62,9 @@ def step_call(
 ) -> StepCall:
     """Return a command as a step sees it, with the idempotency key that the engine would give it.
 
-    `earlier` holds what earlier steps returned, by name; `record` adds fields to theirs. `output` is what this step's own
-    run returned, for a compensation. `record_schema` is the name of a bundled schema, a path ending in `.avsc`, a schema's
-    JSON text, or empty.
+    `url` names the job, `address` is what to request, by default the same. `earlier` holds what earlier steps returned,
+    by name; `record` adds fields to theirs. `output` is what this step's own run returned, for a compensation.
+    `record_schema` is the name of a bundled schema, a path ending in `.avsc`, a schema's JSON text, or empty.
     """
     before = dict(earlier or {})
     fields: dict[str, Json] = {}
@@ -78,6 +79,7 @@ def step_call(
         attempt=attempt,
         key=idempotency_key(job_id, run, step),
         url=url,
+        address=address or url,
         timeout=timeout,
         payload=dict(payload or {}),
         record={**fields, **(record or {})},

@@ -3,7 +3,7 @@
 @pytest.mark.parametrize("faults", every_fault(PIPELINE), ids=str)
 def test_a_failed_job_leaves_nothing(faults):
     story = asyncio.run(run_pipeline(PIPELINE, URL, faults=faults, ...))
-    assert story.phase is Phase.COMPLETED or not story.standing, story
+    assert story.phase is Phase.COMPLETED or not story.standing, str(story)
 """
 
 from __future__ import annotations

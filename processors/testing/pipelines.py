@@ -1,7 +1,7 @@
 """A whole pipeline without Kafka: the real rules decide, the steps' own code runs, and waiting takes no time.
 
     story = await run_pipeline("pipelines/prices.yaml", "https://shop.example/1", site=site, warehouse=warehouse)
-    assert story.phase is Phase.COMPLETED, story
+    assert story.phase is Phase.COMPLETED, str(story)
 
 The clock of the engine is virtual: a retry that waits for an hour, or a reply that never comes, is over at once. What a
 step itself waits for takes its time, and attempts are cut off after their timeouts in real time.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -19,8 +19,8 @@ from clickhouse_connect.driver.client import Client
 
 from processors.errors import RetryLater, StepFailed
 from processors.step import StepCall
-from processors.steps.load import Load, LoadParams
-from processors.testing import MemoryHost
+from processors.steps.load import Load
+from processors.testing import MemoryHost, open_step, step_call
 from tests.providers import ClickHouseAddress
 
 PRODUCT = {"url": "https://shop.example/1", "title": "Lamp", "price": {"amount": "12.99", "currency": "EUR"}}
@@ -103,28 +103,19 @@ def connected(address: ClickHouseAddress) -> Iterator[Client]:
         sql.close()
 
 
-@asynccontextmanager
-async def loading(address: ClickHouseAddress, table: str, **params: Any) -> AsyncIterator[Load]:
+def loading(address: ClickHouseAddress, table: str, **params: Any) -> AbstractAsyncContextManager[Load]:
     """An open step that loads into the table."""
-    step = Load("load", LoadParams(table=table, **params), MemoryHost(settings=address.settings))
-    await step.open()
-    try:
-        yield step
-    finally:
-        await step.close()
+    host = MemoryHost(settings=address.settings)
+    return open_step(Load, {"table": table, **params}, name="load", host=host)
 
 
 def call(job_id: str, seq: int, *, confirms: bool = False, schema: str = "product", **record: Any) -> StepCall:
     """A command of the step for a job."""
-    return StepCall(
+    return step_call(
+        "load",
         job_id=job_id,
-        run=1,
         pipeline="shop-prices",
-        step="load",
         seq=seq,
-        attempt=1,
-        key=f"{job_id}:1:load",
-        url="https://shop.example/1",
         timeout=timedelta(seconds=10),
         record=record if schema != "product" else {**PRODUCT, **record},
         record_schema=schema,

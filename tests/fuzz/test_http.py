@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 
 import brotli
 import httpx
-import msgspec
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -24,10 +23,8 @@ from processors.http.body import BodyGarbled, BodyTooLarge, BoundedContent, Unkn
 from processors.http.retry_after import LONGEST, retry_after
 from processors.step import StepCall, StepOutput
 from processors.steps.enrich import Enrich
-from processors.steps.enrich_params import EnrichParams
 from processors.steps.fetch import Fetch
-from processors.steps.fetch_params import FetchParams
-from processors.testing import MemoryHost
+from processors.testing import MemoryHost, run_step, step_call
 from tests.fuzz.bytes import MOST_BYTES, bounded, damaged, peak_bytes
 from tests.fuzz.test_decoders import EXAMPLES, FUZZ
 
@@ -229,29 +226,18 @@ async def answered(answer: bytes, use: Callable[[str], Awaitable[StepOutput]]) -
 
 
 def call(url: str) -> StepCall:
-    return StepCall(
-        job_id="j", run=1, pipeline="p", step="s", seq=1, attempt=1, key="j:1:s", url=url,
-        timeout=timedelta(seconds=20), record={"title": "Tent"},
-    )  # fmt: skip
+    return step_call("s", url=url, record={"title": "Tent"}, timeout=timedelta(seconds=20))
 
 
 async def fetched(url: str) -> StepOutput:
-    step = Fetch("fetch", FetchParams(max_bytes=LIMIT), MemoryHost(settings={"ALLOW_ADDRESSES": "127.0.0.1"}))
-    await step.open()
-    try:
-        return await step.run(call(url))
-    finally:
-        await step.close()
+    host = MemoryHost(settings={"ALLOW_ADDRESSES": "127.0.0.1"})
+    return (await run_step(Fetch, call(url), params={"max_bytes": LIMIT}, host=host)).returned()
 
 
 async def enriched(url: str) -> StepOutput:
-    params = msgspec.convert({"url": url, "response": {"category": "category"}}, EnrichParams, strict=False)
-    step = Enrich("enrich", params, MemoryHost(settings={"ALLOW_ADDRESSES": "127.0.0.1"}))
-    await step.open()
-    try:
-        return await step.run(call(url))
-    finally:
-        await step.close()
+    host = MemoryHost(settings={"ALLOW_ADDRESSES": "127.0.0.1"})
+    params = {"url": url, "response": {"category": "category"}}
+    return (await run_step(Enrich, call(url), params=params, host=host)).returned()
 
 
 @given(answer=damaged(st.sampled_from(ANSWERS)))

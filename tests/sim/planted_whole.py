@@ -11,12 +11,12 @@ from typing import Any
 
 from processors.errors import DeliveryFailed
 from processors.kafka.record import Batch
-from processors.roles import step_worker
 from processors.roles.attempts import Attempts
 from processors.roles.coordinator import Coordinator
-from processors.roles.failures import Failure, failure_of
+from processors.roles.failures import Failure
 from processors.roles.reply_batcher import ReplyBatcher
 from processors.roles.step_worker import JobQueue, ReceivedCommand, StepWorker
+from processors.saga.commands import StepCommand
 from processors.saga.events import Compensated, Reply
 from processors.saga.state import Action
 from processors.saga_table import store as saga_store
@@ -103,9 +103,9 @@ def cancels_without_an_answer(self: StepWorker, queue: JobQueue) -> None:
         queue.task.cancel()
 
 
-def takes_unexpected_errors_for_failures(error: Exception) -> Failure:
+def takes_unexpected_errors_for_failures(self: StepWorker, command: StepCommand, failure: Failure) -> Reply:
     """Whatever went wrong, it had no effect."""
-    return failure_of(error)._replace(outcome_unknown=False)
+    return failed(self, command, failure._replace(outcome_unknown=False))
 
 
 async def acknowledges_before_it_answers(self: StepWorker, received: ReceivedCommand, queue: JobQueue) -> None:
@@ -150,7 +150,7 @@ async def undoes_only_what_it_knows(self: Attempts, step: Any, call: Any, comman
     return await perform(self, step, call, command)
 
 
-supersede = StepWorker._supersede
+supersede, failed = StepWorker._supersede, StepWorker._failed
 work, send, perform = StepWorker._work, ReplyBatcher._send, Attempts._perform
 
 # --- the table and the transport --------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ IN_THE_ENGINE = [
     Bug("runner: a cancelled task leaves no answer", swapped(StepWorker, "_supersede", cancels_without_an_answer)),
     Bug(
         "runner: an unexpected error counts as no effect",
-        swapped(step_worker, "failure_of", takes_unexpected_errors_for_failures),
+        swapped(StepWorker, "_failed", takes_unexpected_errors_for_failures),
     ),
     Bug("runner: acknowledged before answered", swapped(StepWorker, "_work", acknowledges_before_it_answers)),
     Bug("runner: a failed answer doesn't stop the worker", swapped(StepWorker, "_stop_for", goes_on_without_an_answer)),

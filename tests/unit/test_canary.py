@@ -30,7 +30,7 @@ from processors.steps.enrich import Enrich
 from processors.steps.enrich_params import EnrichParams
 from processors.steps.fetch import Fetch
 from processors.steps.fetch_params import FetchParams
-from processors.testing import MemoryHost
+from processors.testing import MemoryHost, run_step, step_call
 from tests.canary import SPELLINGS, found_in
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
@@ -310,23 +310,9 @@ async def test_a_page_with_a_word_like_the_secret_is_archived_as_served(
     at = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     host = MemoryHost(settings={"ALLOW_ADDRESSES": "127.0.0.1"}, secrets={"PASSWORD": secret})
     params = {"auth": {"basic": {"user": "shopper-7", "password": "PASSWORD"}, "origins": [at]}}
-    step = Fetch("fetch", msgspec.convert(params, FetchParams, strict=False), host)
     async with server:
-        await step.open()
-        output = await step.run(
-            StepCall(
-                job_id="j",
-                run=1,
-                pipeline="p",
-                step="fetch",
-                seq=1,
-                attempt=1,
-                key="k",
-                url=f"{at}/{secret}",
-                timeout=timedelta(seconds=5),
-            )
-        )
-        await step.close()
+        call = step_call("fetch", url=f"{at}/{secret}", timeout=timedelta(seconds=5))
+        output = (await run_step(Fetch, call, params=params, host=host)).returned()
     page = zstandard.decompress(host.records("pages")[0].value or b"")
     assert page == b"<h1>Lamp %b edition</h1><i>Authorization: Basic ***</i>" % secret.encode()
     assert output.data["final_url"] == f"{at}/{secret}"

@@ -139,8 +139,9 @@ def merged(values: Any, given: Any) -> Any:
 
 @pytest.mark.parametrize("page", sorted({one.page for one in of("python")}))
 def test_the_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the first block to the last, as a reader would type them, in the repository's folder."""
+    """From the first block to the last, as a reader would type them, in the repository's folder, with the example at hand."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "plugin_step"))
     names: dict[str, Any] = {"__name__": "page", **IN_HAND.get(page, {})}
     for block in [one for one in of("python") if one.page == page]:
         exec(compile(block.text, str(block), "exec"), names)

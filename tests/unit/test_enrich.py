@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -30,7 +30,7 @@ from processors.spend.ledger import SpendLedger
 from processors.step import StepCall
 from processors.steps.enrich import Enrich
 from processors.steps.enrich_params import EnrichParams
-from processors.testing import MemoryHost
+from processors.testing import MemoryHost, open_step, step_call
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
@@ -73,24 +73,24 @@ async def endpoint(handler: Handler) -> AsyncIterator[str]:
         yield url + "/enrich"
 
 
-@asynccontextmanager
-async def opened(url: str, host: MemoryHost, **params: Any) -> AsyncIterator[Enrich]:
+def opened(url: str, host: MemoryHost, **params: Any) -> AbstractAsyncContextManager[Enrich]:
     """The step, opened, with parameters read as from a pipeline."""
-    params = {"url": url, "auth": {"bearer": "API_TOKEN"}, "cost": 0.002, **params}
-    step = Enrich("enrich", msgspec.convert(params, EnrichParams, strict=False), host)
-    await step.open()
-    try:
-        yield step
-    finally:
-        await step.close()
+    return open_step(
+        Enrich, {"url": url, "auth": {"bearer": "API_TOKEN"}, "cost": 0.002, **params}, name="enrich", host=host
+    )
 
 
 def call(job: str = "j1", *, seq: int = 3, timeout: float = 5.0, record: dict[str, Any] | None = None) -> StepCall:
     """A command of a job."""
-    return StepCall(
-        job_id=job, run=1, pipeline="shop", step="enrich", seq=seq, attempt=1, key=f"{job}:1:enrich", url="http://x/",
-        timeout=timedelta(seconds=timeout), record=RECORD if record is None else record,
-    )  # fmt: skip
+    return step_call(
+        "enrich",
+        job_id=job,
+        pipeline="shop",
+        seq=seq,
+        url="http://x/",
+        timeout=timedelta(seconds=timeout),
+        record=RECORD if record is None else record,
+    )
 
 
 CANCEL = {"method": "POST", "body": {"key": "{key}"}}

@@ -19,7 +19,7 @@ from processors.errors import ConfigurationError, PipelineError, RetryLater, Ste
 from processors.step import Address, StepCall, StepOutput
 from processors.steps.fetch import Fetch
 from processors.steps.fetch_params import FetchParams
-from processors.testing import MemoryHost
+from processors.testing import MemoryHost, open_step, step_call
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(30)]
 
@@ -67,20 +67,13 @@ async def raw_site(answer: bytes, *, hold: bool = False) -> AsyncIterator[str]:
 
 def call(url: str, *, timeout: float = 5.0, seq: int = 1) -> StepCall:
     """A command to fetch a URL."""
-    return StepCall(
-        job_id="j", run=1, pipeline="p", step="fetch", seq=seq, attempt=1, key="j:1:fetch", url=url,
-        timeout=timedelta(seconds=timeout),
-    )  # fmt: skip
+    return step_call("fetch", job_id="j", url=url, seq=seq, timeout=timedelta(seconds=timeout))
 
 
 async def fetch(url: str, host: MemoryHost | None = None, *, timeout: float = 5.0, **params: Any) -> StepOutput:
-    """Run the step once, parameters read as from a pipeline."""
-    step = Fetch("fetch", msgspec.convert(params, FetchParams, strict=False), host or MemoryHost(settings=LOOPBACK))
-    await step.open()
-    try:
+    """Run the step once, parameters read as from a pipeline; it ends itself before the engine would."""
+    async with open_step(Fetch, params, name="fetch", host=host or MemoryHost(settings=LOOPBACK)) as step:
         return await step.run(call(url, timeout=timeout))
-    finally:
-        await step.close()
 
 
 def says(text: str = "<h1>Lamp</h1>", **response: Any) -> Handler:

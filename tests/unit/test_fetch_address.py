@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -20,7 +19,7 @@ from processors.messages.scrape_request import canonical_url, requested_address
 from processors.step import StepCall, StepOutput
 from processors.steps.fetch import Fetch
 from processors.steps.fetch_params import FetchParams
-from processors.testing import MemoryHost
+from processors.testing import MemoryHost, run_step, step_call
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(30)]
 
@@ -63,16 +62,9 @@ async def served(answer: Answer) -> AsyncIterator[tuple[str, list[list[bytes]]]]
 async def fetch(address: str, host: MemoryHost | None = None, **params: Any) -> StepOutput:
     """Run the step as the engine does: by the address that was submitted, beside the canonical URL."""
     host = host or MemoryHost(settings={"ALLOW_ADDRESSES": "127.0.0.0/8,localhost"})
-    step = Fetch("fetch", msgspec.convert(params, FetchParams, strict=False), host)
-    await step.open()
-    call = StepCall(
-        job_id="j", run=1, pipeline="p", step="fetch", seq=1, attempt=1, key="j:1:fetch",
-        url=canonical_url(address), address=requested_address(address), timeout=timedelta(seconds=5),
-    )  # fmt: skip
-    try:
-        return await step.run(call)
-    finally:
-        await step.close()
+    url, asked = canonical_url(address), requested_address(address)
+    call = step_call("fetch", job_id="j", url=url, address=asked, timeout=timedelta(seconds=5))
+    return (await run_step(Fetch, call, params=params, host=host)).returned()
 
 
 def archived(host: MemoryHost) -> bytes:

@@ -150,7 +150,11 @@ def test_a_mistake_in_a_step_is_no_expectation(tmp_path: Path, monkeypatch: pyte
     before = path.read_bytes()
     monkeypatch.setenv("SCRAPESAGA_TEST_GOLDEN", "rewrite")
     with pytest.raises(KeyError, match="titel"):
-        check(tmp_path, {"name": "p", "steps": [{"use": "fetch"}, {"use": f"{__name__}:Mistaken"}]}, through="mistaken")
+        check(
+            tmp_path,
+            {"name": "p", "steps": [{"use": "fetch"}, {"use": f"{__name__}:{Mistaken.__name__}"}]},
+            through="mistaken",
+        )
     assert path.read_bytes() == before
 
 

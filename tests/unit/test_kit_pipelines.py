@@ -152,9 +152,9 @@ def test_the_built_in_steps_leave_nothing_after_any_fault(faults: Faults) -> Non
     if story.phase is Phase.COMPLETED:
         assert len(shop.warehouse.rows("shop")) == len(story.standing.records) == len(shop.api.charged) == 1
     else:
-        assert story.phase is Phase.COMPENSATED, story
-        assert not story.standing, story
-        assert shop.api.charged == set(), story
+        assert story.phase is Phase.COMPENSATED, str(story)
+        assert not story.standing, str(story)
+        assert shop.api.charged == set(), str(story)
         assert story.spent == 0
     # enrich refuses to pay for a command that was overtaken; no step's code has failed.
     assert all(isinstance(raised.error, StepFailed) for raised in story.errors)
@@ -304,7 +304,7 @@ def test_two_jobs_on_one_host_keep_apart() -> None:
     host, shop = MemoryHost(), Shop()
     shop.run(host=host, job_id="a")
     story = shop.run(Fault("notify", FaultKind.FAILS), host=host, job_id="b")
-    assert not story.standing, story
+    assert not story.standing, str(story)
     assert len(host.compacted("pages")) == 1
 
 

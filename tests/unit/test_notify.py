@@ -7,7 +7,6 @@ import base64
 import builtins
 import json
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +18,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from processors.errors import ConfigurationError, PipelineError, RetryLater, StepFailed
 from processors.step import StepCall
 from processors.steps.notify import Notify, NotifyParams
-from processors.testing import MemoryHost
+from processors.testing import MemoryHost, open_step, step_call
 from schemas.record import RecordSchema
 from tests.registry import Registry
 
@@ -36,16 +35,12 @@ def call(
     record: Mapping[str, Any] = RECORD, output: Mapping[str, Any] | None = None, schema: str = PRODUCT.text
 ) -> StepCall:
     """A command of the step."""
-    return StepCall(
+    return step_call(
+        "notify",
         job_id="job-1",
         run=2,
         pipeline="shop-prices",
-        step="notify",
         seq=7,
-        attempt=1,
-        key="job-1:2:notify",
-        url="https://shop.example/1",
-        timeout=timedelta(seconds=10),
         record=record,
         output=output,
         record_schema=schema,
@@ -56,12 +51,10 @@ def notify(host: MemoryHost, *commands: Callable[[Notify], Any], key: str = "job
     """Open a step and give it the commands; return the last one's result."""
 
     async def scenario() -> Any:
-        step = Notify("notify", NotifyParams(key=key), host)
-        await step.open()
         result = None
-        for command in commands:
-            result = await command(step)
-        await step.close()
+        async with open_step(Notify, {"key": key}, name="notify", host=host) as step:
+            for command in commands:
+                result = await command(step)
         return result
 
     return asyncio.run(scenario())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from processors.errors import PipelineError, StepFailed
 from processors.extraction.readers import PageReaders
 from processors.step import NOTHING_TO_UNDO, StepCall, StepOutput
 from processors.steps.parse import Parse, ParseParams
-from processors.testing import MemoryHost
+from processors.testing import MemoryHost, run_step, step_call
 from schemas.record import RecordSchema
 
 URL = "https://shop.example/p/1"
@@ -41,18 +40,14 @@ async def archive(host: MemoryHost, html: str | bytes = PAGE, key: str = "a:1:fe
 
 def call(outputs: Mapping[str, Mapping[str, Any]], schema: str = "product", **record: Any) -> StepCall:
     """A command of the step."""
-    return StepCall(
+    return step_call(
+        "parse",
         job_id="a",
-        run=1,
         pipeline="shop-prices",
-        step="parse",
         seq=3,
-        attempt=1,
-        key="a:1:parse",
         url="https://shop.example/short",
-        timeout=timedelta(seconds=10),
+        earlier={name: StepOutput(data=data) for name, data in outputs.items()},
         record=record,
-        outputs=outputs,
         record_schema=schema,
     )
 
@@ -60,15 +55,12 @@ def call(outputs: Mapping[str, Mapping[str, Any]], schema: str = "product", **re
 def parsed(
     html: str | bytes = PAGE, schema: str = "product", record: Mapping[str, Any] | None = None, **params: Any
 ) -> StepOutput:
-    """The step's output for a page."""
+    """The step's output for a page; what it raises is raised."""
 
     async def scenario() -> StepOutput:
         host = MemoryHost()
-        step = Parse("parse", ParseParams(**params), host)
-        try:
-            return await step.run(call({"fetch": await archive(host, html)}, schema, **(record or {})))
-        finally:
-            await step.close()
+        command = call({"fetch": await archive(host, html)}, schema, **(record or {}))
+        return (await run_step(Parse, command, params=ParseParams(**params), host=host)).returned()
 
     return asyncio.run(scenario())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,23 +18,18 @@ PLUGIN = Path(__file__).parents[2] / "examples" / "plugin_step"
 # What a worker does with a pipeline that names the step, as another process with the plugin installed.
 WORKER = """
 import asyncio, json, sys
-from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
 from processors.pipeline.pipeline import find_step, load_params, read_pipeline
-from processors.step import StepCall
-from processors.testing import MemoryHost
+from processors.testing import MemoryHost, step_call
 
 folder = sys.argv[2]
 planned = next(step for step in read_pipeline(Path(sys.argv[1])).steps if step.name == "export-json")
 step_class = find_step(planned.use)
 params = msgspec.structs.replace(load_params(planned), folder=folder)
-call = StepCall(
-    job_id="a/b", run=1, pipeline="export-prices", step="export-json", seq=5, attempt=1, key="a/b:1:export-json",
-    url="https://shop.example/1", timeout=timedelta(seconds=5), record={"title": "Lampe"},
-)
+call = step_call("export-json", job_id="a/b", record={"title": "Lampe"})
 seen = []
 
 async def work():
@@ -96,3 +92,38 @@ def test_a_wrong_parameter_is_refused_when_the_pipeline_is_read(installed: Path,
     assert done.returncode != 0
     assert "export-json" in done.stderr
     assert "directory" in done.stderr
+
+
+def own_tests(installed: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the tests that the plugin brings, as its author does: in its folder, by its own settings."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_export_json.py"],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(installed), str(PLUGIN.parents[1]))),
+            "PYTEST_ADDOPTS": "",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_plugins_own_tests_pass_and_find_a_leak(installed: Path, tmp_path: Path) -> None:
+    """They are the example of docs/testing-steps.md; a compensation that relies on what run returned fails them."""
+    folder = shutil.copytree(
+        PLUGIN, tmp_path / "plugin", ignore=shutil.ignore_patterns("export_json*.py", "__pycache__")
+    )
+    done = own_tests(installed, folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    code = installed / "export_json.py"
+    right = "        self._path(call).unlink(missing_ok=True)\n"
+    assert right in code.read_text("utf-8")
+    leaking = "        if call.output is not None:\n    " + right
+    code.write_text(code.read_text("utf-8").replace(right, leaking))
+    done = own_tests(installed, folder)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "export-json crashes after its effect" in done.stdout
+    assert "what stands: 1 effects of export-json" in done.stdout
