@@ -53,20 +53,20 @@ def _quantile(share: float, metric: str, *by: str, more: str = "") -> str:
 
 #: Rows of the dashboard: what an operator asks first comes first.
 ROWS: dict[str, tuple[Panel, ...]] = {
-    "Is it well?": (
-        _stat("Parked", _sum("scrapesaga_sagas", more='phase="PARKED",'), "Sagas that wait for a person.", red_from=1),
+    "Health": (
+        _stat("Parked", _sum("scrapesaga_sagas", more='phase="PARKED",'), "Sagas that wait for an operator.", red_from=1),
         _stat("Running", _sum("scrapesaga_sagas", more='phase="RUNNING",'), "Sagas in flight."),
-        _stat("Compensating", _sum("scrapesaga_sagas", more='phase="COMPENSATING",'), "Sagas being undone."),
+        _stat("Compensating", _sum("scrapesaga_sagas", more='phase="COMPENSATING",'), "Sagas that are being compensated."),
         _stat(
             "Oldest unfinished",
             f'max(scrapesaga_oldest_unfinished_seconds{{phase!="PARKED",{_CHOSEN}}})',
-            "Age of the oldest run that has not ended, parked ones left out.",
+            "Age of the oldest run that has not ended, without parked runs.",
             unit="s",
             red_from=86_400,
         ),
         _stat("Dead letters, 24 h", f"sum(increase(scrapesaga_dead_letters_total{{{_CHOSEN}}}[24h]))",
-              "Records that could not be understood.", red_from=1),
-        _stat("Waiting records", _sum("scrapesaga_consumer_lag"), "Records that no worker has done yet."),
+              "Records that could not be used.", red_from=1),
+        _stat("Waiting records", _sum("scrapesaga_consumer_lag"), "Records that no worker has finished yet."),
     ),
     "Sagas": (
         Panel("Accepted and ended", {
@@ -95,11 +95,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Late effects and unexpected errors", {
             "late {{step}}": _rate("scrapesaga_late_effects_total", "step"),
             "unexpected {{step}}": _rate("scrapesaga_unexpected_errors_total", "step"),
-        }, "ops", doc="Late effects worked after they were given up, and were undone. Unexpected errors are bugs of steps."),
+        }, "ops", doc="A late effect came after the time-out of its attempt, and was undone. Unexpected errors are bugs of steps."),
     ),
-    "Outside": (
+    "Effects": (
         Panel("Money spent", {"{{pipeline}} {{step}}": _rate("scrapesaga_spend_total", "pipeline", "step") + " * 3600"},
-              doc="An hour, in each pipeline's own currency."),
+              doc="Per hour, in the currency of each pipeline."),
         Panel("Paid calls", {"{{step}} {{outcome}}": _rate("scrapesaga_paid_calls_total", "step", "outcome")}, "ops"),
         Panel("Rows and pages", {
             "rows {{step}} {{kind}}": _rate("scrapesaga_rows_total", "step", "kind"),
@@ -107,10 +107,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         }),
     ),
     "Audit": (
-        Panel("Jobs by what became of them", {"{{state}}": f"max by (state) (scrapesaga_audited_jobs{{{_CHOSEN}}})"}),
+        Panel("Jobs by state", {"{{state}}": f"max by (state) (scrapesaga_audited_jobs{{{_CHOSEN}}})"}),
         Panel("Violations", {"{{invariant}}": _rate("scrapesaga_invariant_violations_total", "invariant")}, red_from=0.000001),
-        Panel("Events judged, and not yet read", {
-            "judged a second": _rate("scrapesaga_audited_events_total"),
+        Panel("Events checked, and not yet read", {
+            "checked per second": _rate("scrapesaga_audited_events_total"),
             "to read": _sum("scrapesaga_audit_lag_records"),
             "stuck sagas": _sum("scrapesaga_stuck_sagas"),
         }),

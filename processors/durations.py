@@ -38,7 +38,7 @@ def parse_duration(text: object) -> timedelta:
     units = [unit for _, unit in parts]
     in_order = sorted(set(units), key=list(_UNITS_MS).index)
     if not parts or "".join(number + unit for number, unit in parts) != written or units != in_order:
-        raise ValueError(f'{text!r} is no duration: write for example "30s", "1m30s", "250ms", "2h" or "7d"')
+        raise ValueError(f'{text!r} is not a duration: write for example "30s", "1m30s", "250ms", "2h" or "7d"')
     try:
         return timedelta(milliseconds=round(sum(float(number) * _UNITS_MS[unit] for number, unit in parts)))
     except OverflowError as error:
@@ -66,5 +66,5 @@ def parse_size(text: object) -> int:
     written = str(text).strip() if isinstance(text, (str, int)) and not isinstance(text, bool) else ""
     match = _SIZE.fullmatch(written)
     if match is None or match[2].lower() not in _UNITS_BYTES:
-        raise ValueError(f'{text!r} is no size: write for example "10MB", "512KiB" or "1048576"')
+        raise ValueError(f'{text!r} is not a size: write for example "10MB", "512KiB" or "1048576"')
     return round(float(match[1]) * _UNITS_BYTES[match[2].lower()])

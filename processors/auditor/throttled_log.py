@@ -44,4 +44,4 @@ class ThrottledLog:
             "detail": violation.detail,
             "invariant": label_of(violation.rule),
         }
-        log.error("broken promise: %s", violation.rule, extra=fields | ({"left_out": left_out} if left_out else {}))
+        log.error("invariant violated: %s", violation.rule, extra=fields | ({"left_out": left_out} if left_out else {}))

@@ -96,7 +96,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(f"resolving {host} took too long") from error
         except UnicodeError as error:
-            raise StepFailed(f"{host!r} is no host name: {error}") from error
+            raise StepFailed(f"{host!r} is not a host name: {error}") from error
         except OSError as error:
             raise httpcore.ConnectError(f"{host} does not resolve: {error}") from error
         objections = {address: self._policy.objection(host, address) for address in addresses}
@@ -105,7 +105,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             address, objection = next(iter(objections.items()))
             where = host if host == address else f"{host} ({address})"
             raise StepFailed(
-                f"{where} is {objection}: not connected. If it is meant, add it to SCRAPESAGA_ALLOW_ADDRESSES "
+                f"{where} is {objection}: not connected. To allow it, add it to SCRAPESAGA_ALLOW_ADDRESSES "
                 "or to the step's allow_addresses"
             )
         return allowed[:MAX_ADDRESSES]

@@ -212,12 +212,12 @@ def _host_name(entry: str) -> str:
     try:
         url = Url.of(f"http://{entry}/")
     except BadUrl as error:
-        raise BadAllowList(f"{entry!r} is no host name: write for example api.internal or 10.1.0.0/16") from error
+        raise BadAllowList(f"{entry!r} is not a host name: write for example api.internal or 10.1.0.0/16") from error
     name = url.host.rstrip(".")
     if url.href != f"http://{url.host}/" or not all(
         part.replace("-", "").replace("_", "").isalnum() for part in name.split(".")
     ):
-        raise BadAllowList(f"{entry!r} is no host name: write for example api.internal or 10.1.0.0/16")
+        raise BadAllowList(f"{entry!r} is not a host name: write for example api.internal or 10.1.0.0/16")
     return name
 
 

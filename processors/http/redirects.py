@@ -28,9 +28,7 @@ def redirect_target(url: Url, response: httpx.Response) -> Url:
     """Return where a redirect leads. Raises StepFailed if it doesn't say, or says what can't be requested."""
     locations = response.headers.get_list("location")
     if not locations or not locations[0]:
-        raise StepFailed(
-            f"{sanitised_url(url)} answered {describe_status(response.status_code)} without saying where to"
-        )
+        raise StepFailed(f"{sanitised_url(url)} answered {describe_status(response.status_code)} without a Location")
     location = header_text(locations[0])
     try:
         return url.join(location)

@@ -22,9 +22,9 @@ def check_url(where: str, text: str) -> None:
 def check_header(where: str, name: str, value: str) -> None:
     """Refuse a header that HTTP can't carry. Raises PipelineError."""
     if not _HEADER_NAME.fullmatch(name):
-        raise PipelineError(f"{where}: {name!r} is no header name")
+        raise PipelineError(f"{where}: {name!r} is not a header name")
     if not (value.isascii() and value.isprintable()):
-        raise PipelineError(f"{where}: the value of {name} has characters that no header can carry")
+        raise PipelineError(f"{where}: the value of {name} has characters that are not allowed in a header")
 
 
 #: Marks a value that was encoded; a plain one that begins so is encoded too, so that no two keys are ever one.

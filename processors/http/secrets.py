@@ -55,8 +55,8 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         allowed = self._allowed(urls[:1])
         if not allowed:
             raise PipelineError(
-                "auth: say with `origins` which sites get it, for example origins: [https://shop.example]: "
-                "without, every address that somebody submits would"
+                "auth: list the sites that get it in `origins`, for example origins: [https://shop.example]: "
+                "otherwise every submitted address would get it"
             )
         for url in urls[1:]:
             origin = Url.of(url).origin
@@ -124,7 +124,7 @@ def _sendable(name: str, value: str) -> str:
     # Checked here: the HTTP library would raise an error with the value in it.
     if not (value.isascii() and value.isprintable()):
         raise ConfigurationError(
-            f"secret {name} has characters that no HTTP header can carry: is there a line break in it?"
+            f"secret {name} has characters that are not allowed in an HTTP header: does it contain a line break?"
         )
     return value
 

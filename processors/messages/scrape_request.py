@@ -38,7 +38,7 @@ def read_request(value: bytes | None, key: bytes | None) -> ScrapeRequest:
     if value.startswith(MARKER):
         return _from_avro(value)
     if is_framed(value):
-        raise BadRecord("Confluent's wire format, which is read where SCRAPESAGA_SCHEMA_REGISTRY_URL is set")
+        raise BadRecord("the record is in Confluent's wire format: set SCRAPESAGA_SCHEMA_REGISTRY_URL to read it")
     text = value.strip()
     if text.startswith(b"{"):
         try:
@@ -51,7 +51,7 @@ def read_request(value: bytes | None, key: bytes | None) -> ScrapeRequest:
         try:
             return ScrapeRequest(url=text.decode("utf-8"))
         except UnicodeDecodeError as error:
-            raise BadRecord(f"a URL that is no UTF-8: {error}") from error
+            raise BadRecord(f"a URL that is not UTF-8: {error}") from error
     raise BadRecord(f"expected a ScrapeRequest (Avro or JSON) or a URL, found {value[:20]!r}")
 
 

@@ -107,7 +107,7 @@ def _result(event: Reply) -> dict[str, Any]:
 def decode_event(data: bytes | None, plans: FindPlan) -> Event:
     """Return the event in a record of scrape.events. Raises BadRecord."""
     if data is None:
-        raise BadRecord("a tombstone in scrape.events means nothing")
+        raise BadRecord("a tombstone in scrape.events has no meaning")
     try:
         match message_name(data):
             case "step_result":
@@ -189,7 +189,7 @@ def encode_command(command: StepCommand) -> bytes:
 def decode_command(data: bytes | None) -> StepCommand:
     """Return the command in a record. Raises BadRecord."""
     if data is None:
-        raise BadRecord("a tombstone on a command topic means nothing")
+        raise BadRecord("a tombstone on a command topic has no meaning")
     try:
         value = _COMMAND.decode(data)
     except UndecodableMessage as error:

@@ -110,7 +110,7 @@ def _redrive(session: Session, from_step: str, by: By) -> _Ask:
         pipeline = job.fields["pipeline"]
         plan = read_plans(session.reader, session.catalogue.plans.name).current(pipeline)
         if plan is None:
-            raise RequestRefused(f"pipeline {pipeline} has no current plan: is an intake with it running?")
+            raise RequestRefused(f"pipeline {pipeline} has no current plan: does an intake with this pipeline run?")
         if plan.index(from_step) < 0:
             known = ", ".join(step.name for step in plan.steps)
             raise RequestRefused(f"pipeline {plan.pipeline} has no step {from_step!r}; there are: {known}")
@@ -158,8 +158,8 @@ def send_and_wait(session: Session, request: OperatorRequest, wait_s: float) -> 
             if (reason := refusal(record, place)) is not None:
                 raise RequestRefused(f"the coordinator refused: {reason}")
     raise Unanswered(
-        f"no answer within {wait_s:g} s: is a coordinator running? "
-        f"The request is kept, and answered once one runs; see `scrapesaga watch {request.job_id}`"
+        f"no answer within {wait_s:g} s: does a coordinator run? "
+        f"The request stays on its topic until a coordinator runs; see `scrapesaga watch {request.job_id}`"
     )
 
 
@@ -183,7 +183,7 @@ def _applied(state: Mapping[str, Any], place: RequestPosition) -> JobState:
     if state["offset"] == place.offset:
         return JobState(state)
     # Only what changes nothing leaves neither a state of its own nor a refusal.
-    raise RequestRefused(f"it changed nothing: job {state['job_id']} is {state['phase']} by now")
+    raise RequestRefused(f"the request changed nothing: job {state['job_id']} is {state['phase']} by now")
 
 
 def _send(session: Session, request: OperatorRequest, partition: int, letters: int) -> RequestPosition:

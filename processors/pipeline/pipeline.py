@@ -99,7 +99,7 @@ def find_step(use: str) -> type[Step]:
     if not colon:
         known = ", ".join(sorted(installed_steps()))
         raise PipelineError(
-            f"no step {use!r}: it is neither an installed one ({known}) nor of the form module:attr; "
+            f"no step {use!r}: it is neither an installed step ({known}) nor of the form module:attr; "
             f"install the package that has it, or correct `use:`"
         )
     try:
@@ -163,8 +163,8 @@ def _plan_step(spec: StepSpec, last: bool, where: str) -> StepPlan:
     if step_class.compensate is None:
         if not (last or spec.irreversible):
             raise PipelineError(
-                f"{where}: step {spec.use!r} declares no compensation, and a step that can fail follows it; "
-                f"give it compensate or NOTHING_TO_UNDO, move it to the end, or say irreversible: true"
+                f"{where}: step {spec.use!r} declares no compensation, and a step that can fail comes after it; "
+                f"give it compensate or NOTHING_TO_UNDO, move it to the end, or set irreversible: true"
             )
         undoable = False
     timeout = spec.timeout or f"{step_class.timeout // timedelta(milliseconds=1)}ms"
@@ -190,7 +190,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 def _check_name(name: str, where: str) -> None:
     if not _NAME.fullmatch(name):
-        raise PipelineError(f"{where}: {name!r}: 1 to 40 of a-z, 0-9, '-' and '_', a letter or digit first")
+        raise PipelineError(f"{where}: {name!r} must be 1 to 40 of a-z, 0-9, '-' and '_', a letter or digit first")
 
 
 def plan_pipeline(spec: PipelineSpec, folder: Path, schemas: Path | None = None) -> Plan:
@@ -282,7 +282,7 @@ def read_pipelines(places: Iterable[str | Path], schemas: Path | None = None) ->
         for file in files:
             plan = read_pipeline(file, schemas)
             if plan.pipeline in plans:
-                raise PipelineError(f"{file}: a pipeline named {plan.pipeline!r} was read already")
+                raise PipelineError(f"{file}: a pipeline named {plan.pipeline!r} exists in another file")
             plans[plan.pipeline] = plan
     if not plans:
         raise PipelineError(f"no pipeline in {', '.join(map(str, places)) or '(nothing)'}; see SCRAPESAGA_PIPELINES")

@@ -22,7 +22,7 @@ def role_app(settings: Settings, role: str, *, standbys: bool = False) -> Stream
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"SCRAPESAGA_DATA_DIR: {folder} can't be made: {error.strerror}.") from error
+        raise ConfigurationError(f"SCRAPESAGA_DATA_DIR: {folder} can't be created: {error.strerror}.") from error
     return create_faust_app(
         group_of(settings, role),
         bootstrap_servers=settings.bootstrap_servers,

@@ -53,7 +53,7 @@ class LiveAuditor:
         try:
             self._follow()
         except KafkaException as error:
-            raise ScrapesagaError(f"the audit stops, and can begin again: Kafka said {error}") from error
+            raise ScrapesagaError(f"the audit stopped, restart it: Kafka reported {error}") from error
 
     def _follow(self) -> None:
         reader = Reader(kafka_client(self._settings))

@@ -24,9 +24,11 @@ def read_layout(text: str, roles: Sequence[str]) -> Layout:
     rests = [word for word in words if word in (EACH, ONE)]
     twice = sorted({word for word in words if words.count(word) > 1}) or (rests if len(rests) > 1 else [])
     if twice:
-        raise ConfigurationError(f"processes {text!r}: {' and '.join(twice)} in two places; say once where a role runs")
+        raise ConfigurationError(f"processes {text!r}: {' and '.join(twice)} in two places; write each role once")
     if any(EACH in group and len(group) > 1 for group in groups):
-        raise ConfigurationError(f"processes {text!r}: {EACH} shares no process; put a comma in place of the plus")
+        raise ConfigurationError(
+            f"processes {text!r}: {EACH} can't be joined with other roles; replace the plus by a comma"
+        )
     rest = tuple(role for role in roles if role not in words)
     layout: list[tuple[str, ...]] = []
     for group in groups if rests else (*groups, (EACH,)):

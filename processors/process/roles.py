@@ -70,10 +70,10 @@ def load_role(point: EntryPoint) -> Role:
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"role {point.name!r} can't be imported from {point.value}: {error}") from error
     if not isinstance(role, Role):
-        raise ConfigurationError(f"role {point.name!r}: {point.value} is {role!r}, no processors.process.role.Role")
+        raise ConfigurationError(f"role {point.name!r}: {point.value} is {role!r}, not a processors.process.role.Role")
     if role.name != point.name or not _NAME.fullmatch(role.name) or role.kind not in ("", role.name):
         raise ConfigurationError(
             f"role {point.name!r}: {point.value} is named {role.name!r}, of kind {role.kind!r}. "
-            "Name both alike, by a-z, 0-9, '-' and '_', and leave out the kind."
+            "Use the same name for both, with a-z, 0-9, '-' and '_', and leave out the kind."
         )
     return role

@@ -46,8 +46,8 @@ async def perform_action(step: Step, call: StepCall, action: Action, carried: in
             total = len(encoded) + carried
             if len(encoded) > MAX_OUTPUT_BYTES or total > MAX_CARRIED_BYTES:
                 raise StepFailed(
-                    f"an output of {len(encoded)} bytes, {total} with the payload and the outputs before it; at most "
-                    f"{MAX_OUTPUT_BYTES} a step and {MAX_CARRIED_BYTES} in all: archive what is large",
+                    f"an output of {len(encoded)} bytes, {total} with the payload and the earlier outputs; at most "
+                    f"{MAX_OUTPUT_BYTES} a step and {MAX_CARRIED_BYTES} in total: archive large data",
                     effect_unknown=True,
                 )
             return encoded

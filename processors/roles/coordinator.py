@@ -147,7 +147,7 @@ class Coordinator:
             if message_name(value) != "saga_state":
                 # Somebody else's: the job's events are set aside one by one. Its timer, or a phase that there isn't,
                 # would end this process at each restore.
-                log.warning("the table holds what is no saga state", extra={"job_id": repr(key)[:200]})
+                log.warning("the table has a record that is not a saga state", extra={"job_id": repr(key)[:200]})
                 continue
             seq, due_ms, phase, started_ms = peek(value)
             timers.arm(key, seq, due_ms)
@@ -223,13 +223,13 @@ class Coordinator:
             return
         except Exception as error:
             # Whatever one record raises is that record's: the partition goes on.
-            log.exception("an event raised; it is set aside", extra={"record": str(record)})
+            log.exception("an event raised an error; it goes to the dead-letter topic", extra={"record": str(record)})
             sending.append(self._set_aside(record, f"unexpected error: {error!r}"))
             return
         decision, failure = advance_or_park(saga, record.offset, event, record.timestamp_ms)
         if failure is not None:
             # One job must not stop its partition: it is parked where a person can see it.
-            log.error("deciding failed; the job is parked", extra={"job_id": event.job_id}, exc_info=failure)
+            log.error("the decision failed; the job is parked", extra={"job_id": event.job_id}, exc_info=failure)
             sending.append(self._set_aside(record, f"deciding failed: {failure!r}"))
             if not decision.changed:
                 return

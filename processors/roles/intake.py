@@ -101,7 +101,7 @@ class Intake:
         except Exception as error:
             # Whatever one request raises is that request's: the partition goes on.
             metrics.unexpected_errors.labels("intake").inc()
-            log.exception("a request raised; it is set aside", extra={"record": str(record)})
+            log.exception("a request raised an error; it goes to the dead-letter topic", extra={"record": str(record)})
             return dead_letter(self._dead_letters, record, f"unexpected error: {error!r}", "intake")
         metrics.accepted.labels(submitted.plan.pipeline).inc()
         return event
@@ -114,7 +114,7 @@ class Intake:
         if event.size_bytes > self._events.max_record_bytes:
             raise BadRecord(
                 f"the request takes {event.size_bytes} bytes as an event, and {self._events.name} takes "
-                f"{self._events.max_record_bytes}: shorten its payload, or name what is large by a URL"
+                f"{self._events.max_record_bytes}: make its payload smaller, or put large data at a URL"
             )
         return event
 

@@ -170,7 +170,9 @@ class StepWorker:
             reason = str(error)
             if not isinstance(error, BadRecord):
                 # Whatever one record raises is that record's: the partition goes on.
-                log.exception("a command raised; it is set aside", extra={"record": str(record)})
+                log.exception(
+                    "a command raised an error; it goes to the dead-letter topic", extra={"record": str(record)}
+                )
                 reason = f"unexpected error: {error!r}"
             await self._producer.send([dead_letter(self._dead_letters, record, reason, f"step {self.step}")])
             batch.done_one(record)
@@ -292,7 +294,9 @@ class StepWorker:
             raise
         except Exception as error:
             metrics.unexpected_errors.labels(self.step).inc()
-            log.exception("answering a command raised", extra={"job_id": received.command.job_id, "step": self.step})
+            log.exception(
+                "replying to a command raised an error", extra={"job_id": received.command.job_id, "step": self.step}
+            )
             return self._outgoing(received, self._failed(received.command, unexpected(error)), 0)
 
     async def _reply_to(self, received: ReceivedCommand) -> tuple[Reply, int]:
@@ -335,7 +339,10 @@ class StepWorker:
             failure = failure_of(error)
             if not failure.expected:
                 metrics.unexpected_errors.labels(self.step).inc()
-                log.exception("a step raised", extra={"job_id": command.job_id, "step": self.step, "seq": command.seq})
+                log.exception(
+                    "a step raised an unexpected error",
+                    extra={"job_id": command.job_id, "step": self.step, "seq": command.seq},
+                )
             return self._failed(command, failure)
         finally:
             received.attempting = False

@@ -58,6 +58,6 @@ def _start(table: SagaTable, reader: ChangelogReader, partition: int) -> int:
     if known >= end:
         raise ConfigurationError(
             f"The table holds {table.topic} [{partition}] up to offset {known}, but the topic ends at "
-            f"{end}: it was made anew, or its end was lost. Delete the folder {table.store.folder} and restart."
+            f"{end}: it was created again, or its end was lost. Delete the folder {table.store.folder} and restart."
         )
     return max(first, known + 1)

@@ -47,7 +47,7 @@ class ChangelogMemory:
 def peek(value: bytes) -> tuple[int, int, int, int]:
     """Read seq, due_ms, the index of the phase and started_ms from an encoded SagaState; BadRecord if it isn't one."""
     if not value.startswith(MARKER):
-        raise BadRecord(f"Not a saga state: {value[:12]!r} is no Avro single-object encoding.")
+        raise BadRecord(f"Not a saga state: {value[:12]!r} is not Avro single-object encoding.")
     fields: list[int] = []
     at = HEADER_BYTES
     try:

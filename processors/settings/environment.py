@@ -104,7 +104,9 @@ class Environment:
         Raises ConfigurationError if there is neither. A worker's own settings are no secrets of steps.
         """
         if not _SECRET_NAME.fullmatch(name) or name.startswith(PREFIX):
-            raise ConfigurationError(f"{name!r} names no secret: use A-Z, a-z, 0-9, '.', '_', '-', not {PREFIX}.")
+            raise ConfigurationError(
+                f"{name!r} is not the name of a secret: use A-Z, a-z, 0-9, '.', '_', '-', not {PREFIX}."
+            )
         value = self._variables.get(name, "")
         if value:
             return value

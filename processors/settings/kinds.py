@@ -79,7 +79,7 @@ def number(least: int, most: int) -> SettingKind[int]:
         try:
             value = int(text)
         except ValueError:
-            raise ValueError(f"{text!r} is no whole number") from None
+            raise ValueError(f"{text!r} is not a whole number") from None
         if not least <= value <= most:
             raise ValueError(f"{value} is not between {least} and {most}")
         return value
@@ -116,7 +116,7 @@ def _read_servers(text: str) -> str:
     for server in servers:
         match = _HOST_PORT.fullmatch(server)
         if match is None or not 0 < int(match[1]) < 65536:
-            raise ValueError(f"{server!r} is no server: write host:port, several with commas between")
+            raise ValueError(f"{server!r} is not a server: write host:port, several separated by commas")
     return ",".join(servers)
 
 
@@ -128,7 +128,7 @@ def _read_url(text: str) -> str:
         # Not the text: it holds the password.
         raise ValueError("the URL contains a user or password: give them in settings of their own")
     if not parts.scheme or not (parts.netloc or parts.path):
-        raise ValueError(f"{text!r} is no URL: write for example http://host:port")
+        raise ValueError(f"{text!r} is not a URL: write for example http://host:port")
     return text.rstrip("/")
 
 
@@ -159,7 +159,7 @@ def _read_addresses(text: str) -> tuple[IpNetwork | str, ...]:
             # Beyond ASCII too: the step reads the name as browsers do.
             if not _HOST_NAME.fullmatch(item) or item.replace(".", "").isdigit():
                 raise ValueError(
-                    f"{item!r} is no address or network, and no host name ({error}): write for example 10.1.0.0/16 or api.internal"
+                    f"{item!r} is not an address, a network or a host name ({error}): write for example 10.1.0.0/16 or api.internal"
                 ) from None
             found.append(item)
     return tuple(found)

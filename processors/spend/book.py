@@ -103,7 +103,7 @@ def _amount(text: str) -> Decimal:
     # One NaN makes every sum that it is in incomparable; one of a million digits makes it unprintable.
     amount = Decimal(text)
     if not (amount.is_finite() and amount >= 0 and amount.adjusted() < 30):
-        raise ValueError(f"{text[:40]!r} is no amount of money")
+        raise ValueError(f"{text[:40]!r} is not an amount of money")
     return amount
 
 

@@ -97,7 +97,7 @@ class SpendLedger:
             admitted = await self._try_to_admit(order, reuse)
             if admitted is not None:
                 return admitted
-        raise RetryLater(f"{order.key}: other workers were always faster", effect_unknown=True)
+        raise RetryLater(f"{order.key}: other workers were faster in every try", effect_unknown=True)
 
     async def paid(self, order: Order, key: str, response: bytes) -> None:
         """Record the answer that came for an order under idempotency key `key`.
@@ -144,7 +144,7 @@ class SpendLedger:
             undone = await self._try_to_compensate(order, cancel)
             if undone is not None:
                 return undone
-        raise RetryLater(f"{order.key}: other workers were always faster", effect_unknown=True)
+        raise RetryLater(f"{order.key}: other workers were faster in every try", effect_unknown=True)
 
     async def _try_to_admit(self, order: Order, reuse: bool) -> Bought | Send | None:
         """Decide by the current view; None if another worker was faster."""
@@ -307,8 +307,8 @@ class SpendLedger:
         if self._unreadable:
             key, why = next(iter(self._unreadable.items()))
             raise BadRecord(
-                f"the spend log has an unreadable entry for key {key!r} ({why}): sums can't be trusted, so no paid "
-                "call is made. Publish a tombstone or a right entry under that key"
+                f"the spend log has an unreadable entry for key {key!r} ({why}): the sums may be wrong, so no paid "
+                "call is made. Publish a tombstone or a correct entry under that key"
             )
 
     async def _read(self, to_offset: int | None) -> None:

@@ -59,7 +59,7 @@ def taken_over(carried: SpendEntry | None) -> frozenset[str]:
     try:
         return frozenset(msgspec.json.decode(carried.response, type=list[str]))
     except msgspec.DecodeError as error:
-        raise BadRecord(f"{carried.key} lists no keys: {error}; nothing is forgotten") from error
+        raise BadRecord(f"{carried.key} lists no keys: {error}; no entry is removed") from error
 
 
 def carry(carried: SpendEntry | None, pipeline: str, going: Sequence[SpendEntry], now: datetime) -> SpendEntry:
@@ -107,5 +107,5 @@ def _written(entry: SpendEntry) -> datetime:
     try:
         written = datetime.fromisoformat(entry.at)
     except ValueError as error:
-        raise BadRecord(f"{entry.key} was written at {entry.at!r}, which is no time; nothing is forgotten") from error
+        raise BadRecord(f"{entry.key} was written at {entry.at!r}, which is not a time; no entry is removed") from error
     return written if written.tzinfo else written.replace(tzinfo=UTC)

@@ -138,7 +138,7 @@ class Enrich(Step):
         try:
             msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RetryLater(f"the answer is no JSON: {error}", effect_unknown=True) from error
+            raise RetryLater(f"the answer is not JSON: {error}", effect_unknown=True) from error
         return content
 
     async def _cancel(self, until: float, key: str) -> None:

@@ -82,15 +82,17 @@ def read_limits(params: EnrichParams) -> CallLimits:
     check_header("idempotency_header", params.idempotency_header, "")
     for name, amount in (("cost", params.cost), ("cap", params.cap)):
         if amount is not None and not (amount.is_finite() and amount >= 0):
-            raise PipelineError(f"{name}: {amount} is no amount of money")
+            raise PipelineError(f"{name}: {amount} is not an amount of money")
     if params.cap is not None and params.cost > params.cap:
         raise PipelineError(f"cap: {params.cap} doesn't allow one call, which costs {params.cost}")
     if params.cap is not None and not params.cost:
-        raise PipelineError("cap: without a cost for a call nothing ever reaches it; give `cost`")
+        raise PipelineError("cap: has no effect without the cost of a call; give `cost`")
     if params.cancel is not None:
         check_url("cancel: url", params.cancel.url.replace(KEY, "key"))
         if KEY not in params.cancel.url and params.cancel.body == _filled(params.cancel.body, ""):
-            raise PipelineError(f"cancel: neither url nor body says which call to cancel; put {KEY} where it goes")
+            raise PipelineError(
+                f"cancel: neither url nor body contains the key of the call; put {KEY} into one of them"
+            )
     if params.auth is not None:
         cancels = () if params.cancel is None else (params.cancel.url.replace(KEY, "key"),)
         params.auth.check((params.url, *cancels))
@@ -119,7 +121,7 @@ def record_fields(params: EnrichParams, answer: Json) -> dict[str, Json]:
     """Return the record's fields out of an answer; what the answer lacks is left out. Raises ValueError."""
     if params.response is None:
         if not isinstance(answer, dict):
-            raise ValueError("the answer is no JSON object: say with `response` where the fields are in it")
+            raise ValueError("the answer is not a JSON object: say in `response` where the fields are")
         return answer
     found = {name: _at(answer, path) for name, path in params.response.items()}
     return {name: value for name, value in found.items() if value is not msgspec.UNSET}

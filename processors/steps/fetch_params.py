@@ -81,5 +81,5 @@ def read_limits(params: FetchParams) -> FetchLimits:
         if getattr(params, name) < least:
             raise PipelineError(f"{name}: {getattr(params, name)} is below {least}")
     if not params.accept or not limits.max_bytes:
-        raise PipelineError("accept and max_bytes: with none, no page could ever be fetched")
+        raise PipelineError("accept and max_bytes: must not be empty or 0")
     return limits

@@ -155,8 +155,8 @@ async def _until_cancelled(service: Service) -> None:
     except Exception as error:
         log.error("%s stops: %s", name, error, exc_info=None if isinstance(error, ScrapesagaError) else error)
         raise
-    log.error("%s has ended by itself.", name)
-    raise ScrapesagaError(f"{name} has ended by itself.")
+    log.error("%s ended unexpectedly.", name)
+    raise ScrapesagaError(f"{name} ended unexpectedly.")
 
 
 async def _cancel(running: Sequence[asyncio.Task[None]], within: timedelta) -> bool:

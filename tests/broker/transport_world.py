@@ -155,7 +155,7 @@ class Copier:
         wait_for(said, seconds=seconds, what=f"{word!r} of the copier")
 
     def wait(self, *, seconds: float = 30) -> int:
-        """The exit code, once the process has ended by itself."""
+        """The exit code, once the process ended unexpectedly."""
         code = self.process.wait(seconds)
         for reader in self._readers:
             reader.join(5)

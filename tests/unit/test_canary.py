@@ -199,7 +199,7 @@ async def attempt(step: Step, url: str, everything: Everything, key: str) -> Non
             everything.parts.append(msgspec.json.encode(output) if output is not None else b"")
         except StepError as error:
             everything.parts.append(error.reason.encode("utf-8", "replace"))
-            logging.getLogger(__name__).exception("a step raised", extra={"reason": str(error)})
+            logging.getLogger(__name__).exception("a step raised an unexpected error", extra={"reason": str(error)})
 
 
 AUTH: dict[str, dict[str, Any]] = {

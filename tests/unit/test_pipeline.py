@@ -236,7 +236,7 @@ def test_folders_and_files(tmp_path: Path) -> None:
     (tmp_path / "second.yml").write_text(yaml.safe_dump({"name": "more", "steps": [use("Pure")]}))
     assert set(read_pipelines([tmp_path])) == {"letters", "more"}
     (tmp_path / "third.yaml").write_text((tmp_path / "pipeline.yaml").read_text())
-    with pytest.raises(PipelineError, match="a pipeline named 'letters' was read already"):
+    with pytest.raises(PipelineError, match="a pipeline named 'letters' exists in another file"):
         read_pipelines([tmp_path])
     with pytest.raises(PipelineError, match="doesn't exist"):
         read_pipelines([tmp_path / "nowhere"])

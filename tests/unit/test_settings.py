@@ -82,7 +82,7 @@ def test_files_and_folders_must_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("PARTITIONS", "many", "'many' is no whole number"),
+        ("PARTITIONS", "many", "'many' is not a whole number"),
         ("PARTITIONS", "0", "0 is not between 1 and 100000"),
         ("HTTP_PORT", "65536", "65536 is not between 0 and 65535"),
         ("BOOTSTRAP_SERVERS", "kafka", "'kafka' is no server: write host:port"),

@@ -4,7 +4,7 @@
 {{- define "scrapesaga.ms" -}}
 {{- $text := toString .value -}}
 {{- if or (eq $text "") (not (regexMatch "^([0-9]+(\\.[0-9]+)?d)?([0-9]+(\\.[0-9]+)?h)?([0-9]+(\\.[0-9]+)?m)?([0-9]+(\\.[0-9]+)?s)?([0-9]+(\\.[0-9]+)?ms)?$" $text)) -}}
-{{- fail (printf "%s: %q is no duration: write for example 30s, 1m30s, 250ms, 2h or 7d" .key $text) -}}
+{{- fail (printf "%s: %q is not a duration: write for example 30s, 1m30s, 250ms, 2h or 7d" .key $text) -}}
 {{- end -}}
 {{- $units := dict "d" 86400000 "h" 3600000 "m" 60000 "s" 1000 "ms" 1 -}}
 {{- $total := 0.0 -}}
@@ -22,7 +22,7 @@
 {{- $unit := regexFind "[A-Za-z]*$" $text | lower -}}
 {{- $units := dict "" 1 "b" 1 "kb" 1000 "mb" 1000000 "gb" 1000000000 "kib" 1024 "mib" 1048576 "gib" 1073741824 -}}
 {{- if not (and (regexMatch "^[0-9]+(\\.[0-9]+)?\\s*[A-Za-z]*$" $text) (hasKey $units $unit)) -}}
-{{- fail (printf "%s: %q is no size: write for example 10MB, 10MiB or a number of bytes" .key $text) -}}
+{{- fail (printf "%s: %q is not a size: write for example 10MB, 10MiB or a number of bytes" .key $text) -}}
 {{- end -}}
 {{- round (mulf (regexFind "^[0-9.]+" $text | float64) (get $units $unit)) 0 | int64 -}}
 {{- end -}}
