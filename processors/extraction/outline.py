@@ -26,7 +26,9 @@ _shown = tuple.__new__
 
 def elements_of(root: etree._Element) -> list[etree._Element]:
     """The body with all elements in it, and its comments, in document order."""
-    body = next(root.iter("body"), None)
+    # A search of the tree would go on to its end for the next one.
+    body = next((child for child in root if child.tag == "body"), None)
+    body = next(root.iter("body"), None) if body is None else body
     return [] if body is None else list(body.iter())
 
 

@@ -133,7 +133,8 @@ class Page:
     @cached_property
     def language(self) -> str:
         """The page's language tag in lower case, such as `en-gb`, or empty."""
-        html = next(self.root.iter("html"), self.root)
+        # A search for the element would go through the whole page for the next one.
+        html = self.root if self.root.tag == "html" else next(self.root.iter("html"), self.root)
         declared = html.get("lang") or html.get("{http://www.w3.org/XML/1998/namespace}lang") or html.get("xml:lang")
         return (declared or "").strip().lower().replace("_", "-")
 
@@ -215,6 +216,11 @@ class Page:
     def scripts(self) -> str:
         """The source of all inline scripts."""
         return "\n".join(text for each in self._of_tag["script"] if each.get("src") is None and (text := each.text))
+
+    @cached_property
+    def lowered_scripts(self) -> bytes:
+        """The scripts' source with its ASCII letters in lower case."""
+        return self.scripts.encode().lower()
 
     @cached_property
     def texts(self) -> list[Shown]:
