@@ -33,10 +33,10 @@ class _Offered:
 
 def prices(page: Page) -> Iterator[Raw]:
     """Texts that may be the price, the surest first."""
-    offered = _offered(page)
+    offered = page.once(_offered)
     priced = [one for one in offered if one.money.amount > 0]
     if priced:
-        yield from _checked(page, priced)
+        yield from page.once(lambda page: list(_checked(page, priced)), key=_checked)
         return
     if kind_of(page) is Kind.OTHER or is_gone(page):
         return
