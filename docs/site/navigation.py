@@ -24,7 +24,6 @@ CHAPTERS = {
         "docs/custom-steps",
         "docs/testing-steps",
         "examples/plugin_step/README",
-        "docs/testing-steps",
         "docs/custom-roles",
         "examples/plugin_role/README",
         "docs/topics",

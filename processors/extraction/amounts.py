@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from processors.extraction.currencies import BESIDE_NUMBER
 from processors.extraction.numerals import NUMBER
@@ -121,12 +122,24 @@ _NOW = re.compile(
     r"الآن|עכשיו)\W*$",
     re.IGNORECASE,
 )
+# Longer texts are not kept.
+_SHORT = 300
 # As far as words are looked for on either side of an amount.
 _SIDE = 40
 
 
-def amounts(text: str) -> Iterator[Amount]:
+# The same few texts are asked about as price, as card and as part of what is around them.
+@lru_cache(maxsize=1024)
+def _amounts(text: str) -> tuple[Amount, ...]:
+    return tuple(_found(text))
+
+
+def amounts(text: str) -> tuple[Amount, ...]:
     """The amounts of a text that `plain_digits` has been through, in order, each with its part."""
+    return _amounts(text) if len(text) <= _SHORT else tuple(_found(text))
+
+
+def _found(text: str) -> Iterator[Amount]:
     matches = list(AT_CURRENCY.finditer(text))
     start = 0
     for at, match in enumerate(matches):

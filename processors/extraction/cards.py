@@ -23,14 +23,17 @@ def in_cards(
 ) -> dict[etree._Element, etree._Element]:
     """Of those elements that stand in cards, the card: one of three or more siblings alike that each hold one of them."""
     every = list(elements)
-    alike: dict[tuple[etree._Element, str], dict[etree._Element, None]] = {}
+    alike: dict[tuple[etree._Element, str], list[etree._Element]] = {}
+    keys: dict[etree._Element, tuple[etree._Element, str]] = {}
     chains: list[list[tuple[tuple[etree._Element, str], etree._Element]]] = []
     for element in every:
         chain = []
         current = element
         for parent in islice(element.iterancestors(), _LEVELS):
-            key = (parent, f"{current.tag} {current.get('class', '').partition(' ')[0]}")
-            alike.setdefault(key, {})[current] = None
+            key = keys.get(current)
+            if key is None:
+                key = keys[current] = (parent, f"{current.tag} {current.get('class', '').partition(' ')[0]}")
+                alike.setdefault(key, []).append(current)
             chain.append((key, current))
             current = parent
         chains.append(chain)

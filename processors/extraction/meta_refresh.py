@@ -18,6 +18,8 @@ LONGEST_WAIT_S = 20
 # Comments and elements whose content is no markup, or not for a browser with scripts: a refresh in <noscript> leads to
 # the poorer page. Each is skipped from its beginning to its end, so nothing is read twice.
 _OPENING = re.compile(r"<!--|<(meta|base|noscript|script|style|template|textarea|title|body)(?=[\s/>])", re.IGNORECASE)
+# Rules out most pages: no other value, in lower case, reads as "refresh", not even one with character references.
+_MAY_REFRESH = re.compile(r"http-equiv\s*+=\s*+[\"']?\s*+[&r]")
 _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]{1,64})(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+)))?""")
 _LONGEST_TAG = 4_096
 
@@ -27,7 +29,7 @@ def meta_refresh_target(page: bytes | str, base_url: str) -> str | None:
     head = page[:HEAD_CHARS]
     text = head if isinstance(head, str) else head.decode(_encoding(head), "replace")
     lowered = text.lower() if text.isascii() else _lowered(text)
-    if "http-equiv" not in lowered:
+    if not _MAY_REFRESH.search(lowered):
         return None
     place, base = 0, base_url
     while found := _OPENING.search(text, place):
@@ -102,7 +104,4 @@ def _encoding(head: bytes) -> str:
 
 def _lowered(text: str) -> str:
     # str.lower() changes the length of some letters, and places have to be those of the text.
-    return text.translate(_ASCII_LOWER)
-
-
-_ASCII_LOWER = {ord(upper): ord(upper) + 32 for upper in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+    return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")

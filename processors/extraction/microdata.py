@@ -13,7 +13,6 @@ from processors.extraction.jsonld import RELATED
 
 _URL_ATTRIBUTES = {"a": "href", "link": "href", "area": "href", "source": "src", "iframe": "src"}
 _MARKED = etree.XPath("descendant-or-self::*[@itemscope or @itemprop]")
-_REFERRING = etree.XPath("descendant-or-self::*[@itemscope and @itemref]")
 _IDENTIFIED = etree.XPath("descendant-or-self::*[@id]")
 _MOST_REFERENCES = 100
 
@@ -33,10 +32,11 @@ def items(root: etree._Element, text_of: TextOf) -> list[Item]:
     own: list[Item] = []
     related: list[Item] = []
     stray: Item = {}
-    lent, lenders = _lent(root)
+    marked = _MARKED(root)
+    lent, lenders = _lent(root, marked)
     # Of each element with `itemscope` its own, of those on the way up to one the same; of one that is lent the borrower's.
     scopes: dict[etree._Element, _Scope] = {element: (item, own) for element, item in lent.items()}
-    for element in _MARKED(root):
+    for element in marked:
         owner, place = (lent[element], own) if element in lent else _scope_of(element, scopes, (stray, own))
         names = (element.get("itemprop") or "").split()
         if element.get("itemscope") is None:
@@ -67,9 +67,12 @@ def _scope_of(element: etree._Element, scopes: dict[etree._Element, _Scope], out
     return scope
 
 
-def _lent(root: etree._Element) -> tuple[dict[etree._Element, Item], dict[etree._Element, Item]]:
+def _lent(
+    root: etree._Element, marked: list[etree._Element]
+) -> tuple[dict[etree._Element, Item], dict[etree._Element, Item]]:
     """The elements that `itemref` lends to an item elsewhere, each with that item; the items by their own elements."""
-    lenders: dict[etree._Element, Item] = {scope: {} for scope in islice(_REFERRING(root), _MOST_REFERENCES)}
+    referring = (each for each in marked if each.get("itemref") is not None and each.get("itemscope") is not None)
+    lenders: dict[etree._Element, Item] = {scope: {} for scope in islice(referring, _MOST_REFERENCES)}
     wanted = {
         name: item for scope, item in lenders.items() for name in scope.get("itemref", "").split()[:_MOST_REFERENCES]
     }

@@ -5,14 +5,12 @@ Each search of a tree costs as much as this walk, since most of the time goes in
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lxml import etree
 
 from processors.extraction.text import UNSEEN
 
-#: A class, id or the like that is longer than this is no name that anybody wrote.
-LONGEST_NAME = 500
 
 
 class Shown(NamedTuple):
@@ -28,7 +26,9 @@ _shown = tuple.__new__
 
 def elements_of(root: etree._Element) -> list[etree._Element]:
     """The body with all elements in it, and its comments, in document order."""
-    body = next(root.iter("body"), None)
+    # A search of the tree would go on to its end for the next one.
+    body = next((child for child in root if child.tag == "body"), None)
+    body = next(root.iter("body"), None) if body is None else body
     return [] if body is None else list(body.iter())
 
 
@@ -46,7 +46,9 @@ def texts_of(elements: list[etree._Element]) -> list[Shown]:
             if (tail := closed.tail) and (words := tail.split()) and opened[-1].tag not in UNSEEN:
                 texts.append(_shown(Shown, (" ".join(words), opened[-1])))
         opened.append(element)
-        if (text := element.text) and (words := text.split()) and _is_seen(element.tag):
+        # Scripts hold most of a page's characters: their text isn't even asked for.
+        tag = element.tag
+        if tag.__class__ is str and tag not in UNSEEN and (text := element.text) and (words := text.split()):
             texts.append(_shown(Shown, (" ".join(words), element)))
     while len(opened) > 2:
         closed = opened.pop()
@@ -55,23 +57,3 @@ def texts_of(elements: list[etree._Element]) -> list[Shown]:
     return texts
 
 
-def _is_seen(tag: object) -> bool:
-    return isinstance(tag, str) and tag not in UNSEEN
-
-
-def places_by_name(elements: list[etree._Element]) -> dict[str, list[tuple[int, etree._Element]]]:
-    """Elements inside the body with their places, by class, id, itemprop and test id, put together in lower case."""
-    by_given: dict[tuple[Any, ...], list[tuple[int, etree._Element]]] = {}
-    for at, element in enumerate(elements[1:]):
-        name, identity, prop = element.get("class"), element.get("id"), element.get("itemprop")
-        if name or identity or prop:
-            given = (name, identity, prop, element.get("data-testid"))
-            if given in by_given:
-                by_given[given].append((at, element))
-            else:
-                by_given[given] = [(at, element)]
-    by_name: dict[str, list[tuple[int, etree._Element]]] = {}
-    for names, places in by_given.items():
-        joined = " ".join([each[:LONGEST_NAME] for each in names if each]).lower()
-        by_name.setdefault(joined, []).extend(places)
-    return by_name

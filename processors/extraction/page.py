@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from itertools import islice
-from operator import itemgetter
 from typing import TypeVar, cast
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -18,7 +17,8 @@ from processors.extraction.currencies import code_of
 from processors.extraction.heading import main_heading
 from processors.extraction.jsonld import Nodes
 from processors.extraction.numerals import country
-from processors.extraction.outline import Shown, elements_of, places_by_name, texts_of
+from processors.extraction.names import NamedElements
+from processors.extraction.outline import Shown, elements_of, texts_of
 from processors.extraction.subject import About, address, own_nodes
 from processors.extraction.text import text_of
 
@@ -49,6 +49,10 @@ class Page:
             body = html.encode("utf-8", "replace")
             html = body.decode()
         self.html = html
+        # Two searches of the source are quicker than one of the tree, and many pages have no microdata.
+        lowered = body.lower()
+        self._may_have_microdata = b"itemprop" in lowered or b"itemscope" in lowered
+        del lowered
         self.url = url
         self.root = _parsed(body)
         self._texts_left = MOST_TEXT
@@ -103,7 +107,7 @@ class Page:
     @cached_property
     def microdata(self) -> Nodes:
         """All microdata items in document order."""
-        return Nodes(microdata.items(self.root, self.text_of))
+        return Nodes(microdata.items(self.root, self.text_of) if self._may_have_microdata else ())
 
     @cached_property
     def meta(self) -> dict[str, list[str]]:
@@ -129,7 +133,8 @@ class Page:
     @cached_property
     def language(self) -> str:
         """The page's language tag in lower case, such as `en-gb`, or empty."""
-        html = next(self.root.iter("html"), self.root)
+        # A search for the element would go through the whole page for the next one.
+        html = self.root if self.root.tag == "html" else next(self.root.iter("html"), self.root)
         declared = html.get("lang") or html.get("{http://www.w3.org/XML/1998/namespace}lang") or html.get("xml:lang")
         return (declared or "").strip().lower().replace("_", "-")
 
@@ -200,19 +205,22 @@ class Page:
         return Nodes(own_nodes(self.microdata, self.about))
 
     @cached_property
-    def _named(self) -> dict[str, list[tuple[int, etree._Element]]]:
-        # By their names, since a page has far fewer of these than elements.
-        return places_by_name(self._elements)
+    def _named(self) -> NamedElements:
+        return NamedElements(self._elements[1:])
 
-    def named(self, words: re.Pattern[str]) -> Iterator[etree._Element]:
-        """Elements in whose class, id, itemprop or test id (in lower case) the pattern is found, in document order."""
-        found = [place for names, places in self._named.items() if words.search(names) for place in places]
-        return (element for _, element in sorted(found, key=itemgetter(0)))
+    def named(self, rule: re.Pattern[str]) -> list[etree._Element]:
+        """The elements that are called as a rule of `names` says, in document order."""
+        return self._named.by(rule)
 
     @cached_property
     def scripts(self) -> str:
         """The source of all inline scripts."""
         return "\n".join(text for each in self._of_tag["script"] if each.get("src") is None and (text := each.text))
+
+    @cached_property
+    def lowered_scripts(self) -> bytes:
+        """The scripts' source with its ASCII letters in lower case."""
+        return self.scripts.encode().lower()
 
     @cached_property
     def texts(self) -> list[Shown]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
+from processors.extraction import names
 from processors.extraction.heading import without_site
 from processors.extraction.jsonld import plain
 from processors.extraction.offers import products
@@ -18,7 +19,6 @@ from processors.extraction.stated import stated
 from processors.extraction.text import text_of
 from processors.extraction.values import Raw
 
-_NAMED = re.compile(r"brand|byline|manufacturer")
 _SCRIPTED = keys(
     ("brand", "Brand", "manufacturer"),
     r"(?:_?[Nn]ame)?",
@@ -84,7 +84,7 @@ def _in_title(name: str, titles: str) -> str | None:
 
 
 def _elements(page: Page) -> Iterator[tuple[str, int]]:
-    for element in islice(page.named(_NAMED), _MOST):
+    for element in islice(page.named(names.BRAND), _MOST):
         text = text_of(element, _LONGEST) or next((inner.get("alt", "") for inner in element.iter("img")), "")
         if text and len(text) <= _LONGEST and not is_aside(element, page.around_heading):
             yield text, page.place_of(element)

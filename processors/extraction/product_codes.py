@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote
 
 from lxml import etree
 
-from processors.extraction import jsonld
+from processors.extraction import jsonld, names
 from processors.extraction.offers import offers, products
 from processors.extraction.page import Page
 from processors.extraction.page_kind import Kind, kind_of, may_guess
@@ -26,7 +26,6 @@ _FIELDS = etree.XPath(
     "//body/descendant::*[@data-sku or @data-product-sku or @data-product-code or @data-article-number or @data-item-number]"
 )
 _DATA_NAMES = ("data-product-code", "data-sku", "data-product-sku", "data-article-number", "data-item-number")
-_NAMED = re.compile(r"sku|(?:product|article|item|cat)[-_]?(?:code|n(?:o\b|r|um))|artnr")
 _INPUTS = etree.XPath(
     "//input[@value][translate(@name, 'ASINKU', 'asinku') = 'asin' or translate(@name, 'SKU', 'sku') = 'sku']/@value"
 )
@@ -53,7 +52,6 @@ _COUPON = re.compile(r"coupon|promo|voucher|gutschein|discount|rabatt|swatch|rev
 _PLACEHOLDERS = frozenset(
     ("null", "undefined", "none", "n/a", "na", "sku", "false", "true", "nan", "default", "0", "00")
 )
-_SKU_PROP = re.compile(r"\bsku\b")
 # How many pieces of text before and after the heading belong to it.
 _ABOVE, _BELOW = 8, 100
 _ID_KEYS = re.compile(r"sku|variant|pid|product_?id|item|article|^id$", re.I)
@@ -69,8 +67,7 @@ _BOOKLAND = ("978", "979")
 def skus(page: Page) -> Iterator[Raw]:
     """Texts that may be the shop's number: what stands beside its label under the heading, then what is declared."""
     declared = list(_declared(page))
-    shown = page.once(_shown)
-    near = [code for code, place in shown if -_ABOVE <= place - page.heading_place <= _BELOW]
+    near = page.once(_near)
     same = next((code for code in near if any(_plain(code) == _plain(raw.text) for raw in declared)), None)
     if same is not None:
         yield Raw(same, source="label", sure=0.97)
@@ -83,13 +80,13 @@ def skus(page: Page) -> Iterator[Raw]:
     if kind_of(page) is Kind.OTHER:
         return
     certain = kind_of(page) is Kind.PRODUCT
-    for code, _ in shown:
+    for code, _ in _shown(page):
         yield Raw(code, source="label", sure=0.75 if certain else 0.5 if may_guess(page) else 0.3)
     if not may_guess(page):
         return
     for value in _INPUTS(page.root):
         yield Raw(str(value), source="form", sure=0.75)
-    for element in islice(page.named(_NAMED), _MOST):
+    for element in islice(page.named(names.CODE), _MOST):
         text = element.get("content") or text_of(element, _LONGEST)
         if (
             len(text) <= _LONGEST
@@ -117,22 +114,26 @@ def _declared(page: Page) -> Iterator[Raw]:
             yield Raw(content, structured=True, source="meta", sure=0.8)
 
 
-def _shown(page: Page) -> list[tuple[str, int]]:
+def _near(page: Page) -> list[str]:
+    """The codes beside labels that belong to the heading."""
+    start, stop = max(0, page.heading_place - _ABOVE), page.heading_place + _BELOW + 1
+    return [code for code, place in _shown(page, start, stop) if start <= place < stop]
+
+
+def _shown(page: Page, start: int = 0, stop: int | None = None) -> Iterator[tuple[str, int]]:
     """The codes beside labels, with their places: what means nothing but the shop's number first."""
-    found: list[tuple[str, int]] = []
     for label in (OWN_NUMBER_LABEL, SKU_LABEL):
-        for value, place in stated_at(page, label):
+        for value, place in stated_at(page, label, start, stop):
             code = _CODE.match(value)
             if (
                 code
                 and not _IS_AMOUNT.match(value, code.end())
                 and not is_aside(page.texts[place].element, page.around_heading)
             ):
-                found.append((code[0], place))
-    for element in islice(page.named(_SKU_PROP), 5):
+                yield code[0], place
+    for element in islice(page.named(names.SKU), 5):
         if element.get("itemprop") == "sku" and (codes := _codes(text_of(element, _LONGEST))):
-            found.append((codes[-1], page.place_of(element)))
-    return found
+            yield codes[-1], page.place_of(element)
 
 
 def _codes(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from itertools import islice
 
 from lxml import etree
 
+from processors.extraction import names
 from processors.extraction.images import image_address
 from processors.extraction.offers import products
 from processors.extraction.page import Page
@@ -15,9 +16,6 @@ from processors.extraction.page_kind import Kind, kind_of
 from processors.extraction.regions import is_aside
 from processors.extraction.values import Raw
 
-_GALLERY = re.compile(
-    r"gallery|product-?(?:image|photo|media|slid)|main-?image|image-?main|carousel-?product|thumb|zoom|swiper-?product"
-)
 _NOT_PRODUCT = re.compile(
     r"logo|icon|sprite|badge|flag|avatar|rating|star|payment|banner|pixel|blank|spacer|placeholder", re.IGNORECASE
 )
@@ -39,7 +37,7 @@ def images(page: Page) -> Iterator[Raw]:
     if kind_of(page) is Kind.OTHER:
         return
     seen: set[etree._Element] = set()
-    for gallery in islice(page.named(_GALLERY), _MOST):
+    for gallery in islice(page.named(names.GALLERY), _MOST):
         if is_aside(gallery, page.around_heading):
             continue
         for element in islice(gallery.iter("img"), _MOST):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from itertools import islice
 
+from processors.extraction import names
 from processors.extraction.availability import read_availability
 from processors.extraction.jsonld import Node, plain, types_of
 from processors.extraction.money import read_money
@@ -28,8 +29,6 @@ _REVIEWS = re.compile(
     r"отзыв|оцен|відгук|vélemény|értékelés|beoordeling|omdöme|anmeldelse|arvostelu|レビュー|件|评价|評價|리뷰)",
     re.IGNORECASE,
 )
-_RATED = re.compile(r"rating|review|stars?\b|bewertung|avis")
-_CRUMBS = re.compile(r"bread-?crumb|breadcrumb|crumbs")
 _LONGEST, _MOST, _MOST_VARIANTS = 80, 60, 200
 
 
@@ -72,7 +71,7 @@ def _number(value: object) -> Decimal | None:
 def _shown(page: Page, pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
     if kind_of(page) is not Kind.PRODUCT:
         return
-    for element in islice(page.named(_RATED), _MOST):
+    for element in islice(page.named(names.RATED), _MOST):
         if is_aside(element, page.around_heading):
             continue
         for text in (element.get("aria-label"), element.get("title"), text_of(element, _LONGEST)):
@@ -144,7 +143,7 @@ def _trails(page: Page) -> Iterator[tuple[str, list[str]]]:
             if "BreadcrumbList" in types_of(node):
                 steps = sorted(enumerate(_nodes(node.get("itemListElement"))), key=lambda pair: _position(*pair))
                 yield source, [_name(step) for _, step in steps[:_MOST]]
-    for element in islice(page.named(_CRUMBS), 3):
+    for element in islice(page.named(names.CRUMBS), 3):
         links = [text_of(link, _LONGEST) for link in islice(element.iter("a"), _MOST)]
         yield "shown", [text for text in links if len(text) <= _LONGEST]
 

@@ -11,7 +11,7 @@ from lxml import etree
 from processors.extraction.availability import read_availability
 from processors.extraction.money import Money, read_money
 from processors.extraction.numerals import plain_digits
-from processors.extraction.offers import Declared, current_prices, offers, products, regular_prices
+from processors.extraction.offers import Declared, current_prices, offers, regular_prices
 from processors.extraction.page import Page
 from processors.extraction.page_kind import Kind, is_doubted, kind_of, may_guess
 from processors.extraction.product_stock import GONE, is_gone
@@ -33,10 +33,10 @@ class _Offered:
 
 def prices(page: Page) -> Iterator[Raw]:
     """Texts that may be the price, the surest first."""
-    offered = _offered(page)
+    offered = page.once(_offered)
     priced = [one for one in offered if one.money.amount > 0]
     if priced:
-        yield from _checked(page, priced)
+        yield from page.once(lambda page: list(_checked(page, priced)), key=_checked)
         return
     if kind_of(page) is Kind.OTHER or is_gone(page):
         return
@@ -144,8 +144,3 @@ def _raw(one: _Offered, sure: float) -> Raw:
 def is_offered(page: Page) -> bool:
     """Whether the page asks a price for its own product."""
     return any(raw.sure >= 0.5 and (money := _money(page, raw)) and money.amount > 0 for raw in prices(page))
-
-
-def declares_product(page: Page) -> bool:
-    """Whether structured data describes the page's own product."""
-    return bool(products(page))

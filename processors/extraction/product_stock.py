@@ -8,6 +8,7 @@ from itertools import islice
 
 from lxml import etree
 
+from processors.extraction import names
 from processors.extraction.amounts import AT_CURRENCY
 from processors.extraction.availability import lack_in_words, read_availability, stock_in_words
 from processors.extraction.buttons import buy_buttons
@@ -23,9 +24,6 @@ from processors.extraction.stock_words import STOCK_ALERT
 from processors.extraction.text import text_of
 from processors.extraction.values import Raw
 
-_NAMED = re.compile(
-    r"availab|stock|inventory|disponib|verfueg|lager|skladom|skladem|dostupn|sold-?out|voorraad|nalichi"
-)
 # A choice of sizes, a badge on a picture, a way of delivery: not the product.
 _CHOICE = re.compile(
     r"swatch|option|size|variant|badge|label-?img|flag|filter|store-?(?:stock|avail)|pickup|delivery", re.I
@@ -101,7 +99,7 @@ def _is_on_button(element: etree._Element) -> bool:
 
 def _named(page: Page) -> list[str]:
     found: list[tuple[str, etree._Element]] = []
-    for element in islice(page.named(_NAMED), _MOST):
+    for element in islice(page.named(names.STOCK), _MOST):
         text = text_of(element, _LONGEST)
         is_short = 0 < len(text) <= _LONGEST and element.tag not in ("option", "select", "label", "input")
         if is_short and stock_in_words(text) and not AT_CURRENCY.search(text) and not _is_other(page, element):

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from lxml import etree
 
-from processors.extraction.outline import LONGEST_NAME
+from processors.extraction.names import LONGEST_NAME
 
 _ASIDE = re.compile(
     r"relat(?:ed|ion)|recommend|recom\b|carousel|similar|upsell|cross-?sell|slider|slick|swiper|teaser|tile|footer|"

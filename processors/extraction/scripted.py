@@ -20,8 +20,13 @@ class Keys:
 
     def values(self, page: Page) -> Iterator[str]:
         """The values of the first spelling in document order, then those of the next."""
+        held: dict[bytes, bool] = {}
         for key, pattern in self.patterns:
-            if key in page.scripts:
+            # Most spellings differ in case alone: one search tells that a page has none of them.
+            word = key.lower().encode()
+            if word not in held:
+                held[word] = word in page.lowered_scripts
+            if held[word] and key in page.scripts:
                 for match in pattern.finditer(page.scripts):
                     yield match[1]
 

@@ -12,6 +12,7 @@ from itertools import islice
 
 from lxml import etree
 
+from processors.extraction import names
 from processors.extraction.amounts import AT_CURRENCY, PriceRole, amounts
 from processors.extraction.cards import in_cards, leads_on
 from processors.extraction.currencies import code_of, local
@@ -23,9 +24,6 @@ from processors.extraction.regions import is_aside, names_of
 from processors.extraction.text import text_of
 from processors.extraction.values import Hints, setting_of
 
-_NAMED = re.compile(
-    r"price|preis|prix|precio|prezzo|preco|cena|amount|cijena|hind|kaina|pris\b|fiyat|harga|hinta|pret\b|tien\b|gia-"
-)
 _FOR_SALE = re.compile(
     r"our|sale|final|current|actual|special|new|now|buy|main|product|detail|big|aktu|action|akcni", re.IGNORECASE
 )
@@ -160,7 +158,7 @@ def _is_price_card(card: etree._Element) -> bool:
 
 def _named(page: Page) -> list[tuple[str, etree._Element]]:
     found: list[tuple[str, etree._Element]] = []
-    for element in islice(page.named(_NAMED), _MOST):
+    for element in islice(page.named(names.PRICE), _MOST):
         text = element.get("content") or text_of(element, _LONGEST)
         if len(text) <= _LONGEST and any(map(str.isdigit, text)):
             found.append((text, element))

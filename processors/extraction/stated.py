@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 
 from processors.extraction.outline import Shown
 from processors.extraction.page import Page
@@ -23,10 +24,14 @@ def stated(page: Page, label: re.Pattern[str], start: int = 0) -> Iterator[str]:
     return (value for value, _ in stated_at(page, label, start))
 
 
-def stated_at(page: Page, label: re.Pattern[str], start: int = 0) -> Iterator[tuple[str, int]]:
+def stated_at(
+    page: Page, label: re.Pattern[str], start: int = 0, stop: int | None = None
+) -> Iterator[tuple[str, int]]:
     """What follows each text that begins with the label, with the label's place among the page's texts."""
-    found = page.once(lambda page: list(_stated(page, label)), key=label)
-    return ((value, place) for value, place in found if place >= start)
+    labelled = page.once(_labelled)
+    first = bisect_left(labelled, (start,))
+    last = len(labelled) if stop is None else bisect_left(labelled, (stop,))
+    return _stated(page.texts, labelled[first:last], label)
 
 
 def _labelled(page: Page) -> list[tuple[int, str]]:
@@ -38,9 +43,10 @@ def _labelled(page: Page) -> list[tuple[int, str]]:
     ]
 
 
-def _stated(page: Page, label: re.Pattern[str]) -> Iterator[tuple[str, int]]:
-    texts = page.texts
-    for at, text in page.once(_labelled):
+def _stated(
+    texts: Sequence[Shown], labelled: Iterable[tuple[int, str]], label: re.Pattern[str]
+) -> Iterator[tuple[str, int]]:
+    for at, text in labelled:
         match = label.match(text)
         if match is None:
             continue

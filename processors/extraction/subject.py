@@ -11,8 +11,6 @@ from urllib.parse import unquote, urlsplit
 from processors.extraction.jsonld import KINDS, RELATED, Node, plain, types_of
 
 _PRODUCT = KINDS["Product"]
-#: Properties that lead from a product to its own variants, and back.
-VARIANTS = ("hasVariant", "isVariantOf", "model")
 _ADDRESSES = ("url", "@id", "mainEntityOfPage", "sameAs")
 # Deeper than any shop nests.
 _MAX_DEPTH = 40
@@ -94,11 +92,11 @@ def own_nodes(nodes: Sequence[Node], about: About) -> list[Node]:
     heads = [node for node in tops if id(node) not in parts] or tops
     own = heads if len(heads) <= 1 and (len(products) == 1 or tops is not products) else _matching(heads, about)
     products = [node for node in nodes if types_of(node) & _PRODUCT]
-    ours = {id(node) for head in own for node in _inside(head, set(), own_too=True)}
+    ours = {id(node) for head in own for node in _inside(head, set())}
     theirs: set[int] = set()
     for node in products:
         if id(node) not in ours:
-            theirs.update(id(inner) for inner in _inside(node, ours, own_too=True))
+            theirs.update(id(inner) for inner in _inside(node, ours))
     first = [node for node in own if id(node) not in theirs]
     seen = {id(node) for node in first}
     return first + [node for node in nodes if id(node) not in theirs and id(node) not in seen]
@@ -150,7 +148,7 @@ def _parts(products: list[Node]) -> set[int]:
     return found
 
 
-def _inside(value: object, stop: set[int], *, own_too: bool = False, depth: int = 0) -> Iterator[Node]:
+def _inside(value: object, stop: set[int], *, depth: int = 0) -> Iterator[Node]:
     """Every node in the value, each once; those in `stop` and what is only related are not entered."""
     seen: set[int] = set()
     pending: list[tuple[object, int]] = [(value, depth)]

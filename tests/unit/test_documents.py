@@ -113,13 +113,8 @@ def test_a_block_of_yaml_is_what_it_claims(block: Block, tmp_path: Path, monkeyp
             (tmp_path / f"{name}.avsc").write_text(json.dumps(schema))
         pipelines = [{"name": name, **pipeline} for name, pipeline in given.get("pipelines", {}).items()]
     elif isinstance(given, list):
-        pipelines = [
-            {
-                "name": "fragment",
-                "record": "product",
-                "steps": [*(one for one in BEFORE if one["use"] not in {step["use"] for step in given}), *given],
-            }
-        ]
+        before = [step for step in BEFORE if step["use"] not in [one["use"] for one in given]]
+        pipelines = [{"name": "fragment", "record": "product", "steps": [*before, *given]}]
     else:
         # Keys without steps go into a pipeline that has some.
         pipelines = [{"name": "fragment", "record": "product", "steps": list(BEFORE), **given}]

@@ -11,7 +11,7 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from processors import errors, outside, step, step_model
+from processors import errors, outside, step, step_model, testing
 from processors.process import role
 
 #: What each documented module offers. A name that goes, or comes, is news for CHANGELOG.md and for docs/custom-steps.md.
@@ -47,6 +47,37 @@ NAMES = {
 }
 
 
+#: What the test kit offers.
+KIT = {
+    "Action",
+    "Answer",
+    "Fault",
+    "FaultKind",
+    "Faults",
+    "GoldenPage",
+    "MemoryBroker",
+    "MemoryHost",
+    "MemoryLog",
+    "MemoryRecord",
+    "MemorySite",
+    "MemoryWarehouse",
+    "Outcome",
+    "Phase",
+    "PipelineStory",
+    "RaisedError",
+    "Standing",
+    "StepResult",
+    "StoryLine",
+    "every_fault",
+    "golden_pages",
+    "open_step",
+    "plan_of",
+    "run_pipeline",
+    "run_step",
+    "step_call",
+}
+
+
 def names(module: ModuleType) -> set[str]:
     """Return the public names that a module's own text defines: classes, functions and constants, no imports."""
     found: set[str] = set()
@@ -70,6 +101,12 @@ def members(kind: type) -> set[str]:
 def test_a_documented_module_offers_these_names_and_no_others(module: str) -> None:
     """Whoever adds or removes one changes this list too, and says so to users."""
     assert names(import_module(module)) == NAMES[module]
+
+
+def test_the_test_kit_offers_these_names_and_no_others() -> None:
+    """`from processors.testing import ...` finds them, and `__all__` names no other."""
+    assert set(testing.__all__) == KIT
+    assert {name for name in KIT if not hasattr(testing, name)} == set()
 
 
 def test_the_old_name_of_the_step_model_still_works() -> None:
