@@ -81,7 +81,7 @@ def redrive(
 def report(answer: JobState | None, what: str, as_json: bool) -> None:
     """Print what became of a request: the state that it led to, or that nobody waited for one."""
     if answer is None:
-        typer.echo(f"asked to {what}, unanswered", err=True)
+        typer.echo(f"the request to {what} was sent; its answer was not awaited", err=True)
         return
     if as_json:
         from processors.cli import show

@@ -58,8 +58,8 @@ def check_engine(environ: Mapping[str, str], settings: Settings) -> None:
             raise LocalError(f"The engine in {folder} isn't running: start it with `scrapesaga up`.")
     elif not _answers(settings.bootstrap_servers):
         raise LocalError(
-            f"No engine here: there is no {folder / ADDRESSES}, and nothing listens at {settings.bootstrap_servers}. Go to "
-            f"where `scrapesaga up` was started, or name its folder by {DATA_DIR}, or a Kafka of your own by {SERVERS}."
+            f"No engine here: there is no {folder / ADDRESSES}, and nothing listens at {settings.bootstrap_servers}. Use "
+            f"the folder where `scrapesaga up` was started, or set {DATA_DIR} to it, or set {SERVERS} to your own Kafka."
         )
 
 

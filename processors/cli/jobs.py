@@ -89,7 +89,7 @@ def list_jobs(
     else:
         names = {str(state.fields["plan_hash"]): state.steps for state in page.jobs}
         show.console().print(show.job_table([state.fields for state in page.jobs], names))
-    more = "" if page.next is None else f"; there are more: --limit, or --after {page.next}"
+    more = "" if page.next is None else f"; for more, use --limit or --after {page.next}"
     typer.echo(f"{len(page.jobs)} jobs{more}", err=True)
 
 

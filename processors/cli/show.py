@@ -127,10 +127,12 @@ def print_job(out: Console, state: Mapping[str, Any], names: tuple[str, ...]) ->
         table.add_row(name, f"{step['status']}{outcome_unknown}", str(step["attempts"]), undo, escape(step["reason"]))
     out.print(table)
     for act in state["operator_actions"]:
-        out.print(f"  by hand: {escape(act)}")
+        out.print(f"  operator: {escape(act)}")
     if state["phase"] == "PARKED":
         job = state["job_id"]
-        out.print(f"  It waits for a person: `scrapesaga resume {job}`, or with --skip --reason WHY, or `cancel`.")
+        out.print(
+            f"  It waits for an operator: run `scrapesaga resume {job}`, or with --skip --reason WHY, or `scrapesaga cancel {job}`."
+        )
 
 
 # --- what the log holds -----------------------------------------------------------------------------------------------

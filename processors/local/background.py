@@ -101,14 +101,14 @@ def down(data_dir: Path) -> int:
     folder = data_dir.absolute()
     pid = holder_of(folder)
     if pid is None:
-        raise LocalError(f"No engine runs in {folder}: name the folder of another one by --data-dir.")
+        raise LocalError(f"No engine runs in {folder}: give another folder with --data-dir.")
     try:
         os.kill(pid or _unknown(folder), signal.SIGTERM)
     except ProcessLookupError:
         pass
     except PermissionError:
         raise LocalError(
-            f"The engine in {folder} is another user's, process {pid}: it can't be stopped here."
+            f"The engine in {folder} (process {pid}) belongs to another user: you can't stop it."
         ) from None
     give_up = time.monotonic() + _DOWN_WITHIN.total_seconds()
     while holder_of(folder) is not None:
@@ -131,7 +131,7 @@ def _exists(pid: int) -> bool:
 
 
 def _unknown(folder: Path) -> int:
-    raise LocalError(f"{folder} is in use by a process that left no number: stop that process.")
+    raise LocalError(f"{folder} is in use by a process that left no pid: stop that process.")
 
 
 def log_files(data_dir: Path, names: Sequence[str]) -> dict[str, Path]:
@@ -145,7 +145,7 @@ def log_files(data_dir: Path, names: Sequence[str]) -> dict[str, Path]:
         if path.exists():
             found[name] = path
     if not found:
-        raise LocalError(f"No engine has run in {folder}: name the folder of another one by --data-dir.")
+        raise LocalError(f"No engine has run in {folder}: give another folder with --data-dir.")
     for name in names:
         if name not in found:
             raise LocalError(f"There is no log of {name!r}; there are: {', '.join(found)}.")

@@ -50,7 +50,7 @@ def spawn(
     """
     program = shutil.which(argv[0])
     if program is None:
-        raise LocalError(f"Cannot start {argv[0]}: there is no such program; check the installation and PATH.")
+        raise LocalError(f"Cannot start {argv[0]}: the program does not exist; check the installation and PATH.")
     command = [program, *argv[1:]]
     if die_with_parent and sys.platform == "linux":
         command = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command]

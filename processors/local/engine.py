@@ -181,7 +181,7 @@ class LocalEngine:
                 watch = ServerWatch(server, self.tell)
                 self._watches.append(watch)
                 watch.start()
-            self._doing("making the topics")
+            self._doing("creating the topics")
             settings = self.settings()
             self.plans = read_pipelines(self.pipelines, settings.schemas_dir)
             self.steps = steps_served(settings, self.plans.values())
@@ -261,7 +261,7 @@ class LocalEngine:
         """Return the name of the process that plays a role. Raises LocalError if none does."""
         found = next((name for name, roles in self._roles_of.items() if role in roles), None)
         if found is None:
-            raise LocalError(f"no process plays the role {role}")
+            raise LocalError(f"no process runs the role {role}")
         return found
 
     def stop_process(self, name: str) -> bool:

@@ -20,7 +20,7 @@ def private_folder(folder: Path) -> Path:
             folder.chmod(0o700)
     except OSError as error:
         raise LocalError(
-            f"{folder} can't be made, or can't be closed to other users ({error.strerror}): choose another folder."
+            f"{folder} can't be created, or can't be protected from other users ({error.strerror}): choose another folder."
         ) from error
     return folder
 

@@ -132,7 +132,7 @@ class Supervisor:
         """
         with self._lock:
             if self._stopping:
-                raise LocalError(f"Cannot start {spec.name}: this supervisor was stopped; make a new one.")
+                raise LocalError(f"Cannot start {spec.name}: this supervisor was stopped; create a new one.")
             if spec.name in self._children:
                 raise LocalError(f"A process named {spec.name} runs already: give this one another name.")
             self._children[spec.name] = _Child(spec, _spawn(spec))

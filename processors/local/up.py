@@ -115,13 +115,13 @@ def run_up(
             except StopAsked:
                 pass
             stopping.ending()
-            screen.doing("stopping; Ctrl-C again ends everything at once")
+            screen.doing("stopping; press Ctrl-C again to end everything at once")
             killed = engine.stop()
     except StopAsked:
         # What is left of it ends with this process.
         console.print("ended at once.")
         return INTERRUPTED
-    console.print("stopped." if not killed else f"stopped; killed after their time: {', '.join(killed)}")
+    console.print("stopped." if not killed else f"stopped; killed after the time limit: {', '.join(killed)}")
     return 0 if started else INTERRUPTED
 
 

@@ -48,7 +48,7 @@ class ServerWatch:
                 delay, told = timedelta(0), False
                 continue
             if not told:
-                self._tell(f"{self._server.what} ended unexpectedly; it is started again")
+                self._tell(f"{self._server.what} ended unexpectedly; restarting it")
                 told = True
             delay = self._revive(delay)
             # Back: it may be lost again before the next look.
@@ -66,5 +66,5 @@ class ServerWatch:
             if self._over.is_set():
                 return timedelta(0)
             following = min(max(delay * 2, _FIRST_DELAY), _LONGEST_DELAY)
-            self._tell(f"{error}\nIt is tried again in {following.total_seconds():g} s.")
+            self._tell(f"{error}\nNext try in {following.total_seconds():g} s.")
             return following

@@ -1,4 +1,4 @@
-"""The conservation of jobs: every accepted one is in exactly one state, or ended so long ago that it was forgotten.
+"""The conservation of jobs: every accepted job is in exactly one state, or was forgotten after its end.
 
 Counted from the topics alone, without the rules: submissions on one side, states on the other.
 """

@@ -1,4 +1,4 @@
-"""Why an operation came to nothing: what a face turns into an exit code, an HTTP status or a message.
+"""The errors of operations, which a user interface turns into an exit code, an HTTP status or a message.
 
 OperationError
     JobNotFound      no state of such a job: never accepted, or forgotten after its retention
@@ -16,7 +16,7 @@ from processors.errors import ScrapesagaError
 
 
 class OperationError(ScrapesagaError):
-    """An operation came to nothing."""
+    """An operation failed."""
 
 
 class JobNotFound(OperationError):
@@ -30,7 +30,7 @@ class JobNotFound(OperationError):
 
 
 class InvalidRequest(OperationError):
-    """What was asked can't be meant; `field` names the part of it that is wrong."""
+    """The request is invalid; `field` names the invalid part."""
 
     def __init__(self, problem: str, field: str = "") -> None:
         super().__init__(problem)
@@ -38,8 +38,8 @@ class InvalidRequest(OperationError):
 
 
 class RequestRefused(OperationError):
-    """What was asked can't be done; nothing was changed."""
+    """The request can't be done. Nothing was changed."""
 
 
 class Unanswered(OperationError):
-    """Nobody answered in time; what was asked stands."""
+    """No coordinator answered in time. The request stays on its topic."""

@@ -1,4 +1,4 @@
-"""Tells a job's story: every record of it on every topic, decoded for people.
+"""The history of a job: every record of it on every topic, decoded.
 
 A job's state says when its run began, and its partition where its records lie: what was written before, and elsewhere, is
 not read. Requests on scrape.urls are found by the places that the job's events and dead letters name.
@@ -125,7 +125,7 @@ def history_in(session: Session, job_id: str, since_ms: int | None) -> list[Deco
         found += _requests_at(session, _origins(session, state, found))
     if not found:
         raise RequestRefused(
-            f"no record of job {job_id!r} on any topic: never submitted, or older than the topics keep"
+            f"no record of job {job_id!r} on any topic: it was never submitted, or the topics do not keep it any more"
         )
     return sorted(found, key=lambda one: (one.record.timestamp_ms, one.record.topic, one.record.offset))
 

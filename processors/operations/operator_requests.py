@@ -1,4 +1,4 @@
-"""Steps in: cancels, resumes, skips and redrives a job, and says what the coordinator made of it.
+"""Cancels, resumes, skips and redrives jobs, and returns the answer of the coordinator.
 
 A request is an event in scrape.events like any other. Its answer is the state that names its offset, or a later one; a
 refusal is the dead letter that names its place.
@@ -30,7 +30,7 @@ WAIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who asks and why; kept with the job."""
+    """The operator and the reason; kept with the job."""
 
     name: str
     reason: str = ""
@@ -52,24 +52,24 @@ class RequestPosition:
 
 
 async def cancel(engine: Engine, job_id: str, by: By, *, wait_s: float = WAIT_S) -> JobState | None:
-    """Stop a job, and undo what it did or may have done."""
+    """Stop a job, and undo every step that ran or may have run."""
     return await engine.run(lambda session: _ask(session, job_id, _cancellation(by), wait_s))
 
 
 async def resume(engine: Engine, job_id: str, by: By, *, wait_s: float = WAIT_S) -> JobState | None:
-    """Let a parked job try its command again."""
+    """Repeat the command of a parked job."""
     return await engine.run(lambda session: _ask(session, job_id, _resumption(ResumeMode.RETRY, by), wait_s))
 
 
 async def skip(engine: Engine, job_id: str, by: By, *, wait_s: float = WAIT_S) -> JobState | None:
-    """Let a parked job leave undone what can't be undone, and go on. It needs a reason, or is RequestRefused."""
+    """Skip the command of a parked job. Raises RequestRefused without a reason."""
     if not by.reason:
         raise RequestRefused("a skip needs a reason: it is kept with the job")
     return await engine.run(lambda session: _ask(session, job_id, _resumption(ResumeMode.SKIP, by), wait_s))
 
 
 async def redrive(engine: Engine, job_id: str, from_step: str, by: By, *, wait_s: float = WAIT_S) -> JobState | None:
-    """Run a finished job again from a step on, by the current plan, with the results of the steps before it."""
+    """Run an ended job again from a step, with the current plan. It reuses the results of earlier steps."""
     return await engine.run(lambda session: _ask(session, job_id, _redrive(session, from_step, by), wait_s))
 
 

@@ -1,4 +1,4 @@
-"""Looks at jobs: where one is, which there are, how they change."""
+"""Looks at jobs: the state of one, a list, and changes."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Cursor:
             age, job_id = json.loads(base64.urlsafe_b64decode(text.encode()))
             return cls(int(age), str(job_id))
         except (ValueError, TypeError) as error:
-            raise InvalidRequest(f"{text!r} is no cursor: use the one that the page before ended with") from error
+            raise InvalidRequest(f"{text!r} is not a cursor: use the cursor at the end of the previous page") from error
 
     def __str__(self) -> str:
         return base64.urlsafe_b64encode(json.dumps([self.age, self.job_id]).encode()).decode()

@@ -1,4 +1,4 @@
-"""Replays a topic: what it said from a time or an offset on, to look at or to produce to another topic."""
+"""Replays a topic from a time or an offset, to print it or to produce it to another topic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was spent, and an end to entries of the ledger that no saga needs any more."""
+"""Shows the ledger of paid calls, and removes entries that no saga needs."""
 
 from __future__ import annotations
 

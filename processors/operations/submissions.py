@@ -1,4 +1,4 @@
-"""Submits URLs: reads what is asked for, checks it as intake will, and puts it onto the topic of URLs."""
+"""Submits URLs: reads requests, checks them as intake does, and sends them to the topic of URLs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step `enrich`: a paid HTTP call that is never paid twice, and taken back when the saga is undone."""
+"""The step `enrich`: a paid HTTP call that is never paid twice, and cancelled when the saga is compensated."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _NOTHING_TO_CANCEL = (404, 410)
 
 
 class Enrich(Step):
-    """Send the record to a paid API once, and merge the answer.
+    """Send the record to a paid API once, and merge the answer into the record.
 
     Before anything is sent the spend ledger is asked: see processors/spend/ledger.py. The API must honour the idempotency
     header: an attempt whose outcome is unknown is repeated under the same key. Private addresses

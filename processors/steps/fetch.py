@@ -1,4 +1,4 @@
-"""The step `fetch`: GET a page and archive it; the compensation deletes what was archived."""
+"""The step `fetch`: GET a page and archive it; the compensation deletes the archived page."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class _Page:
 
 
 class Fetch(Step):
-    """GET the job's URL and archive the page in the topic `pages`; a GET changes nothing outside."""
+    """Fetch the URL of the job with GET, and archive the page in the topic `pages`."""
 
     Params: ClassVar[type[StepParams]] = FetchParams
     params: FetchParams

@@ -1,4 +1,4 @@
-"""The step `load`: the record into a ClickHouse table, taken back by a delete marker.
+"""The step `load`: inserts the record into a ClickHouse table; the compensation inserts a delete marker.
 
 A row's version is the `seq` of the command that writes it, which only grows within a job. So the last command wins,
 whatever the order in which writes arrive: an insert that was delayed until after its compensation stays invisible.
@@ -39,7 +39,7 @@ class LoadParams(StepParams, frozen=True):
 
 
 class Load(Step):
-    """Insert the record as one row a job; the compensation hides it by a delete marker with a higher version."""
+    """Insert the record as one row per job; the compensation hides it with a delete marker of a higher version."""
 
     Params: ClassVar[type[StepParams]] = LoadParams
     params: LoadParams

@@ -1,4 +1,4 @@
-"""The step `parse`: typed fields out of the archived page, checked against the pipeline's record schema."""
+"""The step `parse`: extracts typed fields from the archived page, and checks them against the record schema."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ParseParams(StepParams, frozen=True):
 
 
 class Parse(Step):
-    """Read the page by its claim check, and extract the fields; the same page always gives the same record."""
+    """Read the archived page and extract the fields; the same page always gives the same record."""
 
     Params: ClassVar[type[StepParams]] = ParseParams
     params: ParseParams

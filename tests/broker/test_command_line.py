@@ -115,7 +115,7 @@ def test_a_finished_job_is_redriven_from_a_step(engine: Engine, run: Run, job: s
     before = engine.states()[job]["run"]
     assert state(run("redrive", job, "--from", "second", "--json"))["run"] > before
     reaches(engine, job, "COMPLETED")
-    assert "unanswered" in run("redrive", job, "--from", "first", "--no-wait").stderr
+    assert "not awaited" in run("redrive", job, "--from", "first", "--no-wait").stderr
     until(lambda: engine.states()[job]["run"] > before + 1, "the second redrive")
     assert "no step 'third'" in run("redrive", job, "--from", "third", ends=Exit.REFUSED).output
 

@@ -169,7 +169,7 @@ def test_a_killed_server_comes_back(place: Place, server: str, name: str) -> Non
     before = place.run("list").stdout
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: place.log.count(f"{name} is back") == told + 1, f"{name}'s return")
-    assert f"{name} ended unexpectedly; it is started again" in place.log
+    assert f"{name} ended unexpectedly; restarting it" in place.log
     assert holder_of(place.data / server) not in (None, killed)
     assert place.run("list").stdout == before
     place.submit(f"after-{server}")
@@ -232,7 +232,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["starting Kafka", "starting ClickHouse", "making the topics", "waiting for"])
+@pytest.mark.parametrize("moment", ["starting Kafka", "starting ClickHouse", "creating the topics", "waiting for"])
 def test_a_signal_is_heeded_at_any_moment_of_the_start(fresh: Place, moment: str, which: signal.Signals) -> None:
     """While a server is formatted or started, topics are made or roles wait: all that was started is ended in order."""
     with starting(fresh) as (process, news):
