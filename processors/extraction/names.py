@@ -13,9 +13,7 @@ LONGEST_NAME = 500
 PRICE = re.compile(
     r"price|preis|prix|precio|prezzo|preco|cena|amount|cijena|hind|kaina|pris\b|fiyat|harga|hinta|pret\b|tien\b|gia-"
 )
-STOCK = re.compile(
-    r"availab|stock|inventory|disponib|verfueg|lager|skladom|skladem|dostupn|sold-?out|voorraad|nalichi"
-)
+STOCK = re.compile(r"availab|stock|inventory|disponib|verfueg|lager|skladom|skladem|dostupn|sold-?out|voorraad|nalichi")
 BRAND = re.compile(r"brand|byline|manufacturer")
 CODE = re.compile(r"sku|(?:product|article|item|cat)[-_]?(?:code|n(?:o\b|r|um))|artnr")
 SKU = re.compile(r"\bsku\b")

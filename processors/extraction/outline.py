@@ -12,7 +12,6 @@ from lxml import etree
 from processors.extraction.text import UNSEEN
 
 
-
 class Shown(NamedTuple):
     """A piece of visible text, with the element that it stands in."""
 
@@ -55,5 +54,3 @@ def texts_of(elements: list[etree._Element]) -> list[Shown]:
         if (tail := closed.tail) and (words := tail.split()) and opened[-1].tag not in UNSEEN:
             texts.append(_shown(Shown, (" ".join(words), opened[-1])))
     return texts
-
-

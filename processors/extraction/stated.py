@@ -24,9 +24,7 @@ def stated(page: Page, label: re.Pattern[str], start: int = 0) -> Iterator[str]:
     return (value for value, _ in stated_at(page, label, start))
 
 
-def stated_at(
-    page: Page, label: re.Pattern[str], start: int = 0, stop: int | None = None
-) -> Iterator[tuple[str, int]]:
+def stated_at(page: Page, label: re.Pattern[str], start: int = 0, stop: int | None = None) -> Iterator[tuple[str, int]]:
     """What follows each text that begins with the label, with the label's place among the page's texts."""
     labelled = page.once(_labelled)
     first = bisect_left(labelled, (start,))
