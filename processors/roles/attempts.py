@@ -1,4 +1,4 @@
-"""One attempt at a command: the step that the plan names, made once, called with what the command brings."""
+"""Attempts at commands: the step of the plan is created once, and called with the data of each command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from processors.saga.plan import Plan, StepPlan
 from processors.saga.state import Action
 from processors.step import NOTHING_TO_UNDO, Host, Step, StepCall, StepOutput
 
-# An event carries one output, a state all of them: see the limits of their topics.
+# An event has one output, a state has all outputs: see the limits of their topics.
 MAX_OUTPUT_BYTES = 256 * 1024
 
 encode_output = msgspec.json.Encoder().encode
@@ -77,7 +77,7 @@ class Attempts:
                 await opening.result().close()
 
     async def perform(self, command: StepCommand, partition: int) -> Reply:
-        """Return the reply of a step that worked; whatever it raises is raised, TimeoutError if it took too long."""
+        """Return the reply of a successful attempt. Raises what the step raises, or TimeoutError."""
         try:
             plan = self._plans(command.plan_hash)
         except UnknownPlan:
@@ -109,7 +109,7 @@ class Attempts:
             opening = self._instances[planned.use, planned.params] = asyncio.ensure_future(self._open(planned))
         if opening.done():
             return opening.result()
-        # Shielded: a command that is cancelled must not close the step to its neighbours.
+        # Shielded: a cancelled command must not stop the opening of the step for other commands.
         return await asyncio.shield(opening)
 
     async def _open(self, planned: StepPlan) -> Step:

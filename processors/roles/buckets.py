@@ -1,4 +1,4 @@
-"""Buckets in the order of their places: what the timer wheel and the ages of sagas are kept in.
+"""Buckets in the order of their places, for the timer wheel and the ages of sagas.
 
 Opening a bucket costs O(log buckets), finding one O(1), emptying one O(1) and now and then a sort; the first place is
 O(log buckets) for each bucket that was emptied before it. How much lies in a bucket doesn't matter.
@@ -11,30 +11,30 @@ from typing import Generic, TypeVar
 
 B = TypeVar("B")
 
-# Places that were emptied stay in the heap until they are first, or are too many. Fewer than so many aren't worth sorting.
+# Empty places stay in the heap until they are first, or too many. Below this number, sorting is not worth it.
 _MANY_EMPTY = 1_000
 
 
 class Buckets(Generic[B]):
-    """Look a bucket up, and replace it, in `at`; open() and empty() say which places there are."""
+    """Read and replace buckets in `at`; open() and empty() add and remove places."""
 
     __slots__ = ("_order", "at")
 
     def __init__(self) -> None:
         self.at: dict[int, B] = {}
-        # A heap of every bucket's place, and of some that were emptied or opened again since.
+        # A heap of the places of all buckets, and of some that were emptied or opened again since.
         self._order: list[int] = []
 
     def open(self, place: int, bucket: B) -> None:
-        """Put a bucket where there is none."""
+        """Add a bucket at a free place."""
         heapq.heappush(self._order, place)
         self.at[place] = bucket
 
     def empty(self, place: int) -> None:
-        """Take a bucket away."""
+        """Remove a bucket."""
         del self.at[place]
         if len(self._order) > 2 * len(self.at) + _MANY_EMPTY:
-            # Left to their time, an hour's empty places would take more memory than the sagas in flight.
+            # Otherwise the empty places of an hour would take more memory than the sagas in flight.
             self._order = sorted(self.at)
 
     def first(self) -> int | None:

@@ -38,20 +38,20 @@ from topics.catalogue import Catalogue
 
 log = logging.getLogger(__name__)
 
-# Decoded sagas kept at hand: a saga in motion is touched every few milliseconds, and decoding costs more than deciding.
+# Number of decoded sagas in the cache: an active saga is used every few milliseconds, and decoding costs more than deciding.
 CACHED_SAGAS = 20_000
-# A timer whose event was judged early by the broker's clock rings again after this; clocks in a cluster differ by less.
+# A timer that fires early by the broker's clock is re-armed for this time; clocks in a cluster differ by less.
 EARLY_MS = 50
-# The clock is looked at this often even if nothing is due: it may jump forward.
+# The clock is checked this often even if no timer is due, because it may jump forward.
 LOOK_EVERY = timedelta(milliseconds=250)
 
-# As peek() tells them.
+# As peek() returns them.
 PHASES_BY_INDEX: tuple[Phase, ...] = tuple(Phase)
 #: Phases that a saga in the table can be in.
 PHASES: tuple[Phase, ...] = tuple(phase for phase in Phase if phase is not Phase.NEW)
 
 
-# What a batch makes of sagas of one partition: key -> before it, after it.
+# Changes of a batch in one partition: key -> state before, state after.
 Changes = dict[bytes, tuple[Saga | None, Saga | None]]
 
 
@@ -68,7 +68,7 @@ class Table(Protocol):
 
 
 class _Counters:
-    """What is counted at each event, looked up once: a look-up costs more than the counting."""
+    """The metrics of each event, looked up once, because a look-up costs more than an increment."""
 
     def __init__(self) -> None:
         self._transitions: dict[Note, Callable[[], None]] = {}
@@ -121,7 +121,7 @@ class Coordinator:
         self._show()
 
     def _show(self) -> None:
-        """Have the gauges read what is kept here whenever somebody asks: between scrapes they cost nothing."""
+        """Compute the gauges at each scrape: between scrapes they cost nothing."""
         for phase in PHASES:
             metrics.sagas.labels(phase).set_function(partial(self._count_in, phase))
         for phase in UNFINISHED:
@@ -133,20 +133,20 @@ class Coordinator:
 
     def _oldest_s(self, phase: Phase) -> float:
         began = [at for saga_counts in self._saga_counts.values() if (at := saga_counts.oldest_ms(phase)) is not None]
-        # The broker's clock may be ahead of ours.
+        # The clock of the broker may be ahead of this one.
         return max(0.0, (self._now_ms() - min(began)) / 1000) if began else 0.0
 
     # --- partitions come and go ---------------------------------------------------------------------------------
 
     def restored(self, partition: int, states: Iterable[tuple[bytes, bytes]]) -> None:
-        """Rebuild the deadlines and the counts of a partition from its restored states."""
+        """Rebuild the timers and the counts of a partition from its restored states."""
         timers = self._timers[partition] = TimerWheel()
         saga_counts = self._saga_counts[partition] = SagaCounts()
         unfinished: Counter[str] = Counter()
         for key, value in states:
             if message_name(value) != "saga_state":
-                # Somebody else's: the job's events are set aside one by one. Its timer, or a phase that there isn't,
-                # would end this process at each restore.
+                # Written by another client: the events of this job go to the dead-letter topic. Without this check, an
+                # unknown phase would end this process at each restore.
                 log.warning("the table has a record that is not a saga state", extra={"job_id": repr(key)[:200]})
                 continue
             seq, due_ms, phase, started_ms = peek(value)
@@ -165,7 +165,7 @@ class Coordinator:
             try:
                 plan = self._plans(plan_hash)
             except BadRecord:
-                # Read again when an event comes for one of them.
+                # Read again with the next event for one of these sagas.
                 continue
             if missing := [step.name for step in plan.steps if step.name not in served]:
                 names = ",".join(missing)
@@ -176,7 +176,7 @@ class Coordinator:
                 )
 
     def revoked(self, partition: int) -> None:
-        """Forget what belongs to a partition that another process owns now."""
+        """Forget a partition that another process owns now."""
         self._timers.pop(partition, None)
         self._saga_counts.pop(partition, None)
         self._cache.clear()
@@ -184,7 +184,7 @@ class Coordinator:
     # --- events -------------------------------------------------------------------------------------------------
 
     async def handle(self, batch: Batch) -> None:
-        """Apply a batch of events; raises DeliveryFailed, and then nothing of it counts as done."""
+        """Apply a batch of events. Raises DeliveryFailed; then no event of the batch is acknowledged."""
         sending: list[Outgoing] = []
         saving: dict[int, list[tuple[bytes, bytes | None]]] = {}
         changed: dict[int, Changes] = {}
@@ -199,7 +199,7 @@ class Coordinator:
 
     async def _save(self, partition: int, items: Sequence[tuple[bytes, bytes | None]], changes: Changes) -> None:
         await self._table.save(partition, items)
-        # At once: a rebalance that comes later rebuilds from a table that has these states, and they must not count twice.
+        # At once: a later rebalance rebuilds the counts from the table, which has these states, and they must not count twice.
         for key, (before, after) in changes.items():
             self._settle(key, partition, before, after)
 
@@ -222,13 +222,13 @@ class Coordinator:
             sending.append(self._set_aside(record, str(error)))
             return
         except Exception as error:
-            # Whatever one record raises is that record's: the partition goes on.
+            # An error of one record affects only this record: the partition continues.
             log.exception("an event raised an error; it goes to the dead-letter topic", extra={"record": str(record)})
             sending.append(self._set_aside(record, f"unexpected error: {error!r}"))
             return
         decision, failure = advance_or_park(saga, record.offset, event, record.timestamp_ms)
         if failure is not None:
-            # One job must not stop its partition: it is parked where a person can see it.
+            # One job must not stop its partition: it is parked, so that an operator sees it.
             log.error("the decision failed; the job is parked", extra={"job_id": event.job_id}, exc_info=failure)
             sending.append(self._set_aside(record, f"deciding failed: {failure!r}"))
             if not decision.changed:
@@ -245,7 +245,7 @@ class Coordinator:
         try:
             event = decode_event(record.value, self._plans)
         except UnknownPlan:
-            # Intake publishes a plan before it names it: reading to the end finds it, or it doesn't exist.
+            # Intake publishes a plan before the first event with its hash: if it isn't there, it doesn't exist.
             await self._plans.refresh()
             event = decode_event(record.value, self._plans)
         if event.job_id.encode() != record.key:
@@ -275,7 +275,7 @@ class Coordinator:
         if topic is None:
             topic = self._command_topics[command.step] = self._catalogue.commands(command.step).name
         self._counters.command(command.step, command.action)
-        # Same key, same partitioner, same count: the command's partition is the event's.
+        # Same key, partitioner and number of partitions: the command has the partition of the event.
         headers = command_headers(command) if command.trace else ()
         return Outgoing(topic, record.partition, record.key, encode_command(command), headers)
 
@@ -283,10 +283,10 @@ class Coordinator:
         return dead_letter(self._dead_letters, record, reason, "coordinator")
 
     def _settle(self, key: bytes, partition: int, before: Saga | None, after: Saga | None) -> None:
-        """Take a saved change into the cache, the deadlines and the counts."""
+        """Apply a saved change to the cache, the timers and the counts."""
         timers, saga_counts = self._timers.get(partition), self._saga_counts.get(partition)
         if timers is None or saga_counts is None:
-            # Revoked while it was saved: the next owner has it from the log.
+            # The partition was revoked meanwhile: the next owner reads this state from the log.
             return
         if before is not None:
             timers.disarm(key, before.due_ms)
@@ -299,7 +299,7 @@ class Coordinator:
         timers.arm(key, after.seq, after.due_ms)
         self._rearmed.set()
         if after.phase in ENDED:
-            # Seldom touched again: leave the room to sagas in motion.
+            # Seldom used again: keep the space for active sagas.
             self._cache.pop(key, None)
             return
         self._cache[key] = after
@@ -321,7 +321,7 @@ class Coordinator:
             return
         step = _step_of(event, before, saga)
         match note:
-            # Not once more when the wait for it is over.
+            # Count a retry when its wait starts, not again when the wait is over.
             case Note.RETRYING if before is not None and not _ends_a_wait(before, event):
                 metrics.retries.labels(step).inc()
             case Note.PARKED:
@@ -335,7 +335,7 @@ class Coordinator:
         """Log a change of phase, and end the saga's span."""
         if saga.trace and self._spans is not None:
             saga_span(self._spans, saga)
-        # That a saga completes is expected, a thousand times a second: it is counted, and told if somebody traces it.
+        # Completion is expected, a thousand times per second: it is counted, and logged at info only if the saga is traced.
         level = logging.DEBUG if saga.phase is Phase.COMPLETED and not saga.trace else logging.INFO
         if log.isEnabledFor(level):
             about = {"job_id": saga.job_id, "run": saga.run, "seq": saga.seq, "step": step, "reason": saga.reason}
@@ -346,7 +346,7 @@ class Coordinator:
     # --- time -----------------------------------------------------------------------------------------------------
 
     async def fire_timers(self) -> None:
-        """Send TimedOut for whatever is due, for ever. Only sends: the table changes when the event comes back."""
+        """Send TimedOut for each timer that is due, until cancelled. The table changes only when the event is read back."""
         while True:
             self._rearmed.clear()
             sending = [
@@ -366,7 +366,7 @@ class Coordinator:
             return
         wait = (min(upcoming) - self._now_ms()) / 1000
         if wait > 0:
-            # Under load something is armed all the time; waking for each would cost more than a timer's precision.
+            # At high load timers are armed all the time; a wake-up for each would cost more than the precision is worth.
             await asyncio.sleep(min(wait, 0.05) if self._rearmed.is_set() else min(wait, self._look_every_s))
 
     def _now_ms(self) -> int:
@@ -374,7 +374,7 @@ class Coordinator:
 
 
 def _ends_a_wait(before: Saga, event: Event) -> bool:
-    """True if the event is the timer of a retry that waited: the retry was counted when its wait began."""
+    """True if the event is the timer of a waiting retry, which was counted when its wait began."""
     return isinstance(event, TimedOut) and not first_due(before)[1].command_seq
 
 

@@ -1,4 +1,4 @@
-"""Intake: turns requests on scrape.urls into submissions on scrape.events, or into dead letters that say why not."""
+"""Intake: turns each request on scrape.urls into a submission on scrape.events, or into a dead letter with the reason."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from topics.catalogue import Catalogue
 log = logging.getLogger(__name__)
 
 DEFAULT_PIPELINE = "default"
-# A registry that is restarted is away for seconds; one that is down is not asked more often than this.
+# A restart of the registry takes seconds; while it is down, it is not asked more often than this.
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 15.0
 
 
 def registry_reader(settings: Settings) -> RegistryReader | None:
-    """Return what reads requests in Confluent's wire format, if a registry is set. Raises ConfigurationError."""
+    """Return the reader for requests in Confluent's wire format, if a registry is set. Raises ConfigurationError."""
     if not settings.schema_registry_url:
         return None
     try:
@@ -99,7 +99,7 @@ class Intake:
         except BadRecord as error:
             return dead_letter(self._dead_letters, record, str(error), "intake")
         except Exception as error:
-            # Whatever one request raises is that request's: the partition goes on.
+            # An error of one request affects only this request: the partition continues.
             metrics.unexpected_errors.labels("intake").inc()
             log.exception("a request raised an error; it goes to the dead-letter topic", extra={"record": str(record)})
             return dead_letter(self._dead_letters, record, f"unexpected error: {error!r}", "intake")
@@ -107,7 +107,7 @@ class Intake:
         return event
 
     def _event(self, submitted: Submitted) -> Outgoing:
-        """Return the event; BadRecord if it is larger than its topic takes: values may grow when they are encoded again."""
+        """Return the event. Raises BadRecord if it is too large for its topic, because values can grow when they are encoded again."""
         key = submitted.job_id.encode()
         partition = partition_for(key, self._events.partitions)
         event = Outgoing(self._events.name, partition, key, encode_event(submitted))
@@ -119,7 +119,7 @@ class Intake:
         return event
 
     async def _from_registry(self, registry: RegistryReader, value: bytes) -> ScrapeRequest:
-        """Wait for the registry as long as it takes: a request must not become a dead letter because of it."""
+        """Wait for the registry without a limit: a registry that is down must not turn requests into dead letters."""
         wait_s = _FIRST_WAIT_S
         while True:
             try:
@@ -132,7 +132,7 @@ class Intake:
                 wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
 
     def accept(self, record: Record, request: ScrapeRequest | None = None) -> Submitted:
-        """Return the submission that a record, or the request that was read from it, stands for. Raises BadRecord."""
+        """Return the submission for a record, or for the request that was read from it. Raises BadRecord."""
         request = request or read_request(record.value, record.key)
         plan = self._plan(request.pipeline)
         address = requested_address(request.url)

@@ -1,4 +1,4 @@
-"""Sends the answers of many commands together: at once when idle, under load with all that came meanwhile."""
+"""Sends the replies to many commands together: at once at low load; at high load, all replies since the last send."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from processors.kafka.publish import Sender
 
 
 class ReplyBatcher:
-    """One send under way at a time. `on_failure` is told why an answer could not be given."""
+    """One send at a time. `on_failure` is called with the reason if replies could not be sent."""
 
     def __init__(self, producer: Sender, on_failure: Callable[[Exception], None]) -> None:
         self._producer = producer
@@ -19,7 +19,7 @@ class ReplyBatcher:
         self._sending: asyncio.Task[None] | None = None
 
     def give(self, records: Sequence[Outgoing], given: Callable[[], None]) -> None:
-        """Send the records of one answer; `given` is called once Kafka has them, never if it hasn't."""
+        """Send the records of one reply; `given` is called when Kafka has acknowledged them, never otherwise."""
         self._waiting.append((records, given))
         if self._sending is None or self._sending.done():
             self._sending = asyncio.ensure_future(self._send())

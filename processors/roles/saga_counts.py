@@ -1,4 +1,4 @@
-"""How many sagas of a partition are in which phase, and since when the oldest of each: kept up by the coordinator.
+"""The number of sagas of a partition in each phase, and the age of the oldest; the coordinator updates them.
 
 A move costs O(1), and O(log seconds) where it opens a new second; what is asked of it at a scrape costs no walk over sagas.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 from processors.roles.buckets import Buckets
 from processors.saga.state import ENDED, Phase
 
-#: Phases of sagas that somebody waits for.
+#: Phases of unfinished sagas.
 UNFINISHED: tuple[Phase, ...] = tuple(phase for phase in Phase if phase not in ENDED and phase is not Phase.NEW)
 
-# Ages are told to the second: sagas in flight, however many, share some thousand buckets.
+# Ages have a precision of a second, so all sagas in flight share about a thousand buckets.
 _BUCKET_MS = 1_000
 
 
@@ -22,11 +22,11 @@ class SagaCounts:
 
     def __init__(self) -> None:
         self.counts: dict[Phase, int] = dict.fromkeys(Phase, 0)
-        # How many began in each second.
+        # The number of runs that began in each second.
         self._began: dict[Phase, Buckets[int]] = {phase: Buckets() for phase in UNFINISHED}
 
     def enter(self, phase: Phase, started_ms: int) -> None:
-        """Count a saga in; its run began at `started_ms`."""
+        """Add a saga whose run began at `started_ms`."""
         self.counts[phase] += 1
         began = self._began.get(phase)
         if began is None:
@@ -39,7 +39,7 @@ class SagaCounts:
             began.at[second] = count + 1
 
     def leave(self, phase: Phase, started_ms: int) -> None:
-        """Count a saga out, as it was counted in."""
+        """Remove a saga, with the same arguments as add."""
         self.counts[phase] -= 1
         began = self._began.get(phase)
         if began is None:

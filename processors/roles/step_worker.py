@@ -1,4 +1,4 @@
-"""Runs the commands of one step: many jobs at a time, one command at a time for each job, every command answered.
+"""Runs the commands of one step: many jobs at a time, one command at a time for each job. Every command gets a reply.
 
 Compensations never wait behind new work: commands are taken in well ahead of what runs, and what undoes runs first, on a
 budget of its own. A worker never sleeps on a retry: it answers, and the coordinator waits.
@@ -36,9 +36,9 @@ from topics.catalogue import Catalogue
 
 log = logging.getLogger(__name__)
 
-# Taken in ahead of what runs, so that a compensation is found behind a backlog of new work; some 2 KB each.
+# Commands that are read ahead, so that compensations behind a backlog of new work are found; about 2 KB each.
 QUEUED_COMMANDS = 2_000
-# A redelivered or repeated command is answered from memory; a job older than this is simply done again by its key.
+# A redelivered command gets its reply from memory; for a job older than this, it runs again with its key.
 REMEMBERED_JOBS = 10_000
 _SUCCESSES = (Succeeded, Compensated, Confirmed)
 
@@ -53,12 +53,12 @@ class ReceivedCommand:
     superseded: bool = False
     attempting: bool = False
     repeats: list[tuple[Batch, Record]] = field(default_factory=list)
-    """The same command, delivered again before it was answered: acknowledged with it, not before."""
+    """The same command, delivered again before its reply: both are acknowledged together."""
 
 
 @dataclass(slots=True)
 class JobQueue:
-    """What is known of one job here: commands of one job never overlap."""
+    """The memory of one job: commands of one job never overlap."""
 
     seq: int = 0
     reply: tuple[Outgoing, ...] = ()
@@ -67,14 +67,14 @@ class JobQueue:
     task: asyncio.Task[None] | None = None
 
     def unanswered(self) -> Iterator[ReceivedCommand]:
-        """The jobs taken in and not answered yet."""
+        """The jobs with commands that have no reply yet."""
         if self.running is not None:
             yield self.running
         yield from self.waiting
 
 
 class _StepMetrics:
-    """The metrics of one step, looked up once: a look-up costs as much as the counting."""
+    """The metrics of one step, looked up once, because a look-up costs as much as an increment."""
 
     def __init__(self, step: str, running: Callable[[], float]) -> None:
         metrics.in_flight.labels(step).set_function(running)
@@ -120,7 +120,7 @@ class StepWorker:
         self._replies = ReplyBatcher(producer, self._stop_for)
         self._metrics = _StepMetrics(step, lambda: sum(self._running.values()))
         self._queues: dict[str, JobQueue] = {}
-        # Their names, those first met first.
+        # Their names, in the order in which they came.
         self._met: deque[str] = deque()
         self._doing: deque[JobQueue] = deque()
         self._undoing: deque[JobQueue] = deque()
@@ -131,7 +131,7 @@ class StepWorker:
         self._serving: asyncio.Task[None] | None = None
 
     async def serve(self, batches: AsyncIterator[Batch]) -> None:
-        """Run until the batches end; raises DeliveryFailed as soon as an answer could not be given."""
+        """Run until the batches end; raises DeliveryFailed as soon as a reply could not be sent."""
         self._serving = asyncio.current_task()
         try:
             async for batch in batches:
@@ -149,7 +149,7 @@ class StepWorker:
             raise self._crash
 
     def _stop_for(self, error: Exception) -> None:
-        """Stop serving because a command has no answer: at once, for the next batch may never come."""
+        """Stop because a command has no reply: at once, because the next batch may never come."""
         if self._crash is None:
             self._crash = error
             if self._serving is not None:
@@ -169,7 +169,7 @@ class StepWorker:
         except Exception as error:
             reason = str(error)
             if not isinstance(error, BadRecord):
-                # Whatever one record raises is that record's: the partition goes on.
+                # An error of one record affects only this record: the partition continues.
                 log.exception(
                     "a command raised an error; it goes to the dead-letter topic", extra={"record": str(record)}
                 )
@@ -191,7 +191,7 @@ class StepWorker:
         self._schedule(queue)
 
     def _remember(self, job_id: str) -> JobQueue:
-        """Make a queue, and forget the one that has been there longest, if nothing goes on in it."""
+        """Create a queue, and forget the oldest one if it is idle."""
         queue = self._queues[job_id] = JobQueue()
         self._met.append(job_id)
         if len(self._met) > REMEMBERED_JOBS:
@@ -203,10 +203,10 @@ class StepWorker:
         return queue
 
     async def _repeat(self, received: ReceivedCommand, queue: JobQueue) -> None:
-        """Answer a command that was seen already: the latest from memory, an older one not at all (it was answered)."""
+        """Handle a repeated command: the latest gets its reply from memory; an older one gets none, because it was answered."""
         unanswered = next((one for one in queue.unanswered() if one.command.seq == received.command.seq), None)
         if unanswered is not None:
-            # Acknowledged now, a crash before the answer would lose the command.
+            # If it were acknowledged now, a crash before the reply would lose the command.
             unanswered.repeats.append((received.batch, received.record))
             return
         if received.command.seq == queue.seq and queue.reply:
@@ -214,15 +214,15 @@ class StepWorker:
         received.batch.done_one(received.record)
 
     def _supersede(self, queue: JobQueue) -> None:
-        """A later command of the same job makes earlier actions pointless: drop those that wait, stop the one that runs."""
+        """A later command of the same job supersedes earlier actions: drop waiting ones, stop the running one."""
         for received in queue.waiting:
             if received.command.action is Action.EXECUTE:
                 received.superseded = True
         running = queue.running
         if running is not None and running.command.action is Action.EXECUTE and queue.task is not None:
             running.superseded = True
-            # Only the attempt may be cut off: a task that is cancelled before it began, or while it sends its answer,
-            # would leave its command without one, and its job waiting for ever.
+            # Cancel only the attempt: if a task is cancelled before it starts, or while it sends its reply, its command gets
+            # no reply, and its job waits for ever.
             if running.attempting:
                 queue.task.cancel()
 
@@ -259,14 +259,14 @@ class StepWorker:
         try:
             records = await self._answer(received)
         except asyncio.CancelledError:
-            # The worker stops. Without an answer the command is delivered again, to whoever owns the partition.
+            # The worker stops. Without a reply, Kafka delivers the command again to the next owner of the partition.
             raise
         except DeliveryFailed as error:
-            # The command has no answer: stop, commit nothing past it, let it be delivered again.
+            # The command has no reply: stop, and commit nothing after it, so that it is delivered again.
             self._stop_for(error)
         else:
             queue.reply = records if received.command.seq == queue.seq else ()
-            # The job's queue is taken until Kafka has the answer; the place among those that work is free now.
+            # The queue of the job is busy until Kafka has the reply; the slot for running commands is free now.
             self._replies.give(records, partial(self._acknowledge, received, queue))
         finally:
             queue.task = None
@@ -287,7 +287,7 @@ class StepWorker:
             self._room.set()
 
     async def _answer(self, received: ReceivedCommand) -> tuple[Outgoing, ...]:
-        """Return the records that answer a command: whatever one command raises is its own failure."""
+        """Return the records of the reply to a command: an error of one command is its own failure."""
         try:
             return self._outgoing(received, *await self._reply_to(received))
         except DeliveryFailed:
@@ -300,14 +300,14 @@ class StepWorker:
             return self._outgoing(received, self._failed(received.command, unexpected(error)), 0)
 
     async def _reply_to(self, received: ReceivedCommand) -> tuple[Reply, int]:
-        """Do what the command says; return the reply and the microseconds that it took."""
+        """Run a command; return the reply and the duration in microseconds."""
         command = received.command
         queued_s = max(0.0, self._clock() - received.record.timestamp_ms / 1000)
         self._metrics.queued(queued_s)
         traced = begin_attempt(self._spans, command, received.record.headers, received.record.topic, queued_s * 1000)
         started = time.perf_counter()
-        # Not started here; an earlier owner of the partition may have begun it and died without a word, so nobody can say
-        # that it had no effect.
+        # Not started here. An earlier owner of the partition may have started it and died without a reply, so its outcome
+        # is unknown.
         if received.superseded:
             reply: Reply = self._failed(command, _unknown("superseded, not started by this worker"))
         elif command.expires_ms and self._clock() * 1000 > command.expires_ms:
@@ -315,7 +315,7 @@ class StepWorker:
         else:
             reply = await self._attempt(received)
             if isinstance(reply, Failed) and not reply.outcome_unknown and received.batch.inherited(received.record):
-                # Our attempt had no effect; that of an owner who died before answering may have had one.
+                # This attempt had no effect; an attempt of an earlier owner that died before its reply may have had one.
                 reply = msgspec.structs.replace(reply, outcome_unknown=True)
         took = time.perf_counter() - started
         self._metrics.took(command.action, isinstance(reply, _SUCCESSES), took)
@@ -331,7 +331,7 @@ class StepWorker:
         except asyncio.CancelledError:
             if not received.superseded:
                 raise
-            # Stopped in the middle: it may have worked.
+            # Stopped in the middle: it may have had its effect.
             return self._failed(command, _unknown("superseded while it ran"))
         except Exception as error:
             if isinstance(error, DeliveryFailed) and not isinstance(error, RecordTooLarge):
@@ -348,17 +348,17 @@ class StepWorker:
             received.attempting = False
 
     def _failed(self, command: StepCommand, failure: Failure) -> Reply:
-        """Return the reply of a command that did not work."""
+        """Return the reply to a command that failed."""
         return failure.reply(command)
 
     def _outgoing(self, received: ReceivedCommand, reply: Reply, took_us: int) -> tuple[Outgoing, ...]:
         command, record = received.command, received.record
         value = encode_event(reply, attempt=command.attempt, took_us=took_us, label=command.label, trace=command.trace)
         headers = current_headers()
-        # The same bytes for the coordinator and for whoever follows this step: one topic decides, the other tells.
+        # The same bytes for the coordinator and for readers of the results topic.
         event = Outgoing(self._events.name, record.partition, record.key, value, headers)
         if event.size_bytes > self._events.max_record_bytes:
-            # Only a command that no coordinator of ours wrote is that large without its outputs.
+            # Only a command of another client can be so large without its outputs.
             reason = (
                 f"its answer takes {event.size_bytes} bytes, and {event.topic} takes {self._events.max_record_bytes}"
             )
@@ -367,5 +367,5 @@ class StepWorker:
 
 
 def _unknown(reason: str) -> Failure:
-    """Return the failure of an attempt of which nobody can say whether it had an effect."""
+    """Return the failure of an attempt whose effect is unknown."""
     return Failure(reason, retryable=True, outcome_unknown=True)

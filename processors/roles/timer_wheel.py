@@ -1,4 +1,4 @@
-"""The index of deadlines: a wheel of buckets per partition, rebuilt from the table after each assignment.
+"""The index of timers: a wheel of buckets per partition, rebuilt from the table after each assignment.
 
 Arming costs O(1), and O(log buckets) where it opens a bucket; disarming O(1); finding what is due O(log buckets): the
 number of sagas in flight doesn't matter. A bucket rings only once its end has passed, so no timer is ever early by this
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from processors.roles.buckets import Buckets
 
-# Finer than any deadline needs, coarse enough that a million sagas which wait for the same few minutes share buckets.
+# Finer than any timer needs, and coarse enough that a million sagas that wait for the same few minutes share buckets.
 BUCKET_MS = 10
 
 # (key, seq)
@@ -19,10 +19,10 @@ Timer = tuple[bytes, int]
 
 
 class TimerWheel:
-    """Which state (key, seq) of one partition is due when. Times are milliseconds."""
+    """The timers of one partition: when each state (key, seq) is due. Times are milliseconds."""
 
     def __init__(self) -> None:
-        # Sagas that wait for long are mostly alone in their bucket, where a dict takes 170 bytes more than a tuple.
+        # Most sagas with a long wait are alone in their bucket, and a dict takes 170 bytes more than a tuple.
         self._buckets: Buckets[Timer | dict[bytes, int]] = Buckets()
         self._armed = 0
 
@@ -30,7 +30,7 @@ class TimerWheel:
         return self._armed
 
     def arm(self, key: bytes, seq: int, due_ms: int) -> None:
-        """Ring for this state once `due_ms` has passed; 0 means never."""
+        """Arm the timer of this state for `due_ms`; 0: never."""
         if not due_ms:
             return
         place = -(-due_ms // BUCKET_MS)
@@ -46,7 +46,7 @@ class TimerWheel:
         bucket[key] = seq
 
     def disarm(self, key: bytes, due_ms: int) -> None:
-        """Forget the timer that was armed for `due_ms`, if it hasn't rung."""
+        """Disarm the timer for `due_ms`, if it hasn't fired."""
         if not due_ms:
             return
         place = -(-due_ms // BUCKET_MS)
@@ -64,7 +64,7 @@ class TimerWheel:
         self._armed -= 1
 
     def due(self, now_ms: int, limit: int = 10_000) -> Iterator[Timer]:
-        """Take out what is due, oldest first, at most `limit` of it: (key, seq)."""
+        """Remove and return timers that are due, oldest first, at most `limit`: (key, seq)."""
         for _ in range(limit):
             place = self._buckets.first()
             if place is None or place * BUCKET_MS > now_ms:

@@ -1,5 +1,5 @@
-"""What a decision asks for. A command to a step is a function of the state that issued it, so that any process that
-holds the same state writes the same command."""
+"""The commands of a decision. A command depends only on the state that issued it, so every process with the same state
+writes the same command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from processors.saga.state import Action, InFlight, Saga, idempotency_key
 
 
 class Note(StrEnum):
-    """What a decision did, for counting; never for deciding."""
+    """The kind of a decision, for metrics only."""
 
     __hash__ = str.__hash__
 
@@ -37,7 +37,7 @@ class Note(StrEnum):
 
 
 class StepCommand(msgspec.Struct, frozen=True, gc=False):
-    """Execute, Compensate or Confirm one step. `inputs` holds the outputs of the steps before it, as JSON by name."""
+    """Execute, Compensate or Confirm one step. `inputs` has the outputs of earlier steps, as JSON by name."""
 
     job_id: str
     run: int
@@ -58,7 +58,7 @@ class StepCommand(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reject(msgspec.Struct, frozen=True):
-    """The event was refused: it goes to the dead-letter topic with this reason, visible, and changes nothing."""
+    """The event was refused: it changes nothing, and goes to the dead-letter topic with this reason."""
 
     reason: str
 
@@ -67,7 +67,7 @@ Command = StepCommand | Reject
 
 
 def outstanding(saga: Saga) -> tuple[StepCommand, ...]:
-    """Return the commands that this very state issued, in the order of the steps."""
+    """Return the commands that this state issued, in the order of the steps."""
     return tuple(
         _command(saga, place, step.in_flight)
         for place, step in enumerate(saga.steps)

@@ -1,4 +1,4 @@
-"""docs/protocol.md, written from the table that production runs: the state diagram and every row."""
+"""Writes docs/protocol.md from the table that production uses: the state diagram and every row."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _place(item: tuple[tuple[Phase, Phase], list[str]]) -> tuple[int, int]:
 
 
 def table(phase: Phase) -> str:
-    """Return one phase's rows as a Markdown table: the event, what it does, where it may lead."""
+    """Return one phase's rows as a Markdown table: the event, its handler, the next phases."""
     lines = ["| event | handler | what it does | leads to |", "|---|---|---|---|"]
     for event in EVENTS:
         row = PROTOCOL[phase, event]

@@ -1,4 +1,4 @@
-"""What can happen to a saga. Events are past; `now` is always the broker's timestamp of the event's record."""
+"""The events of a saga. Their names are in the past tense; `now` is always the broker's timestamp of the event's record."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from processors.saga.state import Origin
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """Intake accepted a request. `content_hash` is a hash of what was asked; `plan` the current plan of its pipeline.
+    """Intake accepted a request. `content_hash` is a hash of the request; `plan` the current plan of its pipeline.
 
     `url` is canonical, and names the job; `address` is what to request, empty where it is the same.
     """
@@ -28,7 +28,7 @@ class Submitted(msgspec.Struct, frozen=True):
 
 
 class Succeeded(msgspec.Struct, frozen=True):
-    """An Execute worked."""
+    """An Execute succeeded."""
 
     job_id: str
     run: int
@@ -38,7 +38,7 @@ class Succeeded(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """An Execute did not work; `outcome_unknown`: the outside may have changed all the same."""
+    """An Execute failed. `outcome_unknown`: it may have had its effect."""
 
     job_id: str
     run: int
@@ -51,7 +51,7 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Compensated(msgspec.Struct, frozen=True):
-    """A Compensate worked, or found nothing to undo."""
+    """A Compensate succeeded, or found nothing to undo."""
 
     job_id: str
     run: int
@@ -60,7 +60,7 @@ class Compensated(msgspec.Struct, frozen=True):
 
 
 class CompensationFailed(msgspec.Struct, frozen=True):
-    """A Compensate did not work; only a person may give up on it (not `retryable`: park at once)."""
+    """A Compensate failed. If it is not `retryable`, the saga is parked at once: only an operator may skip it."""
 
     job_id: str
     run: int
@@ -72,7 +72,7 @@ class CompensationFailed(msgspec.Struct, frozen=True):
 
 
 class Confirmed(msgspec.Struct, frozen=True):
-    """A Confirm worked."""
+    """A Confirm succeeded."""
 
     job_id: str
     run: int
@@ -81,7 +81,7 @@ class Confirmed(msgspec.Struct, frozen=True):
 
 
 class ConfirmFailed(msgspec.Struct, frozen=True):
-    """A Confirm did not work."""
+    """A Confirm failed."""
 
     job_id: str
     run: int
@@ -93,7 +93,7 @@ class ConfirmFailed(msgspec.Struct, frozen=True):
 
 
 class TimedOut(msgspec.Struct, frozen=True):
-    """The timer armed by the state with this seq rang."""
+    """The timer that the state with this seq armed has fired."""
 
     job_id: str
     seq: int
@@ -108,14 +108,14 @@ class Cancelled(msgspec.Struct, frozen=True):
 
 
 class ResumeMode(StrEnum):
-    """How a parked saga goes on: try the same command again, or leave it be, with a reason."""
+    """How a parked saga continues: repeat the command, or skip it with a reason."""
 
     RETRY = "RETRY"
     SKIP = "SKIP"
 
 
 class Resumed(msgspec.Struct, frozen=True):
-    """An operator let a parked saga go on."""
+    """An operator resumed a parked saga."""
 
     job_id: str
     mode: ResumeMode

@@ -1,4 +1,4 @@
-"""What must hold of every saga, checked from outside the rules: over single states, single decisions and whole logs.
+"""The invariants of every saga, independent of the rules: for single states, single decisions and whole logs.
 
 The simulator, the exhaustive walk, chaos runs and the audit of a live log all call these functions. They share no code
 with the handlers: a rule that is wrong there must not be wrong here in the same way.
@@ -29,7 +29,7 @@ from processors.saga.state import ENDED, Action, Phase, Saga, StepState, StepSta
 
 
 class LogPosition(NamedTuple):
-    """Where a record lies: what tells it from every other, whatever its key."""
+    """The position of a record, which identifies it."""
 
     topic: str
     partition: int
@@ -40,7 +40,7 @@ class LogPosition(NamedTuple):
 
 
 class Violation(NamedTuple):
-    """A rule that does not hold: which one, of which job, how; `position` is the record that shows it, where one does."""
+    """A rule that does not hold: the rule, the job, the details, and the position of the record that shows it, if any."""
 
     rule: str
     job_id: str
@@ -66,7 +66,7 @@ class EventRecord(NamedTuple):
 
 
 def check_state(saga: Saga) -> list[Violation]:
-    """Return what is wrong with a state by itself."""
+    """Return the violations in a single state."""
     violations = []
 
     def rule(name: str, detail: str) -> None:
@@ -108,7 +108,7 @@ def check_state(saga: Saga) -> list[Violation]:
 
 
 def check_decision(before: Saga | None, event: Event, now: int, decision: Decision) -> list[Violation]:
-    """Return what is wrong with one transition and with what it asks for."""
+    """Return the violations in one transition and its commands."""
     after = decision.saga
     violations = [] if after is None else check_state(after)
     job_id = event.job_id
@@ -194,7 +194,7 @@ def _check_same_run(before: Saga, after: Saga) -> list[Violation]:
 
 
 def _check_answers(before: Saga, event: Event, after: Saga, decision: Decision) -> list[Violation]:
-    """Replies say what they say of their own command, and nothing else changes what is known of an attempt."""
+    """A reply changes only what is known of its own command; no other event changes it."""
     violations = []
 
     def rule(name: str, detail: str) -> None:
@@ -231,7 +231,7 @@ def _check_answers(before: Saga, event: Event, after: Saga, decision: Decision) 
 
 
 def _acts(saga: Saga, action: Action) -> bool:
-    """True if this action is under way at some step."""
+    """True if this action is in flight at some step."""
     return any(step.in_flight is not None and step.in_flight.action is action for step in saga.steps)
 
 
@@ -277,7 +277,7 @@ def _check_new_run(before: Saga, after: Saga, event: Event) -> list[Violation]:
 
 
 def check_command(before: Saga | None, after: Saga, command: Command) -> list[Violation]:
-    """Return what is wrong with a command that the state `after` issued."""
+    """Return the violations in a command that the state `after` issued."""
     if not isinstance(command, StepCommand):
         return []
     violations = []
@@ -304,7 +304,7 @@ def check_command(before: Saga | None, after: Saga, command: Command) -> list[Vi
             rule("Compensate only what was commanded", command.step)
         if step.status is StepStatus.REUSED:
             rule("Compensate only what was commanded", f"{command.step} belongs to an earlier run")
-        # What is under way is finished first, also when a late effect of a later step was reported meanwhile.
+        # A compensation in flight is finished first, also if a late effect of a later step was reported meanwhile.
         flight = None if before is None else before.steps[place].in_flight
         goes_on = flight is not None and flight.action is Action.COMPENSATE
         for planned, later in zip(after.plan.steps[place + 1 :], after.steps[place + 1 :], strict=True):
@@ -321,14 +321,14 @@ def check_command(before: Saga | None, after: Saga, command: Command) -> list[Vi
 
 
 class Effect(NamedTuple):
-    """What stands outside for one step of one run: how often its effect is there, and how often it was paid."""
+    """The effects of one step in one run: how often the effect exists, and how often it was paid."""
 
     standing: int
     paid: int = 0
 
 
 def check_rest(saga: Saga, effects: Mapping[str, Effect], excused: Iterable[str] = ()) -> list[Violation]:
-    """Return what the outside shows that the saga's phase doesn't allow, once all is answered and nothing is under way.
+    """Return the effects that the phase of the saga does not allow, when all commands are answered and none is in flight.
 
     `effects` holds what stands for each step of the present run by name; `excused` are steps for which a person has
     taken over: skipped with a reason, or reported as a late effect in the dead-letter topic.
@@ -366,7 +366,7 @@ def check_log(
     job_id: str,
     poison: Mapping[int, str] = _NO_POISON,
 ) -> list[Violation]:
-    """Return where what was saved and sent for one job differs from the fold of its inbox.
+    """Return where the states and commands of one job differ from the fold of its inbox.
 
     `states` and `commands` are by seq: two that differ under one seq can't both be the fold's. `poison` says with which
     error the records at some offsets could not be decided when they were met (their dead letters tell).

@@ -1,4 +1,4 @@
-"""The moves that handlers are made of: issue a command, wait for a retry, abort, undo the next step, end.
+"""The parts of handlers: issue a command, wait for a retry, abort, undo the next step, end.
 
 Every move takes the saga as it stands before the event and returns the next one, with the number that it will be saved
 under (`seq + 1`) already in the step's `command_seq` where a command is issued. `decide` fills in `seq` and `updated_ms`.
@@ -16,8 +16,8 @@ from processors.saga.plan import Plan, RetryPolicy, StepPlan
 from processors.saga.reason import bounded_reason
 from processors.saga.state import Action, InFlight, Phase, Saga, StepState, StepStatus, Undo
 
-#: What a saga's state and commands carry at most: its payload and the outputs of its steps. The topics of both take 4 MiB;
-#: the rest is for a reason a step, operators' actions and names.
+#: The largest sum of payload and outputs in a state or a command. The topics of both accept 4 MiB;
+#: the rest is for reasons, operator actions and names.
 MAX_CARRIED_BYTES = 3 * 1024 * 1024
 
 
@@ -29,7 +29,7 @@ def with_step(saga: Saga, place: int, **changes: Any) -> Saga:
 
 
 def with_flight(saga: Saga, place: int, flight: InFlight | None, **changes: Any) -> Saga:
-    """Return the saga with what is under way at one step changed, and its timer set to the earliest that is due."""
+    """Return the saga with another command in flight at one step, and its timer set to the earliest due time."""
     steps = saga.steps
     changed = replace(steps[place], in_flight=flight, **changes)
     steps = steps[:place] + (changed,) + steps[place + 1 :]
@@ -38,13 +38,13 @@ def with_flight(saga: Saga, place: int, flight: InFlight | None, **changes: Any)
 
 
 def flight_of(saga: Saga, place: int, action: Action) -> InFlight | None:
-    """Return what is under way at a step if it is this action, else None."""
+    """Return the command in flight at a step if it has this action, else None."""
     flight = saga.steps[place].in_flight
     return flight if flight is not None and flight.action is action else None
 
 
 def first_due(saga: Saga) -> tuple[int, InFlight]:
-    """Return the step whose timer is due first, and what is under way there. Raises ProtocolViolation if nothing is."""
+    """Return the step whose timer is due first, and its command in flight. Raises ProtocolViolation if there is none."""
     first: tuple[int, InFlight] | None = None
     for place, step in enumerate(saga.steps):
         flight = step.in_flight
@@ -56,7 +56,7 @@ def first_due(saga: Saga) -> tuple[int, InFlight]:
 
 
 def issue(saga: Saga, action: Action, place: int, attempt: int, now: int) -> Saga:
-    """Command a step. The first attempt starts the clock of the retry policy's total time."""
+    """Issue a command to a step. The total time of the retry policy starts with the first attempt."""
     planned = saga.plan.steps[place]
     seq = saga.seq + 1
     step = saga.steps[place]
@@ -66,7 +66,7 @@ def issue(saga: Saga, action: Action, place: int, attempt: int, now: int) -> Sag
         due = now + planned.queue_timeout_ms + planned.undo_timeout_ms
         return with_flight(saga, place, InFlight(action, attempt, seq, due, first))
     due = now + planned.queue_timeout_ms + planned.timeout_ms
-    # A saga's deadline bounds its actions only: an undo that has begun is never given up for lack of time.
+    # The deadline of a saga limits only its actions: a compensation is never stopped because of it.
     if saga.deadline_ms:
         due = min(due, saga.deadline_ms)
     flight = InFlight(action, attempt, seq, due, first)
@@ -81,7 +81,7 @@ def policy_of(planned: StepPlan, action: Action) -> RetryPolicy:
 
 
 def jitter(saga: Saga) -> float:
-    """Return a number in [0, 1) that depends on the saga's place alone, so that a replay waits as long."""
+    """Return a number in [0, 1) that depends only on the saga and its seq, so that a replay waits equally long."""
     return crc32(f"{saga.job_id}:{saga.run}:{saga.seq}".encode()) / 2**32
 
 
@@ -95,7 +95,7 @@ def backoff_ms(policy: RetryPolicy, attempt: int, spread: float) -> int:
 
 
 def retry_at(saga: Saga, place: int, flight: InFlight, now: int, after_ms: int) -> int | None:
-    """Return when the next attempt of what is under way at a step may start, or None if attempts or time ran out."""
+    """Return when the next attempt of a command in flight may start, or None if no attempt or no time is left."""
     policy = policy_of(saga.plan.steps[place], flight.action)
     if flight.attempt >= policy.attempts:
         return None
@@ -108,12 +108,12 @@ def retry_at(saga: Saga, place: int, flight: InFlight, now: int, after_ms: int) 
 
 
 def wait_until(saga: Saga, place: int, flight: InFlight, at: int) -> Saga:
-    """Let a retry wait as a durable timer; no command of the step is out meanwhile."""
+    """Wait for a retry with a durable timer; meanwhile the step has no command in flight."""
     return with_flight(saga, place, replace(flight, command_seq=0, due_ms=at))
 
 
 def retry(saga: Saga, place: int, flight: InFlight, now: int, after_ms: int) -> Saga | None:
-    """Schedule the next attempt of what is under way at a step, or return None if there is none left.
+    """Schedule the next attempt of the command in flight at a step, or return None if none is left.
 
     One that is due at once is issued at once: a timer would only add a round trip.
     """
@@ -126,27 +126,27 @@ def retry(saga: Saga, place: int, flight: InFlight, now: int, after_ms: int) -> 
 
 
 def outgrows(saga: Saga, output: bytes) -> bool:
-    """True if the saga would carry more than MAX_CARRIED_BYTES with one more output."""
+    """True if the saga would exceed MAX_CARRIED_BYTES with this output."""
     carried = len(saga.payload) + len(output)
     return carried + sum(len(step.output) for step in saga.steps) > MAX_CARRIED_BYTES
 
 
 def maybe_happened(step: StepState) -> bool:
-    """True if the step's effect may be there: done, of unknown outcome, or commanded and not answered."""
+    """True if the step may have had its effect: it succeeded, its outcome is unknown, or a command is unanswered."""
     return step.status is StepStatus.SUCCEEDED or (
         step.status in (StepStatus.COMMANDED, StepStatus.FAILED) and (step.outcome_unknown or bool(step.unanswered))
     )
 
 
 def undoing(saga: Saga) -> bool:
-    """True if the run was given up: it is being compensated, parked while it was, or compensated."""
+    """True if the run was aborted: it is being compensated, was parked while compensating, or is compensated."""
     if saga.phase is Phase.PARKED:
         return any(flight_of(saga, place, Action.COMPENSATE) for place in saga.in_flight)
     return saga.phase is Phase.COMPENSATING or saga.phase is Phase.COMPENSATED
 
 
 def abort(saga: Saga, place: int, reason: str, now: int) -> Saga:
-    """Give up the run at a step: mark every step that was done or may have been done, and undo the last of them.
+    """Abort the run at a step: mark every step that had or may have had its effect, and compensate the last of them.
 
     Whatever else is under way is under way no more: what of it was sent and not answered counts as maybe done.
 
@@ -171,7 +171,7 @@ def abort(saga: Saga, place: int, reason: str, now: int) -> Saga:
 
 
 def landed(step: StepState) -> StepState:
-    """Return a step at which nothing is under way any more."""
+    """Return a step without a command in flight."""
     return step if step.in_flight is None else replace(step, in_flight=None)
 
 
@@ -185,7 +185,7 @@ def undo_next(saga: Saga, now: int) -> Saga:
 
 
 def confirm_next(saga: Saga, after: int, now: int) -> Saga:
-    """Confirm the next step behind `after` that asks for it, or complete the saga."""
+    """Confirm the next step after `after` that has a confirmation, or complete the saga."""
     for place in range(after + 1, len(saga.steps)):
         if saga.plan.steps[place].confirms and saga.steps[place].status is StepStatus.SUCCEEDED:
             running = replace(saga, phase=Phase.RUNNING)
@@ -194,12 +194,12 @@ def confirm_next(saga: Saga, after: int, now: int) -> Saga:
 
 
 def deadline_of(plan: Plan, now: int) -> int:
-    """Return when a run that goes off now runs out of time; 0: never."""
+    """Return the deadline of a run that starts now; 0: none."""
     return now + plan.deadline_ms if plan.deadline_ms else 0
 
 
 def proceed(saga: Saga, place: int, now: int) -> Saga:
-    """Go on behind a step that has succeeded: the next one, or the confirmations, or the end."""
+    """Continue after a step that has succeeded: with the next step, the confirmations, or the end."""
     following = place + 1
     if following < len(saga.steps):
         return issue(saga, Action.EXECUTE, following, 1, now)
@@ -207,18 +207,18 @@ def proceed(saga: Saga, place: int, now: int) -> Saga:
 
 
 def end(saga: Saga, phase: Phase, now: int) -> Saga:
-    """End the run; its state is forgotten once the retention is over."""
+    """End the run; its state is deleted when the retention is over."""
     steps = tuple(landed(step) for step in saga.steps)
     return replace(saga, phase=phase, steps=steps, due_ms=now + saga.plan.retention_ms)
 
 
 def park(saga: Saga, reason: str) -> Saga:
-    """Stop and wait for a person. No timer runs: only an operator or a late reply moves a parked saga."""
+    """Stop and wait for an operator. No timer is armed: only an operator or a late reply changes a parked saga."""
     return replace(saga, phase=Phase.PARKED, due_ms=0, reason=bounded_reason(reason))
 
 
 def answered(saga: Saga, place: int, seq: int) -> Saga:
-    """Note that an Execute has been answered."""
+    """Record that an Execute has been answered."""
     step = saga.steps[place]
     if seq not in step.unanswered:
         return saga
@@ -226,6 +226,6 @@ def answered(saga: Saga, place: int, seq: int) -> Saga:
 
 
 def with_operator_action(saga: Saga, what: str, by: str, reason: str, now: int) -> Saga:
-    """Record a manual act in the state itself; the last 20 are kept (scrape.events keeps them all)."""
+    """Record an operator action in the state. It keeps the last 20; scrape.events has all."""
     line = f"{now} {what} by {by}" + (f": {reason}" if reason else "")
     return replace(saga, operator_actions=(*saga.operator_actions[-19:], line))

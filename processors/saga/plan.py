@@ -1,4 +1,4 @@
-"""A plan: a pipeline resolved to everything that decides a saga's course, pinned by its hash at submission.
+"""A plan: a pipeline with all defaults; a saga is pinned to it by its hash at submission.
 
 Values here are msgspec structs rather than dataclasses: they are made and replaced several times an event, and
 that is five times cheaper so.
@@ -15,7 +15,7 @@ from processors.errors import PipelineError
 
 
 class Resubmit(StrEnum):
-    """What a submission of a job_id that has already ended means."""
+    """What a submission means if its job has already ended."""
 
     REJECT = "reject"
     IF_FAILED = "if-failed"
@@ -23,7 +23,7 @@ class Resubmit(StrEnum):
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`identity:` of a pipeline: which URLs are one job although a server may tell them apart.
+    """`identity:` of a pipeline: which different URLs are one job.
 
     `sort_query`: the order of arguments with different names doesn't matter. `ignore`: names of arguments that don't,
     with `*` and `?`.
@@ -43,7 +43,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class StepPlan(msgspec.Struct, frozen=True):
-    """One step as pinned: `params` is JSON text; `undoable` says that compensate does something."""
+    """One step of a plan. `params` is JSON text; `undoable`: compensate has something to undo."""
 
     name: str
     use: str
@@ -67,11 +67,11 @@ class Plan(msgspec.Struct, frozen=True):
     retention_ms: int
     resubmit: Resubmit = Resubmit.REJECT
     hash: str = ""
-    #: Unset rather than a default: plans that don't have it keep the hash that they were pinned by.
+    #: Unset instead of a default: so plans without it keep their hash.
     identity: Identity | msgspec.UnsetType = msgspec.UNSET
 
     def index(self, step: str) -> int:
-        """Return the place of a step by name, or -1."""
+        """Return the index of a step by name, or -1."""
         for place, planned in enumerate(self.steps):
             if planned.name == step:
                 return place

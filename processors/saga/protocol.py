@@ -1,4 +1,4 @@
-"""The protocol on one screen: for each phase and event, the handler and the phases it may lead to.
+"""The protocol as a table: for each phase and event, the handler and the possible next phases.
 
 `decide` is the one place where a saga changes. It is pure: the coordinator, the simulator, the exhaustive check and the
 audit all call it, with the broker's timestamp of the event as `now`.
@@ -118,13 +118,13 @@ PROTOCOL: dict[tuple[Phase, type], ProtocolRow] = {
 }
 
 
-# As tuples: a union is taken apart at each isinstance().
+# Tuples, because isinstance() is slower with a union.
 _REPLIES = (Succeeded, Failed, Compensated, CompensationFailed, Confirmed, ConfirmFailed)
 _OF_ACTIONS = (Succeeded, Failed)
 
 
 class Decision(NamedTuple):
-    """The next saga (None: no state), what it asks for, and a note for counting.
+    """The next saga (None: no state), its commands, and a note for metrics.
 
     `changed` says whether there is anything to save; an unchanged saga asks for nothing but, perhaps, a Reject.
     """
@@ -136,7 +136,7 @@ class Decision(NamedTuple):
 
 
 def decide(saga: Saga | None, event: Event, now: int) -> Decision:
-    """Return what an event makes of a saga at a time (milliseconds of the broker's clock).
+    """Return the decision for an event at a time (milliseconds of the broker's clock).
 
     Raises ProtocolViolation if a handler leads where its row doesn't allow.
     """
@@ -157,7 +157,7 @@ def decide(saga: Saga | None, event: Event, now: int) -> Decision:
 
 
 def _misaddressed(saga: Saga | None, event: Event) -> do.Transition | None:
-    """Answer replies that don't belong to this run, or that name no command of it."""
+    """Handle replies that don't belong to this run, or to no command of it."""
     if saga is None or not isinstance(event, _REPLIES):
         return None
     if event.run < saga.run:
@@ -171,7 +171,7 @@ def _misaddressed(saga: Saga | None, event: Event) -> do.Transition | None:
 
 
 def _of_an_earlier_run(saga: Saga, event: Reply) -> do.Transition:
-    """Make an effect visible that nothing will undo any more.
+    """Send a reply to the dead-letter topic if it reports an effect that will not be undone.
 
     Only of a completed run, and as long as this one doesn't withdraw what that one left, an effect is where it belongs.
     """
@@ -201,12 +201,12 @@ def advance(saga: Saga | None, offset: int, event: Event, now: int) -> Decision:
     if saga is None:
         started = _numbered_from(decision.saga, offset + 1)
         return Decision(replace(started, offset=offset), outstanding(started), decision.note, True)
-    # outstanding() doesn't read the offset, so the commands stay as they are.
+    # outstanding() doesn't read the offset, so the commands do not change.
     return Decision(replace(decision.saga, offset=offset), decision.commands, decision.note, True)
 
 
 def _numbered_from(saga: Saga, seq: int) -> Saga:
-    """Number a new saga's first state by its event's place in the log.
+    """Set the seq of a new saga's first state from the offset of its event.
 
     A job can come back after it was forgotten, while what it left outside still bears its old numbers. Each state of a job
     takes an event of one partition, so a later offset is above all of them.
@@ -221,7 +221,7 @@ def _numbered_from(saga: Saga, seq: int) -> Saga:
 
 
 def poisoned(saga: Saga, offset: int, error: str, now: int) -> Saga:
-    """Return the saga parked because deciding its event raised: the job waits for a person, its partition goes on."""
+    """Return the saga, parked because the decision raised an error: the job waits for an operator, its partition continues."""
     if saga.phase in ENDED:
         return saga
     parked = park(saga, f"deciding the event at offset {offset} failed: {error}")
@@ -229,14 +229,14 @@ def poisoned(saga: Saga, offset: int, error: str, now: int) -> Saga:
 
 
 class Folded(NamedTuple):
-    """What an event makes of a saga; `error` says why deciding failed, None if it did not."""
+    """The decision for an event. `error` says why the decision failed; None if it succeeded."""
 
     decision: Decision
     error: Exception | None = None
 
 
 def advance_or_park(saga: Saga | None, offset: int, event: Event, now: int) -> Folded:
-    """Fold one record of scrape.events into a saga; if deciding raises, park the job.
+    """Fold one record of scrape.events into a saga; if the decision raises an error, park the job.
 
     The coordinator, the auditor and the simulation all use it: one job that cannot be decided never stops its partition.
     A job without a state, or an event that was applied before, is left as it is.

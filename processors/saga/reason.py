@@ -1,13 +1,13 @@
-"""Reasons, as they are kept: short, and made of characters that every topic can carry."""
+"""Reasons as they are stored: short, and with characters that can be encoded."""
 
 from __future__ import annotations
 
-#: A reason stands in replies, states, dead letters and log lines; a state carries one for each step.
+#: Replies, states, dead letters and log lines contain reasons; a state has one for each step.
 LONGEST_REASON = 2_000
 
 
 def bounded_reason(text: str) -> str:
-    """Return a text cut to LONGEST_REASON characters, with half a surrogate pair spelt out: UTF-8 has no bytes for it."""
+    """Return a text cut to LONGEST_REASON characters, with lone surrogates escaped, because UTF-8 can't encode them."""
     kept = text[:LONGEST_REASON]
     if not kept.isascii():
         kept = kept.encode("utf-8", "backslashreplace").decode()

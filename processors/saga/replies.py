@@ -1,4 +1,4 @@
-"""What a worker answers to a command that did not work."""
+"""The reply of a worker to a command that failed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LONGEST_WAIT_MS = 10 * 365 * 86_400_000
 def failed(
     command: StepCommand, reason: str, *, retryable: bool = False, outcome_unknown: bool = False, after_ms: int = 0
 ) -> Reply:
-    """Return the reply of a command that didn't work; `outcome_unknown` and `after_ms` as in Failed."""
+    """Return the reply to a command that failed; `outcome_unknown` and `after_ms` as in Failed."""
     reason = bounded_reason(reason)
-    # A server may ask for more time than there is.
+    # A server may ask for a wait that does not fit into the field.
     after_ms = min(after_ms, _LONGEST_WAIT_MS)
     where = (command.job_id, command.run, command.step, command.seq)
     match command.action:

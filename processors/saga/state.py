@@ -1,4 +1,4 @@
-"""The state of a saga: an immutable value that the coordinator's table holds and scrape.sagas records.
+"""The state of a saga: an immutable value, stored in the coordinator's table and on scrape.sagas.
 
 Values made once can't form cycles, so the garbage collector need not look at them (`gc=False`): there are many.
 """
@@ -13,9 +13,9 @@ from processors.saga.plan import Plan
 
 
 class Phase(StrEnum):
-    """Where a saga is. The order is the wire order: append only."""
+    """The phase of a saga. The order is the wire order: append only."""
 
-    # Looked up some twenty times an event, and Enum's own hash is a call into Python. So below, too.
+    # Looked up about twenty times per event, and the hash of Enum is a Python call. The same below.
     __hash__ = str.__hash__
 
     NEW = "NEW"
@@ -30,7 +30,7 @@ ENDED = frozenset({Phase.COMPLETED, Phase.COMPENSATED})
 
 
 class Action(StrEnum):
-    """What a command asks of a step."""
+    """The action of a command."""
 
     __hash__ = str.__hash__
 
@@ -63,14 +63,14 @@ class Undo(StrEnum):
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """The place in scrape.urls that a submission came from; a redelivered one is known by it."""
+    """The position of a submission in scrape.urls; a redelivered submission is recognised by it."""
 
     partition: int
     offset: int
 
 
 class InFlight(msgspec.Struct, frozen=True, gc=False):
-    """What is under way at one step: a command that is out, or a retry that waits for its time.
+    """A command in flight at one step, or a retry that waits for its time.
 
     `command_seq` is the seq of the state that issued the command; 0 while a retry waits. `attempt` counts from 1 for each
     action; `first_ms` is when attempt 1 was issued. `due_ms` is when its TimedOut is due. Of a parked saga it says where
@@ -107,7 +107,7 @@ class StepState(msgspec.Struct, frozen=True, gc=False):
     in_flight: InFlight | None = None
 
 
-#: A step that was not reached yet: the same object for all, which is encoded once.
+#: A pending step: one object for all, so that it is encoded only once.
 PENDING = StepState()
 
 
@@ -152,12 +152,12 @@ class Saga(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def in_flight(self) -> tuple[int, ...]:
-        """The places of the steps at which something is under way; of a parked saga, where it stopped."""
+        """The indexes of the steps with a command in flight; if the saga is parked, of the step at which it stopped."""
         return tuple(place for place, step in enumerate(self.steps) if step.in_flight is not None)
 
     @property
     def at(self) -> str:
-        """The names of the steps at which something is under way, for people."""
+        """The names of the steps with a command in flight, for display."""
         return ", ".join(self.plan.steps[place].name for place in self.in_flight)
 
     @property

@@ -12,7 +12,7 @@ from processors.saga_table.table import SagaTable
 
 
 class BulkRead:
-    """At most one read into a saga table at a time."""
+    """Runs at most one read into a saga table at a time."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -28,17 +28,17 @@ class BulkRead:
         try:
             await asyncio.shield(self._reading)
         except asyncio.CancelledError:
-            # A thread that goes on would write into a table that was given away.
+            # Otherwise the thread would write into partitions that were revoked.
             await self.interrupt()
             raise
         return stop
 
     def stop(self) -> None:
-        """Say that what is read isn't worth anything any more; doesn't wait."""
+        """Stop the read, because its result is not needed any more. Does not wait."""
         self._stop.set()
 
     async def interrupt(self) -> None:
-        """Return once nothing is read any more."""
+        """Return when no read is running."""
         self.stop()
         if self._reading is not None:
             await asyncio.wait([self._reading])

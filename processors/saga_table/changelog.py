@@ -36,7 +36,7 @@ class ChangelogMemory:
     """Forgotten keys, oldest first, with the highest seq that is forgotten."""
 
     stale: set[bytes] = field(default_factory=set)
-    """Keys whose last record in the log isn't the one that holds."""
+    """Keys whose last record in the log does not have the highest seq."""
 
     def trim(self) -> None:
         """Drop the oldest graves beyond GRAVES_KEPT."""
@@ -73,7 +73,7 @@ def plan_hash_of(value: bytes) -> str:
             while value[at] > 0x7F:
                 at += 1
             at += 1
-        # A hash is far shorter than 64 characters, so its length is one byte.
+        # A hash has fewer than 64 characters, so its length is one byte.
         return value[at + 1 : at + 1 + (value[at] >> 1)].decode("ascii", "replace")
     except IndexError:
         return ""

@@ -46,7 +46,7 @@ class ChangelogReader:
         """`client` holds librdkafka's `bootstrap.servers` and security settings; no answer for `patience` is an
         error."""
         self._topic = topic
-        # An offset that the table knows and the log has lost must not be passed over in silence.
+        # If the log has lost an offset that the table knows, this must be an error.
         self._reader = Reader(
             client,
             isolation="read_uncommitted",
@@ -63,7 +63,7 @@ class ChangelogReader:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._reader.close()
 
     def bounds(self, partition: int) -> Bounds:
@@ -102,7 +102,7 @@ class ChangelogReader:
 
 
 def _change(message: Message) -> ChangelogEntry:
-    # Checked nowhere, as this runs for each record of a restore: whoever writes to this topic writes keys, and bytes.
+    # Not checked, because this runs for each record of a restore: every record of this topic has a key, and bytes.
     value: bytes | None = message.value()
     if value is None:
         return message.key(), None, seq_in(message.headers())  # type: ignore[arg-type, return-value]  # as said

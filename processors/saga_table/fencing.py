@@ -1,4 +1,4 @@
-"""Notices records that somebody else wrote into a partition of the saga log that this process owns.
+"""Finds records of other writers in partitions of the saga log that this process owns.
 
 A process that was declared dead and doesn't know it, a zombie, goes on writing states until it notices. It can only
 write what its successor writes or has written: states follow from the inbox. So what it writes does no harm to a
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class OwnershipLost(ScrapesagaError):
-    """Another process is ahead of this one on a partition that both believe to own: this one has to stop."""
+    """Another process is ahead of this one on a partition that both believe they own: this one must stop."""
 
 
 class Gap(NamedTuple):
@@ -37,16 +37,16 @@ class Gap(NamedTuple):
 
 
 class WriterVerdict(StrEnum):
-    """What a record of somebody else means for the owner."""
+    """What a record of another writer means for the owner."""
 
     HARMLESS = "harmless"
-    """It says what the table says, or nothing."""
+    """It has the state of the table, or no state."""
 
     STALE = "stale"
-    """The table knows better: it must be published again."""
+    """The table has a newer state, which must be published again."""
 
     AHEAD = "ahead"
-    """The table doesn't know this yet: the writer is ahead, by one event or because it is the owner."""
+    """The record is newer than the table: the writer is ahead, by one event or because it is the owner."""
 
 
 def gaps_between(known: int, own: Sequence[int]) -> tuple[int, list[Gap]]:
@@ -60,7 +60,7 @@ def gaps_between(known: int, own: Sequence[int]) -> tuple[int, list[Gap]]:
 
 
 def judge(record: LogRecord, state: bytes | None, grave: int | None) -> WriterVerdict:
-    """Compare somebody else's record with the table's state of its key, or with the seq up to which it was
+    """Compare a record of another writer with the table's state of its key, or with the seq up to which it was
     forgotten."""
     if record.value is not None:
         theirs = seq_of(record.value)
@@ -75,7 +75,7 @@ def judge(record: LogRecord, state: bytes | None, grave: int | None) -> WriterVe
             )
         if grave is not None:
             return WriterVerdict.AHEAD if theirs > grave else WriterVerdict.STALE
-        # A record that is no state can't be ahead of anybody.
+        # A record that is not a state can't be ahead.
         return WriterVerdict.AHEAD if theirs >= 0 else WriterVerdict.HARMLESS
     if state is not None:
         return WriterVerdict.AHEAD if record.seq >= seq_of(state) else WriterVerdict.STALE
@@ -85,7 +85,7 @@ def judge(record: LogRecord, state: bytes | None, grave: int | None) -> WriterVe
 
 
 def keys_to_publish_again(judged: Iterable[tuple[LogRecord, WriterVerdict]]) -> list[bytes]:
-    """The keys for which compaction would keep the wrong record, each once, in the log's order."""
+    """The keys for which compaction would keep a wrong record, each once, in the order of the log."""
     return list(dict.fromkeys(record.key for record, verdict in judged if verdict is WriterVerdict.STALE))
 
 
@@ -94,28 +94,28 @@ class OffsetAccount:
     """Which offsets of one partition are accounted for: restored, written by this process, or examined."""
 
     last: int = -1
-    """Nothing beyond it is known."""
+    """The last known offset."""
 
     gaps: list[Gap] = field(default_factory=list)
-    """Offsets up to `last` that nobody has looked at yet."""
+    """Offsets up to `last` that were not examined yet."""
 
     suspects: list[tuple[LogRecord, float]] = field(default_factory=list)
     """Records that are ahead of the table, with the clock when they were read."""
 
     @property
     def known(self) -> int:
-        """The offset up to which the log holds nothing that is open; a restart may continue from there."""
+        """The offset up to which all records are examined; a restart can continue from there."""
         return min(
             [self.last, *(gap.first - 1 for gap in self.gaps), *(record.offset - 1 for record, _ in self.suspects)]
         )
 
     def wrote(self, own: Sequence[int]) -> None:
-        """Account for own writes; what lies between them becomes a gap."""
+        """Account for own writes; the offsets between them become gaps."""
         self.last, gaps = gaps_between(self.last, own)
         self.gaps += gaps
 
     def ends_at(self, end: int) -> None:
-        """Account for the offset after the last that Kafka has: what was not written here is a gap."""
+        """Account for the end of the partition: offsets that this process did not write become a gap."""
         if end - 1 > self.last:
             self.gaps.append(Gap(self.last + 1, end - 1))
             self.last = end - 1
@@ -123,12 +123,12 @@ class OffsetAccount:
 
 # A key's state and the seq up to which it was forgotten: at most one of them is there.
 StateOf = Callable[[bytes], tuple[bytes | None, int | None]]
-# Sends what the table says of these keys, and tells the offsets.
+# Sends the table's states of these keys, and returns the offsets.
 Publish = Callable[[list[bytes]], Awaitable[list[int]]]
 
 
 class FencingWatch:
-    """Reads what somebody else wrote, and has published again what compaction would lose."""
+    """Reads records of other writers, and publishes states again that compaction would lose."""
 
     def __init__(
         self,
@@ -148,15 +148,15 @@ class FencingWatch:
         self._one_at_a_time = asyncio.Lock()
 
     async def look_at_end(self, partition: int, account: OffsetAccount) -> None:
-        """Account for what lies after the last own write; ReadFailed."""
+        """Account for the offsets after the last own write; ReadFailed."""
         async with self._one_at_a_time:
             _, end = await asyncio.to_thread(self._connected().bounds, partition)
         account.ends_at(end)
 
     async def examine(self, partition: int, account: OffsetAccount, state_of: StateOf, publish: Publish) -> None:
-        """Look into every gap and heal it; OwnershipLost if somebody stays ahead, ReadFailed, DeliveryFailed."""
+        """Examine and repair every gap; OwnershipLost if another writer stays ahead, ReadFailed, DeliveryFailed."""
         while account.gaps:
-            # Publishing may find more of them.
+            # Publishing may find more gaps.
             gaps = list(account.gaps)
             records = [record for gap in gaps for record in await self._read(partition, gap)]
             judged = [(record, judge(record, *state_of(record.key))) for record in records]
@@ -170,12 +170,12 @@ class FencingWatch:
             del account.gaps[: len(gaps)]
             now = self._clock()
             account.suspects += [(record, now) for record, verdict in judged if verdict is WriterVerdict.AHEAD]
-        # Caught up by now means written by now, after the record in question: there is nothing to heal.
+        # If the table has caught up, its state was written after the record in question: no repair is needed.
         account.suspects = [s for s in account.suspects if judge(s[0], *state_of(s[0].key)) is WriterVerdict.AHEAD]
         self._check_who_is_ahead(partition, account)
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         async with self._one_at_a_time:
             reader, self._reader = self._reader, None
             if reader is not None:

@@ -1,4 +1,4 @@
-"""One partition of the saga table while this process holds it: writes it, and keeps account of who else did."""
+"""One partition of the saga table while this process holds it: writes it, and records which offsets are its own."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from processors.saga_table.store import PartitionNotHeld, SagaStore
 
 
 class SagaPartition:
-    """The log of one partition and its states, in step; after drop() every use is PartitionNotHeld."""
+    """The log of one partition and its states; after drop(), every use raises PartitionNotHeld."""
 
     def __init__(self, number: int, topic: str, store: SagaStore, producer: Sender, watch: FencingWatch) -> None:
         self.number = number
         self.active = False
-        """Restored and announced: the log has nothing to add but what somebody else writes."""
+        """Restored and announced: only other writers can add records that the table does not know."""
         self.changed = True
-        """Something was read that has not been announced."""
-        # Held while the partition is written, restored or examined: the offsets of own writes tell who wrote what.
+        """Records were read that have not been announced."""
+        # Held while the partition is written, restored or examined, because the offsets of own writes identify the writer.
         self.lock = asyncio.Lock()
         self._topic = topic
         self._store = store
@@ -35,7 +35,7 @@ class SagaPartition:
 
     @property
     def known_offset(self) -> int | None:
-        """The offset up to which the table holds what the log says; None if it holds nothing."""
+        """The offset up to which the table has the states of the log; None if it has none."""
         return self._account.known if self._account.last >= 0 else self._store.kept_offset(self.number)
 
     def forgotten_seq(self, key: bytes) -> int | None:
@@ -43,12 +43,12 @@ class SagaPartition:
         return self._memory.graves.get(key)
 
     def drop(self) -> None:
-        """Let go."""
+        """Drop the partition."""
         self._dropped = True
         self._store.drop(self.number)
 
     async def save(self, items: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """Publish, apply once acknowledged, look into what others wrote meanwhile; errors as SagaTable.save()."""
+        """Publish states, apply them when acknowledged, and examine records of other writers; errors as SagaTable.save()."""
         async with self.lock:
             self._check_held()
             changes = self._changes(items)
@@ -60,7 +60,7 @@ class SagaPartition:
                 await self._examine()
 
     async def fence_other_writers(self) -> None:
-        """Examine what lies up to the end of the log; OwnershipLost, DeliveryFailed, ReadFailed."""
+        """Examine the log up to its end; OwnershipLost, DeliveryFailed, ReadFailed."""
         async with self.lock:
             if self.active and not self._dropped:
                 await self._watch.look_at_end(self.number, self._account)
@@ -68,14 +68,14 @@ class SagaPartition:
 
     def absorb(self, changes: Sequence[ChangelogEntry], last: int) -> None:
         """Apply records of the log up to the offset `last`, read from known_offset on."""
-        # Reading begins before what was open, so it is read now. An interrupted read goes on from here.
+        # Reading starts before the gaps, so they are read now. An interrupted read continues from here.
         self._account = OffsetAccount(last)
         # A crash before the repair must read the stale record again.
         self._store.fold(self.number, self._memory, changes, None if self._memory.stale or last < 0 else last)
         self.changed = self.changed or bool(changes)
 
     async def repair(self) -> None:
-        """Publish again what compaction would lose of what was read; DeliveryFailed."""
+        """Publish states again that compaction would lose; DeliveryFailed."""
         stale = sorted(self._memory.stale)
         if stale:
             self._account.wrote(await self._send([self._now(key) for key in stale]))
@@ -85,7 +85,7 @@ class SagaPartition:
         self.trim()
 
     def trim(self) -> None:
-        """Bound what is remembered of forgotten sagas; not in the middle of a read."""
+        """Limit the memory of forgotten sagas; not in the middle of a read."""
         self._memory.trim()
 
     async def _examine(self) -> None:

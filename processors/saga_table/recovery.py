@@ -1,4 +1,4 @@
-"""Restores the partitions that a process owns, and keeps its standbys warm, in bulk.
+"""Restores the partitions that a process owns, and updates its standbys, in bulk.
 
 Records are read by a connection of their own, outside of any consumer group: 60 times as fast as one by one through a
 stream. A rebalance interrupts the reading, and what was read so far counts.
@@ -23,16 +23,16 @@ _log = logging.getLogger(__name__)
 
 
 def malloc_trim() -> None:
-    """Return what was freed to the system, where the C library can: glibc. Costs well under a millisecond."""
+    """Return freed memory to the system, if the C library can (glibc). Takes less than a millisecond."""
     if sys.platform == "linux":
-        # musl has none.
+        # musl has no malloc_trim.
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
 
 
 class TableRecovery:
-    """Reads a saga table's log; whoever knows of rebalances says when to begin and when to stop."""
+    """Reads the log of a saga table; the caller, who knows about rebalances, starts and stops it."""
 
     def __init__(self, table: SagaTable) -> None:
         self._table = table
@@ -40,17 +40,17 @@ class TableRecovery:
         self._followed = BulkRead()
 
     def stop(self) -> None:
-        """Say that what is being read isn't worth anything any more; doesn't wait."""
+        """Stop the current read, because its result is not needed any more. Does not wait."""
         self._restored.stop()
         self._followed.stop()
 
     async def interrupt(self) -> None:
-        """Return once nothing reads into the table any more."""
+        """Return when no read into the table is running."""
         await self._restored.interrupt()
         await self._followed.interrupt()
 
     async def restore(self, partitions: Collection[int], rebalancing: Callable[[], bool]) -> None:
-        """Read what is owned to its end, and announce it.
+        """Read the owned partitions to their end, and announce them.
 
         Raises ReadInterrupted or PartitionNotHeld when a rebalance comes in between, ReadFailed, DeliveryFailed, and
         ConfigurationError if the table is ahead of its log.
@@ -62,9 +62,9 @@ class TableRecovery:
                 if stop.is_set():
                     raise ReadInterrupted("A rebalance began.")
                 await self._table.announce(partition)
-                # Announcing takes as long as the walk over the states, and heartbeats have to get through.
+                # Announcing takes as long as the walk over the states; meanwhile heartbeats must be sent.
                 await asyncio.sleep(0)
-        # Up to some ten megabytes, by which the reading was ahead of the table.
+        # Up to about ten megabytes of records that were read ahead.
         malloc_trim()
         took = monotonic() - began
         metrics.recovery_seconds.set(took)
@@ -73,22 +73,22 @@ class TableRecovery:
     async def _read(self, partitions: Collection[int], rebalancing: Callable[[], bool]) -> threading.Event:
         await self._restored.interrupt()
         if rebalancing():
-            # This recovery was on its way when the rebalance began, and its partitions may be gone.
+            # A rebalance began during this recovery, and its partitions may be revoked.
             raise ReadInterrupted("A rebalance began.")
         return await self._restored.run(self._table, partitions)
 
     async def follow(self, partitions: Collection[int], wanted: Callable[[], bool]) -> None:
-        """Read what was written to standbys, if that is still wanted once they are free. ConfigurationError as restore()."""
+        """Read new records of standbys, if they are still standbys when they are free. ConfigurationError as restore()."""
         try:
             async with await self._table.restoring(partitions):
-                # A save of the time when they were owned may have kept them locked until the next rebalance.
+                # A save from the time when they were owned may have kept them locked until the next rebalance.
                 if wanted():
                     stop = await self._followed.run(self._table, partitions)
                     if not stop.is_set():
                         self._table.trim(partitions)
         except ReadInterrupted:
-            # By a rebalance. What was read so far counts.
+            # Stopped by a rebalance. The records that were read are kept.
             return
         except ReadFailed as error:
-            # Kafka is away. Nothing is lost by reading later: a takeover reads what is missing.
+            # Kafka is down. Reading later loses nothing: a takeover reads the missing records.
             _log.warning("Cannot follow standbys: %s", error)

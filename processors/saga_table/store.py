@@ -13,7 +13,7 @@ from processors.errors import ScrapesagaError
 from processors.saga_table.changelog import ChangelogEntry, ChangelogMemory, fold
 
 _MIB = 1024 * 1024
-# Faust's own name for it: databases that its store wrote go on.
+# The name that Faust's store uses, so that its databases can still be read.
 _OFFSET_KEY = b"__faust\0offset__"
 
 
@@ -25,16 +25,16 @@ class PartitionNotHeld(ScrapesagaError):
 
 
 class SagaStore(Protocol):
-    """Saga states by partition, with the offset up to which each partition holds what the log says."""
+    """Saga states by partition, with the offset up to which each partition has the states of the log."""
 
     folder: Path | None
-    """Where they are on disk; None in memory."""
+    """The folder on disk; None in memory."""
 
     def hold(self, partition: int) -> None:
         """Make the partition usable."""
 
     def drop(self, partition: int) -> None:
-        """Let go of the partition; what is on disk stays there."""
+        """Drop the partition; its data on disk stays."""
 
     def look_up(self, partition: int, key: bytes) -> bytes | None:
         """The state under `key`; PartitionNotHeld."""
@@ -45,7 +45,7 @@ class SagaStore(Protocol):
     def fold(
         self, partition: int, memory: ChangelogMemory, changes: Sequence[ChangelogEntry], offset: int | None
     ) -> None:
-        """Apply records of the log and keep `offset`, if given, both or none of it; PartitionNotHeld."""
+        """Apply records of the log and store `offset`, if given, atomically; PartitionNotHeld."""
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """Every key and state; PartitionNotHeld."""
@@ -54,7 +54,7 @@ class SagaStore(Protocol):
         """How many states there are; PartitionNotHeld."""
 
     def kept_offset(self, partition: int) -> int | None:
-        """The offset that was kept on disk; None in memory."""
+        """The offset that is stored on disk; None in memory."""
 
 
 class MemoryStates:
@@ -70,7 +70,7 @@ class MemoryStates:
         self._partitions.setdefault(partition, {})
 
     def drop(self, partition: int) -> None:
-        """Let go of the partition."""
+        """Drop the partition."""
         self._partitions.pop(partition, None)
 
     def look_up(self, partition: int, key: bytes) -> bytes | None:
@@ -141,14 +141,14 @@ class RocksDBStates:
     def load(self, partition: int, keys: Collection[bytes]) -> dict[bytes, bytes]:
         """The states that there are under `keys`; PartitionNotHeld."""
         wanted = list(keys)
-        # Its stubs leave out that a list of bytes is answered by a list.
+        # The stubs do not say that a list of keys returns a list.
         found: list[bytes | None] = self._db(partition).get(wanted)  # type: ignore[arg-type, assignment]
         return {key: value for key, value in zip(wanted, found, strict=True) if value is not None}
 
     def fold(
         self, partition: int, memory: ChangelogMemory, changes: Sequence[ChangelogEntry], offset: int | None
     ) -> None:
-        """Apply records of the log and keep `offset`, if given, both or none of it; PartitionNotHeld."""
+        """Apply records of the log and store `offset`, if given, atomically; PartitionNotHeld."""
         keys = {key for key, _, _ in changes}
         before = self.load(partition, keys)
         after = dict(before)
@@ -177,7 +177,7 @@ class RocksDBStates:
         return self._counts[partition]
 
     def kept_offset(self, partition: int) -> int | None:
-        """The offset that was kept on disk."""
+        """The offset that is stored on disk."""
         kept = self._db(partition).get(_OFFSET_KEY)
         return None if kept is None else int(kept)
 
@@ -189,15 +189,15 @@ class RocksDBStates:
 
 
 def is_locked(error: Exception) -> bool:
-    """Tell whether hold() failed because another process has the database open."""
+    """Return whether hold() failed because another process has the database open."""
     return "lock" in repr(error)
 
 
 def _options() -> Options:
-    # RocksDB's and Faust's defaults are made for one large table: write buffers of 192 MB, a block cache of 2 GB.
+    # The defaults of RocksDB and Faust are for one large table: write buffers of 192 MB, a block cache of 2 GB.
     options = Options(raw_mode=True)
     options.create_if_missing(True)
-    # A database keeps its files open; all partitions together may have no more than the process.
+    # A database keeps its files open; all partitions together must stay below the limit of the process.
     options.set_max_open_files(_max_open_files())
     options.set_write_buffer_size(16 * _MIB)
     options.set_max_write_buffer_number(3)

@@ -95,11 +95,11 @@ class SagaTable:
         return [number for number, partition in self._partitions.items() if partition.active]
 
     def forgotten_seq(self, key: bytes, partition: int) -> int | None:
-        """The seq above which a saga must begin under a forgotten key; None if the table knows of nothing forgotten."""
+        """The seq above which a saga of a forgotten job must begin; None if the job was not forgotten."""
         return self._held(partition).forgotten_seq(key)
 
     async def save(self, partition: int, items: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """Publish states, None to forget a saga, and apply them once Kafka has acknowledged all.
+        """Publish states (None: forget a saga), and apply them when Kafka has acknowledged all.
 
         Forgetting what isn't there does nothing. Raises DeliveryFailed, ReadFailed, OwnershipLost: the process has to stop;
         PartitionNotHeld if the partition was revoked, and then the states may be published nevertheless;
@@ -110,12 +110,12 @@ class SagaTable:
     # -- restoring
 
     def known_offset(self, partition: int) -> int | None:
-        """The offset up to which the table holds what the log says; None if it holds nothing."""
+        """The offset up to which the table has the states of the log; None if it has none."""
         return self._held_or_new(partition).known_offset
 
     async def restoring(self, partitions: Iterable[int]) -> AsyncExitStack:
-        """Wait for writes under way and keep new ones out until the stack that this returns is closed."""
-        # All at once: while one is waited for, a rebalance may take another away, and it must not be made again.
+        """Wait for running writes, and block new ones until the returned stack is closed."""
+        # All at once: while this waits for one partition, a rebalance may revoke another, which must not be opened again.
         holding = [self._held_or_new(number) for number in sorted(partitions)]
         async with AsyncExitStack() as stack:
             for held in holding:
@@ -128,12 +128,12 @@ class SagaTable:
         self._held_or_new(partition).absorb(changes, last)
 
     def trim(self, partitions: Iterable[int]) -> None:
-        """Bound what is remembered of forgotten sagas, once restoring() has read to the end."""
+        """Limit the memory of forgotten sagas, after restoring() has read to the end."""
         for number in partitions:
             self._held(number).trim()
 
     async def announce(self, partition: int) -> None:
-        """Repair the log, then say that the partition is ready.
+        """Repair the log, then announce the partition as ready.
 
         Raises DeliveryFailed, and PartitionNotHeld when a rebalance was faster.
         """
@@ -153,11 +153,11 @@ class SagaTable:
         self._held_or_new(partition)
 
     def release(self, kept: Collection[int]) -> None:
-        """Let go of what is not kept, and of what is only a standby now; the rest is restored anew."""
+        """Drop partitions that are revoked, or are only standbys now; the others are restored again."""
         owned = self._owned()
         for number, held in list(self._partitions.items()):
             if number not in owned and held.active:
-                # Should it come back, unchanged or not, what is derived from it has to be made anew.
+                # If the partition comes back, everything that is derived from it must be rebuilt.
                 held.changed = True
                 if self._on_revoked is not None:
                     self._on_revoked(number)
@@ -173,7 +173,7 @@ class SagaTable:
             except PartitionNotHeld:
                 continue
             except ReadFailed as error:
-                # Kafka is away. Nothing is lost by looking later, and save() finds out by itself.
+                # Kafka is down. A later examination loses nothing, and save() fails by itself.
                 _log.warning("Cannot look for foreign writes: %s", error)
 
     async def close(self) -> None:

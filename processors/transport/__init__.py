@@ -1,1 +1,1 @@
-"""Records in and out of Kafka: batches for agents, a producer with acknowledgements, Faust apps that lose nothing."""
+"""Records in and out of Faust: batches for agents, offsets, and Faust apps that lose no record."""

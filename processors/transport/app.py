@@ -1,4 +1,4 @@
-"""Faust apps, set up so that nothing is lost: the settings that Faust's defaults get wrong are made here, once."""
+"""Faust apps with settings that lose no record: the wrong defaults of Faust are corrected here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
     "serve",
 ]
 
-# Their lines at info tell every step of every start, stop and rebalance of every service.
+# At info they log every step of every start, stop and rebalance of every service.
 _TALKATIVE = ("aiokafka", "faust", "mode")
 
 
@@ -92,10 +92,10 @@ def create_faust_app(
         broker_rebalance_timeout=rebalance_timeout.total_seconds(),
         broker_request_timeout=max(40.0, session_timeout.total_seconds()),
         broker_commit_interval=commit_interval.total_seconds(),
-        # By time only: by count, Faust commits in the middle of a batch.
+        # Commit by time only: by count, Faust commits in the middle of a batch.
         broker_commit_every=2**31,
         consumer_auto_offset_reset="earliest",
-        # A fetch must hold the largest record, or its partition stands still.
+        # A fetch must have room for the largest record; otherwise its partition stops.
         consumer_max_fetch_size=max(1_048_576, 2 * max_record_bytes),
         producer_linger=0,
         producer_acks=-1,
@@ -110,10 +110,10 @@ def create_faust_app(
         store=store,
         datadir=data_dir,
         table_standby_replicas=table_standby_replicas,
-        # Topics are provisioned; a topic that Faust makes has the wrong partition count.
+        # Topics are provisioned: a topic that Faust creates has a wrong number of partitions.
         topic_allow_declare=False,
         topic_disable_leader=True,
-        # It listens on every interface and answers "OK" whatever happens.
+        # Faust's web server listens on every interface, and always answers "OK".
         web_enabled=False,
         autodiscover=False,
     )
@@ -130,7 +130,7 @@ def faust_credentials(security: Security) -> CredentialsT | None:
 
 
 def raw_topic(app: faust.App, name: str) -> TopicT:
-    """The topic with its bytes as they are: decoding belongs where an undecodable record can be dead-lettered."""
+    """The topic with raw bytes: decoding happens where a bad record can go to the dead-letter topic."""
     return app.topic(
         name,
         key_type=bytes,

@@ -1,4 +1,4 @@
-"""What an agent iterates.
+"""The batches that an agent iterates over.
 
 @app.agent(topic)
 async def coordinate(stream):
@@ -23,7 +23,7 @@ MAX_RECORDS = 2_000
 
 
 async def batches(stream: StreamT[Any], max_records: int = MAX_RECORDS) -> AsyncIterator[Batch]:
-    """Yield batches of what is at hand, at least one record, without ever waiting for more.
+    """Yield batches of the records that are there, at least one; never wait for more.
 
     Ends when the app stops. Nothing is acknowledged but by the batch's done() and done_one().
     """

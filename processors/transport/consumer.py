@@ -1,4 +1,4 @@
-"""Faust's consumer in the app's own event loop, which hands whole runs of records to the agents.
+"""Faust's consumer in the event loop of the app. It passes runs of records to agents.
 
 Faust's own runs aiokafka in a thread and makes two tasks, an event and a queue entry of each message: thirty times the
 cost of the fetch. Here a fetch goes to the agent's inbox as it came, and what an agent acknowledges is an offset.
@@ -32,7 +32,7 @@ from processors.transport.offset_tracker import OffsetTracker, moved
 from processors.transport.record_queue import RecordQueue
 from processors.transport.recovery import BulkTables
 
-# Bounds the time that one turn of the loop takes: ~5 ms.
+# Limits the time of one turn of the loop to about 5 ms.
 _RECORDS_A_TURN = 2_000
 # A fetch costs ~0.4 ms here and at the broker, as much as a hundred records. One that brought this many says that there is
 # load; then the next is taken so much later and brings more. Below that nothing waits.
@@ -48,10 +48,10 @@ _ASK_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much may be under way, and for how long it may hold up a rebalance or a stop."""
+    """How many records may be in flight, and for how long they may delay a rebalance or a stop."""
 
     max_undone: int = 10_000
-    """Records of one topic that are fetched and not acknowledged before its fetching pauses."""
+    """The number of fetched, unacknowledged records of a topic at which its fetching pauses."""
     settle: timedelta = timedelta(seconds=5)
     """Time for records in flight to finish when their partition is revoked or the app stops."""
 
@@ -91,24 +91,24 @@ class FastConsumer(LoopConsumer):
 
     @property
     def in_flight(self) -> int:
-        """Records that agents have and have not acknowledged."""
+        """Records that agents have not acknowledged yet."""
         return sum(tracker.in_flight for tracker in self._trackers.values())
 
     @property
     def oldest_in_flight_s(self) -> float:
-        """For how long an agent has had the record that it has had longest."""
+        """How long the oldest record in flight has been with its agent."""
         handed = [tracker.oldest_handed_at for tracker in self._trackers.values()]
         return max((monotonic() - at for at in handed if at is not None), default=0.0)
 
     def missing_topics(self) -> list[str]:
-        """Topics that are subscribed to and don't exist."""
+        """Subscribed topics that don't exist."""
         cluster = self.kafka._client.cluster
         return sorted(topic for topic in self.kafka.subscription() if not cluster.partitions_for_topic(topic))
 
     # Life.
 
     async def on_stop(self) -> None:
-        """Commit what is done and leave the group; agents have ended by now."""
+        """Commit finished records and leave the group; agents have ended by now."""
         await self.commit()
         for record_queue in self._record_queues.values():
             record_queue.close()
@@ -122,7 +122,7 @@ class FastConsumer(LoopConsumer):
 
     @Service.task
     async def _ask_for_missing_topics(self) -> None:
-        """Ask for metadata while a topic is missing: that it has come makes aiokafka join again, and get its partitions."""
+        """Ask for metadata while a topic is missing: when the topic appears, aiokafka joins again, and gets its partitions."""
         while not self.should_stop:
             await self.sleep(_ASK_AGAIN_S)
             if self._kafka is not None and self.missing_topics():
@@ -136,7 +136,7 @@ class FastConsumer(LoopConsumer):
         source = kafka._fetcher
         try:
             # Held open for good: with all inboxes full nothing is polled, and aiokafka would leave the group for it.
-            # A stuck agent shows in oldest_in_flight_s instead.
+            # oldest_in_flight_s shows a stuck agent instead.
             with kafka._subscription.fetch_context():
                 while not (self.should_stop or fetcher.should_stop):
                     self.turned_at = monotonic()
@@ -154,12 +154,12 @@ class FastConsumer(LoopConsumer):
                     else:
                         await self._wait_for_news(source)
         except (ConsumerStoppedError, asyncio.CancelledError):
-            # Faust's Fetcher would take a stop in the middle of a rebalance for a crash.
+            # Faust's Fetcher would treat a stop in the middle of a rebalance as a crash.
             if not (self.app.should_stop or fetcher.should_stop):
                 raise
 
     def _note_positions(self) -> None:
-        """Tell the trackers how far was fetched: behind the last record may lie a transaction's marker."""
+        """Tell the trackers how far was fetched: there may be a transaction marker after the last record."""
         if not self._positioned or self.kafka._subscription.reassignment_in_progress:
             return
         for tp in self._get_active_partitions():
@@ -169,7 +169,7 @@ class FastConsumer(LoopConsumer):
             tracker = self._trackers.get(tp)
             begun = self._begun.setdefault(tp, position)
             if tracker is None and position > begun:
-                # No record has come since, and yet fetching went on.
+                # Fetching advanced, but no record has come since.
                 tracker = self._trackers[tp] = OffsetTracker(self._note_done, self._ends.get(tp, sys.maxsize))
                 tracker.committed = begun
             if tracker is not None:
@@ -205,7 +205,7 @@ class FastConsumer(LoopConsumer):
             self.record_queue(tp.topic).put(tracker, records)
 
     async def _deliver_changelog(self, tp: TP, records: list[Any]) -> None:
-        """Give records of a Faust table to Faust, one by one as it wants them."""
+        """Pass records of a Faust table to Faust, one by one as it expects them."""
         for record in records:
             if not self.flow_active:
                 return
@@ -213,7 +213,7 @@ class FastConsumer(LoopConsumer):
             self._read_offset[tp] = record.offset
 
     async def _wait_for_news(self, source: Any) -> None:
-        """Wait for a fetch to arrive, or for something that changes what may be fetched."""
+        """Wait for a fetch, or for a change of the partitions that may be fetched."""
         self._wake = asyncio.get_running_loop().create_future()
         arrival = source._create_fetch_waiter()
         try:
@@ -242,7 +242,7 @@ class FastConsumer(LoopConsumer):
 
     @Service.transitions_to("PARTITIONS_REVOKED")
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Let in-flight records finish within the bound, commit, forget the partitions; then Faust's callbacks."""
+        """Let records in flight finish within the limit, commit, forget the partitions; then call Faust."""
         self.stop_flow()
         self._drop_queued()
         await self._settle()
@@ -251,7 +251,7 @@ class FastConsumer(LoopConsumer):
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Start from the offsets that are committed now; Faust's callbacks recover the tables first."""
+        """Start from the offsets that are committed now; Faust recovers the tables first."""
         self._leave_to_bulk_reads(assigned)
         self._positioned = False
         self._forget()
@@ -259,7 +259,7 @@ class FastConsumer(LoopConsumer):
         await super().on_partitions_assigned(assigned, generation_id)
 
     def _leave_to_bulk_reads(self, assigned: set[TP]) -> None:
-        """Have aiokafka fetch nothing of them: it would hold a fetch of each, 2 MB, which nobody takes."""
+        """Stop aiokafka from fetching them: it would keep a fetch of 2 MB for each, which nothing uses."""
         tables = self.app.tables
         if isinstance(tables, BulkTables):
             self.kafka.pause(*(TopicPartition(*tp) for tp in assigned if tp.topic in tables.bulk_topics))
@@ -277,13 +277,13 @@ class FastConsumer(LoopConsumer):
         try:
             committed = await self.committed_offsets(streams) if streams else {}
         except KafkaError as error:
-            # Positions are then what is committed after the recovery, which is right unless we stood still meanwhile.
+            # Then positions are those committed after the recovery, which is right unless this process was suspended.
             self.log.warning("The committed offsets could not be read before the recovery: %r", error)
             return {}
         return {tp: committed.get(tp) for tp in streams}
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek to what was committed before the tables were recovered.
+        """Seek to the offsets that were committed before the tables were recovered.
 
         A process that stood still since may have lost its partitions without knowing: from what their next owner has
         committed it would apply events to the states of before.
@@ -299,14 +299,14 @@ class FastConsumer(LoopConsumer):
         return offsets
 
     async def _inherited_ends(self) -> dict[TP, int]:
-        """Where the partitions end now, before anything of them is fetched."""
+        """The ends of the partitions now, before the first fetch."""
         tps = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
         if not tps:
             return {}
         try:
             return dict(await self.highwaters(*tps))
         except KafkaError as error:
-            # Without them every record counts as begun by an earlier owner: more is undone than was done, never less.
+            # Without them every record counts as started by an earlier owner: more is compensated than necessary, never less.
             self.log.warning("The ends of the assigned partitions could not be read: %r", error)
             return {}
 
@@ -321,7 +321,7 @@ class FastConsumer(LoopConsumer):
         self._begun.clear()
 
     async def _settle(self) -> None:
-        """Wait until agents have acknowledged what they have, within the bound."""
+        """Wait until agents have acknowledged their records, within the limit."""
         if not self.in_flight or self.app.crashed:
             return
         self._settled = asyncio.get_running_loop().create_future()
@@ -335,10 +335,10 @@ class FastConsumer(LoopConsumer):
             self._settled = None
 
     async def wait_empty(self) -> None:
-        """Let agents finish what they have within the bound, and commit; when stopping they get nothing more."""
+        """Let agents finish their records within the limit, and commit; when stopping, they get no more."""
         self._drop_queued()
         await self._settle()
-        # Again in on_stop(), unless the stop is cut short.
+        # Repeated in on_stop(), unless the stop is interrupted.
         await self.commit()
         if self.app.should_stop:
             for record_queue in self._record_queues.values():
@@ -357,7 +357,7 @@ class FastConsumer(LoopConsumer):
     # Committing.
 
     async def commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:
-        """Commit what is done of all partitions; what can't be committed now is tried again, or delivered again."""
+        """Commit finished records of all partitions. A failed commit is retried, or its records are delivered again."""
         async with self._committing:
             pending = {tp: (p, p.committable) for tp, p in self._trackers.items()}
             offsets = {tp: (p, offset) for tp, (p, offset) in pending.items() if offset is not None}
@@ -374,7 +374,7 @@ class FastConsumer(LoopConsumer):
         try:
             await asyncio.wait_for(self.kafka.commit(wanted), _COMMIT_WITHIN_S)
         except (CommitFailedError, IllegalStateError) as error:
-            # The group went on without us: the next owner starts from the last commit.
+            # The group continued without this process: the next owner starts from the last commit.
             self.log.info("Offsets of an earlier assignment were not committed: %s", error)
         except (KafkaError, TimeoutError) as error:
             self.commit_failing_since = self.commit_failing_since or monotonic()
@@ -386,7 +386,7 @@ class FastConsumer(LoopConsumer):
         return False
 
     async def verify_all_partitions_active(self) -> None:
-        """Nothing: Faust would walk all partitions each second for log lines; readiness is in health.py."""
+        """Do nothing: Faust would check all partitions each second for log lines; readiness is in health.py."""
 
 
 class FastTransport(faust_driver.Transport):

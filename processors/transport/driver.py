@@ -31,7 +31,7 @@ class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]  # ai
         self._consumer = consumer
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> Awaitable[None]:
-        # Not in the coroutine: Faust must know before anything else runs.
+        # Not in the coroutine: Faust must know this before any other code runs.
         self._consumer.app.on_rebalance_start()
         return cast(Awaitable[None], self._consumer.on_partitions_revoked(ensure_TPset(revoked)))
 
@@ -67,7 +67,7 @@ class LoopConsumer(Consumer):
     def _new_kafka(self) -> AIOKafkaConsumer:
         conf = self.app.conf
         transport = cast(faust_driver.Transport, self.transport)
-        # As Faust decides: its own assignor keeps a table's changelog with its partitions.
+        # Faust's own assignor keeps the changelog of a table with its partitions.
         has_tables = conf.table_standby_replicas > 0 or bool(self.app.tables.changelog_topics)
         return AIOKafkaConsumer(
             client_id=conf.broker_client_id,
@@ -77,7 +77,7 @@ class LoopConsumer(Consumer):
             partition_assignment_strategy=[self.app.assignor if has_tables else RoundRobinPartitionAssignor],
             enable_auto_commit=False,
             auto_offset_reset=conf.consumer_auto_offset_reset,
-            # What was aborted is nobody's: without it a request that its producer took back would be scraped.
+            # Records of aborted transactions must not be read: otherwise a withdrawn request would be scraped.
             isolation_level="read_committed",
             max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
@@ -92,10 +92,10 @@ class LoopConsumer(Consumer):
             **faust_driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
 
-    # What Faust's base class and its table recovery ask of a driver.
+    # The interface that Faust's base class and table recovery need.
 
     def close(self) -> None:
-        """Nothing: Faust calls this when a rebalance meets a stop, and on_stop() still has offsets to commit."""
+        """Do nothing: Faust calls this if a rebalance happens during a stop, and on_stop() still has to commit offsets."""
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Subscribe; a rebalance follows."""
@@ -110,7 +110,7 @@ class LoopConsumer(Consumer):
         return offsets
 
     async def committed_offsets(self, partitions: Iterable[TP]) -> dict[TP, int]:
-        """What the group has committed of these partitions; those of which it hasn't are left out."""
+        """The committed offsets of these partitions, without those that have none."""
         tps = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
         committed = await self.kafka._coordinator.fetch_committed_offsets(tps)
         return {TP(tp.topic, tp.partition): entry.offset for tp, entry in committed.items() if entry.offset >= 0}
@@ -131,7 +131,7 @@ class LoopConsumer(Consumer):
         return cast(int, await self.kafka.position(TopicPartition(tp.topic, tp.partition)))
 
     def position_now(self, tp: TP) -> int | None:
-        """The offset from which on nothing was fetched, as it is known here; None before it is."""
+        """The known end of the fetched records; None before it is known."""
         state = self.kafka._subscription.subscription.assignment.state_value(TopicPartition(tp.topic, tp.partition))
         return state.position if state is not None and state.has_valid_position else None
 
@@ -161,7 +161,7 @@ class LoopConsumer(Consumer):
         )
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        """The offset up to which each partition can be read: a transaction that is open holds it back."""
+        """The offset up to which each partition can be read; an open transaction limits it."""
         return cast(
             Mapping[TP, int],
             await self.kafka.end_offsets([TopicPartition(*tp) for tp in partitions]),
@@ -178,7 +178,7 @@ class LoopConsumer(Consumer):
         return TP(topic, partition)
 
     async def create_topic(self, topic: str, partitions: int, replication: int, **options: Any) -> None:
-        """Refuse: topics are provisioned before anything runs."""
+        """Refuse: topics are provisioned before processes start."""
         self.log.warning("Topic %s is not created here: provision the topics first.", topic)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:

@@ -1,4 +1,4 @@
-"""Whether an app does its work, told as reasons why not: empty lists are good news.
+"""Whether an app works, as a list of problems: an empty list means that it works.
 
 Faust's own `GET /` always says OK.
 """
@@ -15,9 +15,9 @@ from processors.transport.consumer import FastConsumer
 
 # The fetch loop turns at least once a second, commits run every half second.
 _LATE_S = 10.0
-# No turn for this long: the loop is blocked or the fetcher has died without crashing the app.
+# No turn for this long: the loop is blocked, or the fetcher has died without a crash of the app.
 _DEAD_S = 60.0
-# A batch that takes longer than this never ends: every step is bounded in time.
+# A batch that takes longer than this never ends, because every step has a time limit.
 _STUCK_S = 900.0
 
 

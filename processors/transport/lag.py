@@ -1,4 +1,4 @@
-"""How far an app is behind: for each partition that it owns, the records that are not done, up to the end of the log."""
+"""The lag of an app: for each partition that it owns, the unfinished records up to the end of the log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from faust.types import TP
 
 from processors.transport.consumer import FastConsumer
 
-# A scrape waits no longer for a broker that is away: what the last fetch said has to do then.
+# A scrape waits no longer for a broker that is down; then it uses the end from the last fetch.
 _ASK_WITHIN_S = 2.0
 
 
@@ -32,7 +32,7 @@ async def lag_of(app: faust.App) -> dict[tuple[str, int], int]:
     if consumer._kafka is None:
         return {}
     found = {}
-    # What a rebalance took away meanwhile is no longer ours to tell of.
+    # Leave out partitions that a rebalance has revoked meanwhile.
     for tp in consumer.assignment().intersection(owned):
         undone = _first_undone(consumer, tp)
         if undone is not None:
@@ -49,7 +49,7 @@ def _first_undone(consumer: FastConsumer, tp: TP) -> int | None:
             offset = tracker.committed
         if offset is not None:
             return offset
-    # Nothing was handed out since the assignment: the position is where the broker said to begin.
+    # No record was handed out since the assignment: the position is the start offset from the broker.
     return consumer.position_now(tp)
 
 

@@ -1,4 +1,4 @@
-"""How far one partition has been handed out and finished, during one assignment to this process."""
+"""Which records of one partition are handed out and finished, during one assignment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def moved(before: Mapping[TP, int | None], now: Mapping[TP, int]) -> dict[TP, in
 
 
 class OffsetTracker:
-    """Knows the offset that may be committed: the lowest one not done.
+    """Knows the offset that can be committed: the lowest unfinished one.
 
     Offsets are not records. Behind the last record of a partition may lie a transaction's marker, or records that were
     aborted: once all before them is done they are passed over, or the partition would lag for ever.
@@ -40,11 +40,11 @@ class OffsetTracker:
         self.owned = True
         self.committed: int | None = None
         self._on_done = on_done
-        # The partition's end when it was assigned: an earlier owner may have begun whatever lies below.
+        # The end of the partition at its assignment: an earlier owner may have started any record before it.
         self._inherited_below = inherited_below
-        # Offsets that were handed out, from the lowest that isn't done.
+        # Offsets that were handed out, from the lowest unfinished one.
         self._handed: deque[int] = deque()
-        # Done, but a lower offset isn't.
+        # Finished, while a lower offset isn't.
         self._done: set[int] = set()
         # (last offset, clock) of each hand-out that isn't finished.
         self._handed_at: deque[tuple[int, float]] = deque()
@@ -55,12 +55,12 @@ class OffsetTracker:
 
     @property
     def in_flight(self) -> int:
-        """Records handed out and not done."""
+        """Records that are handed out and unfinished."""
         return len(self._handed) - len(self._done)
 
     @property
     def committable(self) -> int | None:
-        """The offset to commit; None if that would change nothing."""
+        """The offset to commit; None if it is already committed."""
         if not self.owned or self._after is None:
             return None
         offset = self._handed[0] if self._handed else self._after
@@ -68,11 +68,11 @@ class OffsetTracker:
 
     @property
     def oldest_handed_at(self) -> float | None:
-        """When the oldest record that isn't done was handed out."""
+        """When the oldest unfinished record was handed out."""
         return self._handed_at[0][1] if self._handed_at else None
 
     def inherited(self, offset: int) -> bool:
-        """Whether the record was there before this assignment, so that an earlier owner may have begun it."""
+        """Whether the record is older than this assignment, so that an earlier owner may have started it."""
         return offset < self._inherited_below
 
     def queue(self, last: int) -> None:
@@ -87,7 +87,7 @@ class OffsetTracker:
     def hand_out(self, offsets: Sequence[int], now: float) -> None:
         """Note that records go to the agent; offsets rise."""
         if self._after is None:
-            # What lies before is committed already: this is where the broker said to begin.
+            # Earlier offsets are committed already: this is the start offset from the broker.
             self.committed = offsets[0] if self.committed is None else self.committed
         self._handed.extend(offsets)
         self._after = offsets[-1] + 1
@@ -110,7 +110,7 @@ class OffsetTracker:
         if not handed:
             return
         if not self._done and len(offsets) == len(handed) and offsets[0] == handed[0]:
-            # Nearly always: one batch in flight, finished at once.
+            # The usual case: one batch in flight, finished as a whole.
             handed.clear()
             self._handed_at.clear()
         else:
@@ -121,14 +121,14 @@ class OffsetTracker:
         self._on_done()
 
     def close(self) -> None:
-        """Forget everything: the partition is no longer this process's."""
+        """Forget everything: the partition was revoked."""
         self.owned = False
         self._handed.clear()
         self._done.clear()
         self._handed_at.clear()
 
     def _pass_over(self) -> None:
-        """Move on behind what isn't a record, if all that was fetched was handed out and is done."""
+        """Advance past offsets without records, if all fetched records were handed out and are finished."""
         if not self._handed and self._after == self._queued_to and self._position > (self._after or 0):
             self._after = self._queued_to = self._position
 

@@ -1,4 +1,4 @@
-"""What was fetched of one topic and waits for its agent."""
+"""The fetched records of one topic that wait for their agent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RecordQueue:
 
     def __init__(self) -> None:
         self.queued = 0
-        # aiokafka's ConsumerRecords: turned into Records only once somebody wants them.
+        # ConsumerRecords of aiokafka; converted to Records only when they are handed out.
         self._runs: deque[tuple[OffsetTracker, Sequence[Any]]] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
         self._closed = False
@@ -31,23 +31,23 @@ class RecordQueue:
         self._wake()
 
     def drop(self) -> None:
-        """Forget what is queued: it was never handed out, so it will be fetched again."""
+        """Drop the queued records: they were never handed out, so they will be fetched again."""
         self._runs.clear()
         self.queued = 0
 
     def close(self) -> None:
-        """Hand out nothing more: agents end after the batch they have."""
+        """Stop handing out records: agents end after their current batch."""
         self.drop()
         self._closed = True
         self._wake()
 
     async def batches(self, max_records: int) -> AsyncIterator[Batch]:
-        """Yield what is there, at least one record, at most `max_records`, until the inbox is closed."""
+        """Yield the waiting records, at least one, at most `max_records`, until the queue is closed."""
         while (batch := await self.take(max_records)) is not None:
             yield batch
 
     async def take(self, max_records: int) -> Batch | None:
-        """Take the next batch as soon as there is a record; None once the inbox is closed."""
+        """Return the next batch as soon as there is a record; None when the queue is closed."""
         while not self._runs:
             if self._closed:
                 return None

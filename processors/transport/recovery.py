@@ -33,13 +33,13 @@ from processors.transport.saga_table import LOOK_EVERY, FaustSagaTable
 class BulkRecovery(Recovery):
     """Faust's recovery, which leaves saga tables to their own."""
 
-    # A takeover has as much to read as was written since the last look, which costs ~5 ms of CPU for a dozen partitions.
+    # A takeover must read everything since the last poll; a poll costs ~5 ms of CPU for a dozen partitions.
     follow_every = timedelta(seconds=5)
 
     _rebalancing = False
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
-        """Restore the saga tables, then have Faust start the streams; a rebalance meanwhile starts all over."""
+        """Restore the saga tables, then let Faust start the streams; a rebalance meanwhile starts this again."""
         for table, tps in list(self.actives_for_table.items()):
             if isinstance(table, FaustSagaTable):
                 try:
