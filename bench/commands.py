@@ -110,7 +110,7 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="scrapesaga-commands-") as made:
         folder = options.keep or Path(made)
-        with EmbeddedKafka(folder / "kafka", fast_start=False, heap_mb=1024) as kafka:
+        with EmbeddedKafka(folder / "kafka", fast_start=False, heap_mb=1024, login=False) as kafka:
             _fill(kafka.bootstrap_servers, folder / _FILLED, options.sagas)
             environment = {
                 **{name: value for name, value in os.environ.items() if not name.startswith("SCRAPESAGA_")},

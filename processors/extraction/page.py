@@ -16,8 +16,8 @@ from processors.extraction.budget import MOST_JSON_VALUES, MOST_TEXT, PageTooLar
 from processors.extraction.currencies import code_of
 from processors.extraction.heading import main_heading
 from processors.extraction.jsonld import Nodes
-from processors.extraction.numerals import country
 from processors.extraction.names import NamedElements
+from processors.extraction.numerals import country
 from processors.extraction.outline import Shown, elements_of, texts_of
 from processors.extraction.subject import About, address, own_nodes
 from processors.extraction.text import text_of

@@ -128,8 +128,8 @@ def _variant(page: Page, node: Node, offer: Node | None) -> dict[str, str | None
 def breadcrumbs(page: Page) -> Iterator[Raw]:
     """The names of the categories that lead to the product, the widest first, without the product itself."""
     heading = "" if page.h1 is None else text_of(page.h1)
-    for source, names in _trails(page):
-        trail = [name for name in names if name and plain_words(name) and plain_words(name) != plain_words(heading)]
+    for source, crumbs in _trails(page):
+        trail = [name for name in crumbs if name and plain_words(name) and plain_words(name) != plain_words(heading)]
         if trail:
             yield from (
                 Raw(name, structured=True, source=source, sure=0.93 if source != "shown" else 0.7) for name in trail

@@ -47,6 +47,26 @@ def test_the_benchmark_reports_every_scenario_that_it_was_asked_for(tmp_path: Pa
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_commands_are_timed_over_a_log_of_sagas(tmp_path: Path) -> None:
+    """Every command finds what it looks for in the log that the benchmark fills, and says how long it took."""
+    out = tmp_path / "commands.json"
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.commands", "--sagas", "700", "--runs", "1", "--out", str(out)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+    took = {one["command"]: one for one in json.loads(out.read_text())}
+    assert len(took) == 12
+    assert {name for name, one in took.items() if one["code"]} == {"status, unknown"}
+    assert took["list --limit 50"]["lines"] == 52
+    assert all(one["cpu_s"] > 0 and one["peak_mb"] > 0 for one in took.values())
+
+
 def test_a_run_that_is_not_complete_is_no_result() -> None:
     """A saga that ended otherwise than it was made to is an error, not a slower figure."""
     load = SagaLoad(5, fails_every=5)

@@ -99,7 +99,7 @@ def test_pages_without_a_product_are_given_neither_price_nor_number() -> None:
 def test_the_step_tells_quality_in_its_output_and_in_a_record_that_has_a_place_for_it() -> None:
     """Source and sureness in the step's data; in the record's map `quality` the number, or both as text."""
     output = parsed(LAMP, preset="product")
-    assert output.data["quality"]["price"] == ("jsonld", 0.9)
+    assert output.data["quality"]["price"] == ["jsonld", 0.9]
     assert output.record["quality"]["price"] == 0.9
     text = json.loads(RecordSchema.load("product").text)
     text["fields"] = [

@@ -96,7 +96,7 @@ def test_an_engine_that_was_stopped_is_told_from_one_that_runs(tmp_path: Path) -
     folder = folder_of(tmp_path)
     environ = {DATA_DIR: str(folder)}
     settings = Settings(bootstrap_servers="127.0.0.1:1")
-    with pytest.raises(LocalError, match=f"The engine of {folder} isn't running: start it with `scrapesaga up`"):
+    with pytest.raises(LocalError, match=f"The engine in {folder} isn't running: start it with `scrapesaga up`"):
         check_engine(environ, settings)
     claim = Claim(folder)
     check_engine(environ, settings)
