@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 
 from lxml import etree
 
@@ -14,10 +16,7 @@ from processors.extraction.product_words import BUY_TEXT
 from processors.extraction.regions import is_aside
 from processors.extraction.text import text_of
 
-_BUTTONS = etree.XPath(
-    "descendant::*[self::button or self::input[@type='submit' or @type='button' or @type='image'] or "
-    "self::a[@class or @id] or self::form[@action]]"
-)
+_INPUTS = frozenset(("submit", "button", "image"))
 _BUY_NAME = re.compile(
     r"add[-_]?(?:to)?[-_]?(?:cart|basket|bag|trolley)|buy[-_]?(?:now|button|box)?(?=\s|$)|cart/add|checkout/cart|tocart|"
     r"in-?den-?warenkorb",
@@ -32,13 +31,28 @@ _MOST = 3000
 
 def buy_buttons(page: Page) -> list[etree._Element]:
     """The buttons that work, are in view, and do not stand in one of several cards alike."""
-    found = [element for element in _BUTTONS(page.root)[:_MOST] if _is_buy(element) and _works(element)]
+    found = [element for element in islice(_buttons(page), _MOST) if _is_buy(element) and _works(element)]
     cards = in_cards(found)
     return [
         element
         for element in found
         if element not in cards and not is_aside(element, page.around_heading) and not is_hidden(element)
     ]
+
+
+def _buttons(page: Page) -> Iterator[etree._Element]:
+    for element in page.root.iter("button", "input", "a", "form"):
+        match element.tag:
+            case "input":
+                is_one = element.get("type") in _INPUTS
+            case "a":
+                is_one = element.get("class") is not None or element.get("id") is not None
+            case "form":
+                is_one = element.get("action") is not None
+            case _:
+                is_one = True
+        if is_one:
+            yield element
 
 
 def _works(element: etree._Element) -> bool:

@@ -19,7 +19,7 @@ LONGEST_WAIT_S = 20
 # the poorer page. Each is skipped from its beginning to its end, so nothing is read twice.
 _OPENING = re.compile(r"<!--|<(meta|base|noscript|script|style|template|textarea|title|body)(?=[\s/>])", re.IGNORECASE)
 # Rules out most pages: no other value, in lower case, reads as "refresh", not even one with character references.
-_MAY_REFRESH = re.compile(r"http-equiv\s*+=\s*+[\"']?\s*+[&r]")
+_MAY_REFRESH = re.compile(rb"http-equiv[^a-z0-9&]*+[&r]")
 _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]{1,64})(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+)))?""")
 _LONGEST_TAG = 4_096
 
@@ -28,9 +28,11 @@ def meta_refresh_target(page: bytes | str, base_url: str) -> str | None:
     """Return the address to which a page sends its reader at once, or within LONGEST_WAIT_S; None if it doesn't."""
     head = page[:HEAD_CHARS]
     text = head if isinstance(head, str) else head.decode(_encoding(head), "replace")
-    lowered = text.lower() if text.isascii() else _lowered(text)
-    if not _MAY_REFRESH.search(lowered):
+    lowered_bytes = text.encode("utf-8", "surrogatepass").lower()
+    if not _MAY_REFRESH.search(lowered_bytes):
         return None
+    # str.lower() changes the length of some letters, and places have to be those of the text.
+    lowered = lowered_bytes.decode("utf-8", "surrogatepass")
     place, base = 0, base_url
     while found := _OPENING.search(text, place):
         name = (found[1] or "!--").lower()
@@ -100,8 +102,3 @@ def _encoding(head: bytes) -> str:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     return "utf-8"
-
-
-def _lowered(text: str) -> str:
-    # str.lower() changes the length of some letters, and places have to be those of the text.
-    return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")

@@ -49,10 +49,7 @@ class Page:
             body = html.encode("utf-8", "replace")
             html = body.decode()
         self.html = html
-        # Two searches of the source are quicker than one of the tree, and many pages have no microdata.
-        lowered = body.lower()
-        self._may_have_microdata = b"itemprop" in lowered or b"itemscope" in lowered
-        del lowered
+        self._lowered = body.lower()
         self.url = url
         self.root = _parsed(body)
         self._texts_left = MOST_TEXT
@@ -61,6 +58,10 @@ class Page:
     def text_of(self, element: etree._Element, enough: int | None = None) -> str:
         """The text inside the element, as `text.text_of` gives it. Raises PageTooLarge if too much was asked for."""
         return text_of(element, enough, self._spend)
+
+    def mentions(self, name: str) -> bool:
+        """Whether an element can have such an attribute. To search the source takes far less than to search the tree."""
+        return name.encode() in self._lowered
 
     def _spend(self, characters: int) -> None:
         self._texts_left -= characters
@@ -107,7 +108,9 @@ class Page:
     @cached_property
     def microdata(self) -> Nodes:
         """All microdata items in document order."""
-        return Nodes(microdata.items(self.root, self.text_of) if self._may_have_microdata else ())
+        return Nodes(
+            microdata.items(self.root, self.text_of) if self.mentions("itemprop") or self.mentions("itemscope") else ()
+        )
 
     @cached_property
     def meta(self) -> dict[str, list[str]]:

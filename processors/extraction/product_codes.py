@@ -26,9 +26,7 @@ _FIELDS = etree.XPath(
     "//body/descendant::*[@data-sku or @data-product-sku or @data-product-code or @data-article-number or @data-item-number]"
 )
 _DATA_NAMES = ("data-product-code", "data-sku", "data-product-sku", "data-article-number", "data-item-number")
-_INPUTS = etree.XPath(
-    "//input[@value][translate(@name, 'ASINKU', 'asinku') = 'asin' or translate(@name, 'SKU', 'sku') = 'sku']/@value"
-)
+_INPUT_NAMES = ("asin", "sku")
 _SKU_SCRIPTED = keys(("sku", "SKU", "Sku"), "", r"""\\?["']([^"'\\]{2,30})\\?["']""")
 _GTIN_SCRIPTED = keys(
     ("gtin", "GTIN", '"ean', "EAN", "upc", "UPC", "isbn", "ISBN", "arcode"),
@@ -84,8 +82,9 @@ def skus(page: Page) -> Iterator[Raw]:
         yield Raw(code, source="label", sure=0.75 if certain else 0.5 if may_guess(page) else 0.3)
     if not may_guess(page):
         return
-    for value in _INPUTS(page.root):
-        yield Raw(str(value), source="form", sure=0.75)
+    for field in page.root.iter("input"):
+        if field.get("name", "").lower() in _INPUT_NAMES and (value := field.get("value")) is not None:
+            yield Raw(value, source="form", sure=0.75)
     for element in islice(page.named(names.CODE), _MOST):
         text = element.get("content") or text_of(element, _LONGEST)
         if (
@@ -95,7 +94,7 @@ def skus(page: Page) -> Iterator[Raw]:
             and not _is_coupon(element)
         ):
             yield Raw(codes[-1], source="shown", sure=0.65)
-    for element in _FIELDS(page.root)[:3]:
+    for element in _FIELDS(page.root)[:3] if any(map(page.mentions, _DATA_NAMES)) else ():
         yield from (Raw(value, source="attribute", sure=0.65) for name in _DATA_NAMES if (value := element.get(name)))
     yield from (Raw(value, source="script", sure=0.55) for value in islice(_SKU_SCRIPTED.values(page), _MOST))
     yield from (Raw(value, source="address", sure=0.5) for value in _in_address(page))
