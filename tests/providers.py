@@ -12,8 +12,10 @@ What is missing skips the tests that need it, and says so; where CI is set it fa
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,11 +165,18 @@ def _check_docker() -> None:
         import docker
     except ImportError:
         _missing("the docker provider needs testcontainers: pip install 'scrapesaga[test]'")
-    try:
-        docker.from_env(timeout=5).ping()
-    except Exception as error:
-        # The client's own errors, its HTTP library's and the socket's, all for "nobody answers".
-        _missing(f"no container engine answers ({error}); see DOCKER_HOST, or set {SETTING}=embedded")
+    unanswered = ""
+    with warnings.catch_warnings():
+        # The client leaves a socket open that it could not connect: it is collected here, not in somebody's test.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            docker.from_env(timeout=5).ping()
+        except Exception as error:
+            # The client's own errors, its HTTP library's and the socket's, all for "nobody answers".
+            unanswered = str(error)
+        gc.collect()
+    if unanswered:
+        _missing(f"no container engine answers ({unanswered}); see DOCKER_HOST, or set {SETTING}=embedded")
 
 
 def _missing(what: str) -> NoReturn:

@@ -267,7 +267,7 @@ def test_an_output_over_its_limit_fails_its_own_job() -> None:
     kafka, _ = asyncio.run(through_worker([record]))
     reply = decode_event(kafka.sent[0].value, lambda _: PLAN)
     assert isinstance(reply, Failed)
-    assert "archive what is large" in reply.reason
+    assert "archive large data" in reply.reason
 
 
 def test_a_foreign_reply_of_megabytes_parks_nothing_and_stops_nothing() -> None:
