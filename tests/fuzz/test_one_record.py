@@ -227,7 +227,7 @@ def test_a_request_that_grows_is_set_aside() -> None:
     assert len(record.value or b"") < LIMITS[CATALOGUE.urls.name]
     kafka, _ = asyncio.run(through_intake([record]))
     source = source_of(kafka.sent[0].headers)
-    assert source is not None and "shorten its payload" in source.reason
+    assert source is not None and "make its payload smaller" in source.reason
 
 
 def test_a_record_that_no_topic_takes_is_named_by_its_hash() -> None:
@@ -267,7 +267,7 @@ def test_an_output_over_its_limit_fails_its_own_job() -> None:
     kafka, _ = asyncio.run(through_worker([record]))
     reply = decode_event(kafka.sent[0].value, lambda _: PLAN)
     assert isinstance(reply, Failed)
-    assert "archive what is large" in reply.reason
+    assert "archive large data" in reply.reason
 
 
 def test_a_foreign_reply_of_megabytes_parks_nothing_and_stops_nothing() -> None:

@@ -421,8 +421,8 @@ async def test_headers_and_user_agent_are_sent() -> None:
 @pytest.mark.parametrize(
     ("params", "named"),
     [
-        ({"max_bytes": "much"}, "no size"),
-        ({"read_timeout": "30"}, "no duration"),
+        ({"max_bytes": "much"}, "not a size"),
+        ({"read_timeout": "30"}, "not a duration"),
         ({"max_redirects": -1}, "max_redirects"),
         ({"host_concurrency": 0}, "host_concurrency"),
         ({"allow_addresses": ["10.0.0.0/99"]}, "allow_addresses"),

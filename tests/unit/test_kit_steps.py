@@ -137,7 +137,7 @@ def test_an_output_that_no_event_can_carry_fails() -> None:
 
     result = asyncio.run(run_step(Large))
     assert (result.outcome, result.effect_unknown) == (Outcome.FAILED, True)
-    assert "archive what is large" in result.reason
+    assert "archive large data" in result.reason
 
 
 def test_a_compensation_follows_on_the_same_step() -> None:

@@ -133,8 +133,8 @@ def test_a_server_that_can_not_be_started_is_tried_again(server: Sleeper, told: 
     """The reason is told, and once it is gone the server is back without anybody's help."""
     with unstartable(server):
         told.wait_for("Sleeper ended unexpectedly", "", "")
-        assert "in use by process" in told[1] and told[1].endswith("tried again in 0.5 s.")
-        assert told[2].endswith("tried again in 1 s.")
+        assert "in use by process" in told[1] and told[1].endswith("Next try in 0.5 s.")
+        assert told[2].endswith("Next try in 1 s.")
     wait_for(lambda: server.is_up)
     assert told[-1].startswith("Sleeper is back after")
 

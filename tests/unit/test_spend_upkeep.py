@@ -99,5 +99,5 @@ def test_sums_are_told_by_state() -> None:
 def test_an_entry_without_a_time_stops_it() -> None:
     """Nothing is forgotten on a guess."""
     broken = SpendEntry.decode(entry("a").encode().replace(LONG_AGO.isoformat().encode(), b"x" * 25))
-    with pytest.raises(BadRecord, match="no time"):
+    with pytest.raises(BadRecord, match="not a time"):
         forgettable([broken], NOW, ())

@@ -222,7 +222,7 @@ def test_ctrl_c_in_the_terminal_reaches_the_parent_only(supervisor: Supervisor, 
 
 def test_a_missing_program_is_an_error_at_once(supervisor: Supervisor, tmp_path: Path) -> None:
     """A program that is not there is no crash loop but a mistake to correct."""
-    with pytest.raises(LocalError, match="no-such-program: there is no such program"):
+    with pytest.raises(LocalError, match="no-such-program: the program does not exist"):
         supervisor.start(ProcessSpec("one", ("no-such-program",), {}, tmp_path / "log"))
     assert supervisor.states() == {}
 
@@ -233,7 +233,7 @@ def test_names_are_unique_and_a_stopped_supervisor_stays_stopped(supervisor: Sup
     with pytest.raises(LocalError, match="give this one another name"):
         supervisor.start(python("one", SLEEPER, tmp_path))
     supervisor.stop_all()
-    with pytest.raises(LocalError, match="make a new one"):
+    with pytest.raises(LocalError, match="create a new one"):
         supervisor.start(python("two", SLEEPER, tmp_path))
 
 

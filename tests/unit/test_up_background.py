@@ -114,6 +114,6 @@ def test_a_process_that_is_not_ours_is_not_stopped(tmp_path: Path, monkeypatch: 
 
     claim = Claim(tmp_path)
     monkeypatch.setattr(os, "kill", refuse)
-    with pytest.raises(LocalError, match=f"another user's, process {os.getpid()}"):
+    with pytest.raises(LocalError, match=rf"process {os.getpid()}\) belongs to another user"):
         down(tmp_path)
     claim.close()
