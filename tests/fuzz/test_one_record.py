@@ -227,7 +227,7 @@ def test_a_request_that_grows_is_set_aside() -> None:
     assert len(record.value or b"") < LIMITS[CATALOGUE.urls.name]
     kafka, _ = asyncio.run(through_intake([record]))
     source = source_of(kafka.sent[0].headers)
-    assert source is not None and "shorten its payload" in source.reason
+    assert source is not None and "make its payload smaller" in source.reason
 
 
 def test_a_record_that_no_topic_takes_is_named_by_its_hash() -> None:
