@@ -124,7 +124,7 @@ async def test_a_list_is_paged_by_its_cursor(seen: World) -> None:
             assert len(page.jobs) == limit
             cursor = Cursor.read(str(page.next))
         assert paged == [state.job_id for state in whole.jobs]
-    with pytest.raises(InvalidRequest, match="no cursor"):
+    with pytest.raises(InvalidRequest, match="not a cursor"):
         Cursor.read("nonsense")
 
 
@@ -213,7 +213,7 @@ async def test_what_cannot_be_done_is_refused_before_anything_is_sent(world: Wor
 async def test_nobody_answers(world: World) -> None:
     """Without a coordinator the request stands, and its caller is told so; who waits for nothing gets nothing."""
     parked = world.job(Phase.PARKED)
-    with pytest.raises(Unanswered, match="is a coordinator running"):
+    with pytest.raises(Unanswered, match="does a coordinator run"):
         await operator_requests.resume(world.engine, parked, ANN, wait_s=0.1)
     assert await operator_requests.resume(world.engine, parked, ANN, wait_s=0) is None
 
