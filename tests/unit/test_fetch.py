@@ -433,7 +433,7 @@ async def test_headers_and_user_agent_are_sent() -> None:
         ({"auth": {"bearer": "X", "origins": ["https://shop.example/in"]}}, "more than scheme, host and port"),
         ({"auth": {"bearer": "X", "origins": ["ftp://shop.example"]}}, "begin with http"),
         ({"auth": {"bearer": "X", "origins": ["https://*.shop.example:99999"]}}, "no port 99999"),
-        ({"auth": {"header": {"name": "a b", "secret": "X"}, "origins": ["shop.example"]}}, "no header name"),
+        ({"auth": {"header": {"name": "a b", "secret": "X"}, "origins": ["shop.example"]}}, "not a header name"),
         ({"accept": []}, "accept"),
     ],
 )

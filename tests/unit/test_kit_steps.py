@@ -169,7 +169,7 @@ def test_params_are_read_as_from_a_pipeline() -> None:
     """A key that there isn't, or a type that doesn't fit, is the pipeline's error."""
     with pytest.raises(PipelineError, match="valu"):
         run(params={"valu": "x"})
-    with pytest.raises(PipelineError, match="soon.*is no duration"):
+    with pytest.raises(PipelineError, match="soon.*is not a duration"):
         asyncio.run(run_step(Fetch, params={"host_delay": "soon"}))
 
 

@@ -73,7 +73,7 @@ def test_json_may_be_surrounded_by_space() -> None:
         (b'{"url": "http://x/", "pipline": "p"}', "pipline"),
         (b'{"url": "http://x/", "payload": []}', "payload"),
         (b'{"url": "http://x/\xff"}', "not a ScrapeRequest"),
-        (b"http://x/\xff", "no UTF-8"),
+        (b"http://x/\xff", "not UTF-8"),
         (b"\xc3\x01", "not a ScrapeRequest"),
         (b"\xc3\x01\0\0\0\0\0\0\0\0", "not a ScrapeRequest"),
         (b"\0\0\0\0\1abc", "SCRAPESAGA_SCHEMA_REGISTRY_URL"),

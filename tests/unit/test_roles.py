@@ -159,7 +159,7 @@ def test_a_packages_role_is_loaded_when_it_is_played(packages: dict[str, EntryPo
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("mine", "OTHER", "is 7, no processors.process.role.Role"),
+        ("mine", "OTHER", "is 7, not a processors.process.role.Role"),
         ("another", "MINE", "is named 'mine'"),
         ("mine", "NONE", "can't be imported"),
     ],

@@ -85,14 +85,14 @@ def test_files_and_folders_must_exist(tmp_path: Path) -> None:
         ("PARTITIONS", "many", "'many' is not a whole number"),
         ("PARTITIONS", "0", "0 is not between 1 and 100000"),
         ("HTTP_PORT", "65536", "65536 is not between 0 and 65535"),
-        ("BOOTSTRAP_SERVERS", "kafka", "'kafka' is no server: write host:port"),
-        ("BOOTSTRAP_SERVERS", "a:1,b:0", "'b:0' is no server"),
+        ("BOOTSTRAP_SERVERS", "kafka", "'kafka' is not a server: write host:port"),
+        ("BOOTSTRAP_SERVERS", "a:1,b:0", "'b:0' is not a server"),
         ("SECURITY_PROTOCOL", "TLS", "'TLS' is not one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
-        ("DRAIN_TIMEOUT", "30", "'30' is no duration"),
+        ("DRAIN_TIMEOUT", "30", "'30' is not a duration"),
         ("SESSION_TIMEOUT", "1ms", "'1ms' is not between"),
-        ("MAX_PAGE_SIZE", "10 pages", "'10 pages' is no size"),
-        ("ALLOW_ADDRESSES", "10.0.0.1/8", "'10.0.0.1/8' is no address or network"),
-        ("CLICKHOUSE_URL", "clickhouse", "'clickhouse' is no URL"),
+        ("MAX_PAGE_SIZE", "10 pages", "'10 pages' is not a size"),
+        ("ALLOW_ADDRESSES", "10.0.0.1/8", "'10.0.0.1/8' is not an address, a network or a host name"),
+        ("CLICKHOUSE_URL", "clickhouse", "'clickhouse' is not a URL"),
         ("TOPIC_PREFIX", "my topics", "Prefix 'my topics'"),
     ],
 )
@@ -317,5 +317,5 @@ def test_sizes_are_read(text: object, size_bytes: int) -> None:
 @pytest.mark.parametrize("text", ["", "MB", "-1", "1 pages", "1ib", True, None, 1.5])
 def test_what_is_no_size_is_refused(text: object) -> None:
     """Anything else is an error, not zero."""
-    with pytest.raises(ValueError, match="is no size"):
+    with pytest.raises(ValueError, match="is not a size"):
         parse_size(text)
