@@ -16,8 +16,8 @@ from processors.kafka.reader import Reader
 from processors.kafka.record import Record
 from processors.messages.dead_letters import source_of
 from processors.messages.scrape_request import read_request
-from processors.messages.wire import decode_saga_fields
 from processors.operations.engine import Engine, Session
+from processors.operations.latest_states import event_of
 from processors.operations.queries import Newest
 from schemas.codec import UndecodableMessage, codec, message_name
 from topics.catalogue import Catalogue
@@ -112,10 +112,9 @@ class _Seen:
             if record.value is None:
                 self.forgotten.add((record.key or b"").decode("utf-8", "replace"))
             else:
-                try:
-                    offset = int(decode_saga_fields(record.value)["offset"])
-                except BadRecord:
-                    # Whoever audits the log names it; the last good state of its job counts here.
+                offset = event_of(record.value)
+                if offset < 0:
+                    # An audit of the log names it; the last good state of its job counts here.
                     continue
                 self.decided[record.partition] = max(self.decided.get(record.partition, -1), offset)
             yield record

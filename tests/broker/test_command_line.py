@@ -136,7 +136,7 @@ def test_a_request_without_a_coordinator_is_kept(engine: Engine, run: Run, job: 
     reaches(engine, job, "RUNNING")
     assert engine.coordinator.end() == 0
     try:
-        assert "is a coordinator running?" in run("cancel", job, "--wait", "1", ends=Exit.UNANSWERED).output
+        assert "does a coordinator run?" in run("cancel", job, "--wait", "1", ends=Exit.UNANSWERED).output
     finally:
         engine.coordinator.start()
     reaches(engine, job, "COMPENSATED")
