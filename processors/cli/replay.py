@@ -43,14 +43,14 @@ def replay(
         raise typer.BadParameter("can't be used with --to-topic", param_hint="--json")
     wanted = replays.Replay(topic, start, job, label, to_topic)
 
-    async def read(engine: Engine) -> int:
-        count = 0
+    async def read(engine: Engine) -> tuple[int, str]:
+        count, name = 0, await engine.run(lambda session: replays.full_name(session, topic))
         async for one in replays.replay(engine, wanted):
             count += 1
             if to_topic is None:
                 typer.echo(show.record_json(one) if as_json else show.record_line(one))
-        return count
+        return count, name
 
     context: Context = ctx.obj
-    count = context.run(read)
-    typer.echo(f"{count} records of {topic}" + (f" produced to {to_topic}" if to_topic else ""), err=True)
+    count, name = context.run(read)
+    typer.echo(f"{count} records of {name}" + (f" produced to {to_topic}" if to_topic else ""), err=True)

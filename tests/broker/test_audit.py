@@ -218,7 +218,7 @@ def test_the_role_exports_what_it_finds(run: Run, tmp_path: Path) -> None:
         if process.poll() is None:
             process.kill()
     assert re.search(
-        r"broken promise: same seq, same command .*job_id=waits .*topic=golden.parse.commands", log.read_text()
+        r"invariant violated: same seq, same command .*job_id=waits .*topic=golden.parse.commands", log.read_text()
     )
 
 
