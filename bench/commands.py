@@ -114,6 +114,9 @@ def main() -> None:
             _fill(kafka.bootstrap_servers, folder / _FILLED, options.sagas)
             environment = {
                 **{name: value for name, value in os.environ.items() if not name.startswith("SCRAPESAGA_")},
+                # Modules are compiled once, as an installer does: here by the first run of each command.
+                "PYTHONDONTWRITEBYTECODE": "",
+                "PYTHONPYCACHEPREFIX": str(folder / "compiled"),
                 "SCRAPESAGA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
                 "SCRAPESAGA_DATA_DIR": str(folder),
                 "PYTHONPATH": str(Path(__file__).parents[1]),
