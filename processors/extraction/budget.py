@@ -23,8 +23,8 @@ MOST_JSON_VALUES = 120_000
 #: Characters taken out of elements; of elements inside of each other they count each time.
 MOST_TEXT = 4 * MOST_CHARACTERS
 
-# In a smaller page even the most attributes that it can hold take libxml2 less than a second.
-_SMALL = 128 * 1024
+# In a smaller page even the most attributes that it can hold take libxml2 less than a tenth of a second.
+_SMALL = 48 * 1024
 # In a smaller page the attributes of all elements take less than 200 MiB.
 _LARGE = 3 * 1024 * 1024
 

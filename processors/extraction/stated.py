@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from processors.extraction.outline import Shown
 from processors.extraction.page import Page
@@ -17,6 +18,9 @@ _ONLY_SEPARATORS = re.compile(r"[\s:：#.\-–—|\u200e\u200f]*")
 _LEADING = " :：#.-–—\u200e\u200f"
 # Between a label's text and its value's there may be a colon or a bullet in elements of their own.
 _LOOK_AHEAD = 4
+
+# A product page has some thousand short texts; what stands behind so many is not about its product.
+_MOST_LABELS = 20_000
 
 
 def stated(page: Page, label: re.Pattern[str], start: int = 0) -> Iterator[str]:
@@ -34,11 +38,12 @@ def stated_at(page: Page, label: re.Pattern[str], start: int = 0, stop: int | No
 
 def _labelled(page: Page) -> list[tuple[int, str]]:
     """The texts that may begin with a label, with their places: short ones, and those that part something early on."""
-    return [
+    found = (
         (at, shown.text)
         for at, shown in enumerate(page.texts)
         if len(shown.text) <= _LONGEST_LABEL or (len(shown.text) <= _LONGEST and _PARTS.search(shown.text, 0, _EARLY))
-    ]
+    )
+    return list(islice(found, _MOST_LABELS))
 
 
 def _stated(

