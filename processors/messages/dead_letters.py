@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
+from processors.errors import BadRecord
 from processors.kafka.producer import Outgoing
 from processors.kafka.record import Headers, Record, header_values
 from processors.observability import metrics
 from processors.saga.reason import bounded_reason
 from topics.catalogue import Topic
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _LONGEST_KEY_BYTES = 100_000
 
@@ -33,6 +40,22 @@ def source_of(headers: Headers) -> LetterSource | None:
         return None
     topic, reason = about.get("dead-letter-topic", b""), about.get("dead-letter-reason", b"")
     return LetterSource(topic.decode("utf-8", "replace"), partition, offset, reason.decode("utf-8", "replace"))
+
+
+def contained(processor: str, record: Record, handle: Callable[..., T], *arguments: object) -> T:
+    """Return handle(*arguments); whatever it raises concerns this record alone, so it is raised as BadRecord.
+
+    For what a record's own bytes decide. What asks Kafka or a table stays outside: its errors are nobody's record, and
+    the record has to be delivered again.
+    """
+    try:
+        return handle(*arguments)
+    except BadRecord:
+        raise
+    except Exception as error:
+        metrics.unexpected_errors.labels(processor).inc()
+        log.exception("a record raised an error; it goes to the dead-letter topic", extra={"record": str(record)})
+        raise BadRecord(f"unexpected error: {error!r}") from error
 
 
 def dead_letter(topic: Topic, record: Record, reason: str, processor: str) -> Outgoing:

@@ -56,7 +56,9 @@ queue_seconds = Histogram(
 )
 in_flight = Gauge("scrapesaga_steps_in_flight", "Commands that are running now.", ["step"])
 unexpected_errors = Counter(
-    "scrapesaga_unexpected_errors_total", "Exceptions of steps other than StepFailed and RetryLater.", ["step"]
+    "scrapesaga_unexpected_errors_total",
+    "Exceptions of steps other than StepFailed and RetryLater, and of records that a role can't handle.",
+    ["step"],
 )
 
 spans = Counter("scrapesaga_spans_total", "Trace spans that were sent or dropped.", ["outcome"])

@@ -20,7 +20,7 @@ from processors.errors import BadRecord, ConfigurationError
 from processors.kafka.producer import Outgoing
 from processors.kafka.publish import Sender
 from processors.kafka.record import Batch, Record
-from processors.messages.dead_letters import dead_letter
+from processors.messages.dead_letters import contained, dead_letter
 from processors.messages.wire import decode_event, decode_saga, encode_command, encode_event, encode_saga
 from processors.observability import metrics
 from processors.observability.tracing import Sink, command_headers, saga_span, trace_id_of
@@ -151,8 +151,9 @@ class Coordinator:
                 continue
             seq, due_ms, phase, started_ms = peek(value)
             timers.arm(key, seq, due_ms)
-            saga_counts.enter(PHASES_BY_INDEX[phase], started_ms)
-            if PHASES_BY_INDEX[phase] not in ENDED:
+            current = PHASES_BY_INDEX[phase]
+            saga_counts.enter(current, started_ms)
+            if current not in ENDED:
                 unfinished[plan_hash_of(value)] += 1
         self._refuse_missing_steps(unfinished)
         self._cache.clear()
@@ -217,14 +218,9 @@ class Coordinator:
             if key in changes:
                 first, saga = changes[key]
             else:
-                first = saga = self._cached(key) or await self._load(key, partition)
+                first = saga = self._cached(key) or await self._load(record)
         except BadRecord as error:
             sending.append(self._set_aside(record, str(error)))
-            return
-        except Exception as error:
-            # An error of one record affects only this record: the partition continues.
-            log.exception("an event raised an error; it goes to the dead-letter topic", extra={"record": str(record)})
-            sending.append(self._set_aside(record, f"unexpected error: {error!r}"))
             return
         decision, failure = advance_or_park(saga, record.offset, event, record.timestamp_ms)
         if failure is not None:
@@ -243,11 +239,11 @@ class Coordinator:
 
     async def _decode(self, record: Record) -> Event:
         try:
-            event = decode_event(record.value, self._plans)
+            event = contained("coordinator", record, decode_event, record.value, self._plans)
         except UnknownPlan:
             # Intake publishes a plan before the first event with its hash: if it isn't there, it doesn't exist.
             await self._plans.refresh()
-            event = decode_event(record.value, self._plans)
+            event = contained("coordinator", record, decode_event, record.value, self._plans)
         if event.job_id.encode() != record.key:
             raise BadRecord(f"the event is for job {event.job_id!r}, but its key is {record.key!r}")
         return event
@@ -258,15 +254,15 @@ class Coordinator:
             self._cache.move_to_end(key)
         return saga
 
-    async def _load(self, key: bytes, partition: int) -> Saga | None:
-        value = self._table.get(key, partition)
+    async def _load(self, record: Record) -> Saga | None:
+        value = self._table.get(record.key or b"", record.partition)
         if value is None:
             return None
         try:
-            return decode_saga(value, self._plans)
+            return contained("coordinator", record, decode_saga, value, self._plans)
         except UnknownPlan:
             await self._plans.refresh()
-            return decode_saga(value, self._plans)
+            return contained("coordinator", record, decode_saga, value, self._plans)
 
     def _outgoing(self, command: StepCommand | Reject, record: Record) -> Outgoing:
         if isinstance(command, Reject):

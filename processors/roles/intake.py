@@ -12,7 +12,7 @@ from processors.errors import BadRecord, ConfigurationError
 from processors.kafka.producer import Outgoing, partition_for
 from processors.kafka.publish import Sender
 from processors.kafka.record import Batch, Record
-from processors.messages.dead_letters import dead_letter
+from processors.messages.dead_letters import contained, dead_letter
 from processors.messages.scrape_request import (
     ScrapeRequest,
     check_job_id,
@@ -91,18 +91,13 @@ class Intake:
 
     async def _outcome(self, record: Record) -> Outgoing:
         try:
+            request = None
             if self._registry is not None and record.value is not None and is_framed(record.value):
-                submitted = self.accept(record, await self._from_registry(self._registry, record.value))
-            else:
-                submitted = self.accept(record)
-            event = self._event(submitted)
+                request = await self._from_registry(self._registry, record.value)
+            submitted = contained("intake", record, self.accept, record, request)
+            event = contained("intake", record, self._event, submitted)
         except BadRecord as error:
             return dead_letter(self._dead_letters, record, str(error), "intake")
-        except Exception as error:
-            # An error of one request affects only this request: the partition continues.
-            metrics.unexpected_errors.labels("intake").inc()
-            log.exception("a request raised an error; it goes to the dead-letter topic", extra={"record": str(record)})
-            return dead_letter(self._dead_letters, record, f"unexpected error: {error!r}", "intake")
         metrics.accepted.labels(submitted.plan.pipeline).inc()
         return event
 

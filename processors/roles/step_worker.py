@@ -20,7 +20,7 @@ from processors.errors import BadRecord, DeliveryFailed
 from processors.kafka.producer import Outgoing, RecordTooLarge
 from processors.kafka.publish import Sender
 from processors.kafka.record import Batch, Record
-from processors.messages.dead_letters import dead_letter
+from processors.messages.dead_letters import contained, dead_letter
 from processors.messages.wire import decode_command, encode_event
 from processors.observability import metrics
 from processors.observability.tracing import Sink, begin_attempt, current_headers
@@ -163,18 +163,11 @@ class StepWorker:
 
     async def _take(self, record: Record, batch: Batch) -> None:
         try:
-            command = decode_command(record.value)
+            command = contained(self.step, record, decode_command, record.value)
             if command.step != self.step:
                 raise BadRecord(f"a command for step {command.step!r} on the topic of {self.step!r}")
-        except Exception as error:
-            reason = str(error)
-            if not isinstance(error, BadRecord):
-                # An error of one record affects only this record: the partition continues.
-                log.exception(
-                    "a command raised an error; it goes to the dead-letter topic", extra={"record": str(record)}
-                )
-                reason = f"unexpected error: {error!r}"
-            await self._producer.send([dead_letter(self._dead_letters, record, reason, f"step {self.step}")])
+        except BadRecord as error:
+            await self._producer.send([dead_letter(self._dead_letters, record, str(error), f"step {self.step}")])
             batch.done_one(record)
             return
         queue = self._queues.get(command.job_id)

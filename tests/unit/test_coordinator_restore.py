@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from processors.errors import ConfigurationError
-from processors.messages.wire import encode_saga
-from processors.pipeline.plan_store import Plans
+from processors.kafka.record import Batch, Part, Record
+from processors.messages.wire import encode_event, encode_saga
+from processors.pipeline.plan_store import Plans, UnknownPlan
 from processors.roles.coordinator import Coordinator
 from processors.saga.events import Submitted
-from processors.saga.plan import encode_plan
+from processors.saga.plan import Plan, encode_plan
 from processors.saga.protocol import advance
 from processors.saga.state import Origin
 from processors.saga_table.changelog import plan_hash_of
 from processors.testing import MemoryHost
 from schemas.codec import MARKER
+from tests.fuzz.test_one_record import Kafka, Offsets
 from tests.sagas import START_MS, plan, running
 from tests.unit.test_coordinator_gauges import MemoryTable, Nowhere
 from topics.catalogue import Catalogue
@@ -61,3 +65,45 @@ def test_the_plan_of_a_state_is_read_without_decoding_it() -> None:
     saga = running().state
     assert plan_hash_of(encode_saga(saga)) == saga.plan.hash
     assert plan_hash_of(MARKER) == ""
+
+
+class Outage(Exception):
+    """What a table or a broker that is away raises."""
+
+
+class AwayTable(MemoryTable):
+    """A table whose partition is not here any more."""
+
+    def get(self, key: bytes, partition: int) -> bytes | None:
+        """Refuse."""
+        raise Outage
+
+
+class AwayPlans:
+    """Plans that can't be read, as Kafka is away."""
+
+    def __call__(self, plan_hash: str) -> Plan:
+        """Know none."""
+        raise UnknownPlan(plan_hash)
+
+    async def refresh(self) -> None:
+        """Refuse."""
+        raise Outage
+
+
+@pytest.mark.parametrize("away", ["table", "plans"])
+async def test_an_outage_is_no_fault_of_the_record(away: str) -> None:
+    """While a table or Kafka is away, no event is set aside or acknowledged: it has to be delivered again."""
+    flown, offsets, sent = plan("ab"), Offsets(), Kafka()
+    log = MemoryHost().log("plans")
+    await log.append(b"plan:" + flown.hash.encode(), encode_plan(flown))
+    plans = Plans(log)
+    await plans.refresh()
+    table = AwayTable() if away == "table" else MemoryTable()
+    known = plans if away == "table" else cast(Plans, AwayPlans())
+    coordinator = Coordinator(table, sent, known, Catalogue(steps=("a", "b")))
+    event = encode_event(Submitted("ours", flown, "http://x/", b"", "c", Origin(0, 0), "", ""))
+    records = [Record("scrape.events", 0, 0, START_MS, b"ours", event, ())]
+    with pytest.raises(Outage):
+        await coordinator.handle(Batch(records, [Part(0, offsets, [0])]))
+    assert (sent.sent, offsets.acknowledged) == ([], set())
