@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
@@ -92,11 +93,10 @@ def own_nodes(nodes: Sequence[Node], about: About) -> list[Node]:
     heads = [node for node in tops if id(node) not in parts] or tops
     own = heads if len(heads) <= 1 and (len(products) == 1 or tops is not products) else _matching(heads, about)
     products = [node for node in nodes if types_of(node) & _PRODUCT]
-    ours = {id(node) for head in own for node in _inside(head, set())}
-    theirs: set[int] = set()
-    for node in products:
-        if id(node) not in ours:
-            theirs.update(id(inner) for inner in _inside(node, ours))
+    ours = {id(node) for node in _inside(own, set(), depth=-1)}
+    others = [node for node in products if id(node) not in ours]
+    # All at once: one walk for each would pass through what they share as often as there are others.
+    theirs = {id(inner) for inner in _inside(others, ours, depth=-1)}
     first = [node for node in own if id(node) not in theirs]
     seen = {id(node) for node in first}
     return first + [node for node in nodes if id(node) not in theirs and id(node) not in seen]
@@ -155,11 +155,11 @@ def _parts(products: list[Node]) -> set[int]:
 
 
 def _inside(value: object, stop: set[int], *, depth: int = 0) -> Iterator[Node]:
-    """Every node in the value, each once; those in `stop` and what is only related are not entered."""
+    """Every node in the value, the nearest first, each once; those in `stop` and what is only related are not entered."""
     seen: set[int] = set()
-    pending: list[tuple[object, int]] = [(value, depth)]
+    pending = deque([(value, depth)])
     while pending:
-        current, level = pending.pop()
+        current, level = pending.popleft()
         if level > _MAX_DEPTH:
             continue
         if isinstance(current, list):

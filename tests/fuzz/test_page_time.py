@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import re
 import sys
 import time
@@ -44,11 +43,6 @@ FULL = EXAMPLES > 500
 MOST_MIB = 300
 
 # Times four in size is times four in time, with some for the logarithm and the machine; squared it would be sixteen.
-# A busy neighbour on the same core doubles what is measured: `make fuzz` runs them, on a machine that is free.
-pytestmark = pytest.mark.skipif(
-    "SCRAPESAGA_TEST_FUZZ" not in os.environ, reason="needs a free machine: make fuzz runs it"
-)
-
 SMALL, FACTOR, MOST_GROWTH = 25_000, 4, 9.0
 # What is quicker than this says nothing of growth.
 TICK_S = 0.025
